@@ -13,7 +13,7 @@ test: $(VENV)/dev.stamp node_modules/.package-lock.json
 	$(NPM) run --silent check
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/mypy attn examples/attn-toy/src examples/attn-flux/src
+	$(BIN)/mypy attn examples/attn-toy/src examples/attn-auraflow/src
 	$(BIN)/lint-imports --no-logo
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
 

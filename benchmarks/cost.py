@@ -5,8 +5,9 @@
 
 The methods take turns in one process, one whole generation each (text encoding, sampling, picture,
 and for `attn` every file on disk), and ratios are taken pair by pair, so that a machine whose speed
-drifts does not decide the result. `--memory` starts one process per method and number of steps and
-compares their peaks.
+drifts does not decide the result. Beside other busy processes, the processor's time with one thread
+(`OMP_NUM_THREADS=1`) says more than the clock on the wall. `--memory` starts one process per method
+and number of steps and compares their peaks.
 """
 
 from __future__ import annotations
@@ -114,22 +115,27 @@ def _compare_time(arguments: argparse.Namespace) -> None:
     session, request = _prepare(model, arguments.steps)
     names = ["plain", "attn", *(["explicit"] if arguments.explicit else [])]
     pictures = {name: METHODS[name](model, session, request) for name in names}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    wall: dict[str, list[float]] = {name: [] for name in names}
+    processor: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(arguments.rounds):
         for name in names:
-            began = time.perf_counter()
+            began, began_processor = time.perf_counter(), time.process_time()
             METHODS[name](model, session, request)
-            seconds[name].append(time.perf_counter() - began)
+            wall[name].append(time.perf_counter() - began)
+            processor[name].append(time.process_time() - began_processor)
     threads = torch.get_num_threads()
     print(f"{model}, {arguments.steps} steps, {threads} threads, {arguments.rounds} rounds")
     for name in names:
-        ratios = [own / base for own, base in zip(seconds[name], seconds["plain"], strict=True)]
         same = np.array_equal(pictures[name], pictures["plain"])
-        print(
-            f"{name:>9} {statistics.median(seconds[name]):8.2f} s"
-            f"   x{statistics.median(ratios):.3f} of plain ({min(ratios):.3f} to {max(ratios):.3f})"
-            f"   {'same picture' if same else 'another picture'}"
-        )
+        print(f"{name:>9}   {'same picture' if same else 'another picture'}")
+        for clock, seconds in (("wall", wall), ("processor", processor)):
+            ratios = [
+                taken / base for taken, base in zip(seconds[name], seconds["plain"], strict=True)
+            ]
+            print(
+                f"{clock:>12} {statistics.median(seconds[name]):8.2f} s"
+                f"   x{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
+            )
 
 
 def _peak(model: str, method: str, steps: int) -> float:

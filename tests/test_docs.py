@@ -339,7 +339,7 @@ def test_every_field_of_the_plugin_types_is_documented(kind: type) -> None:
     assert listed == [(field.name, shown_default(field)) for field in fields(kind)]
 
 
-@pytest.mark.parametrize("example", ["attn-toy", "attn-flux"])
+@pytest.mark.parametrize("example", ["attn-toy", "attn-auraflow"])
 def test_examples_say_which_releases_they_need(example: str) -> None:
     """Every dependency of an example has bounds, which what is installed here is within."""
     from importlib.metadata import version

@@ -12,7 +12,7 @@ from tests.helpers.installing import ROOT, Environment, make_environment, pip
 
 pytestmark = pytest.mark.slow
 BAD = ("raises", "lacks", "misspelt", "duplicate", "wrong", "slow", "clashing")
-GOOD = ("attn-toy", "attn-flux")
+GOOD = ("attn-toy", "attn-auraflow")
 MYPY = """
 [mypy]
 strict = true
@@ -115,7 +115,7 @@ def test_strangers_backends_are_listed_with_their_packages(installed: Environmen
     lines = installed.run("attn", "backends").splitlines()
     sources = {line.split()[0]: line.split("  ")[-1].strip() for line in lines[1:]}
     assert sources["toy"] == "attn-toy 1.0"
-    assert sources["flux"] == "attn-flux 0.1.0"
+    assert sources["auraflow"] == "attn-auraflow 0.1.0"
     assert {name for name, source in sources.items() if source == "attn 0.1.0"} >= {"sdxl", "sd35"}
 
 
@@ -124,23 +124,23 @@ def test_strangers_backends_work_from_the_command_line(
 ) -> None:
     """Both examples run through the whole tool: plan, capture, analysis, comparison."""
     toy = ["capture", "-b", "toy", "-p", "a red cat", "--steps", "3", "--analyze"]
-    flux = ["capture", "-b", "flux", "--size", "96x64", "--steps", "3", "-p", "a red cat"]
-    guided = ["--set", "true_cfg=4", "--negative", "a dog", "--branch", "both"]
+    aura = ["capture", "-b", "auraflow", "--size", "96x64", "--steps", "3", "-p", "a red cat"]
+    guided = ["--negative", "a dog", "--branch", "both"]
     answers = installed.commands(
         [*toy, "-o", "toy"],
         [*toy, "-o", "other", "--set", "blocks=3"],
         ["compare", "toy", "other", "--no-pictures", "-o", "both"],
-        [*flux, "--dry-run"],
-        [*flux, *guided, "-o", "flux", "--set", "t5_tokens=40"],
-        ["analyze", "flux", "--no-pictures"],
+        [*aura, "--dry-run"],
+        [*aura, *guided, "-o", "aura", "--set", "t5_tokens=40"],
+        ["analyze", "aura", "--no-pictures"],
         cwd=tmp_path,
     )
     assert [answer.code for answer in answers] == [0] * 6, answers
     assert answers[0].stdout.splitlines()[0] == "1 trace in toy"
-    assert "  single_transformer_blocks.2.attn  joint, 3 heads, grid 4x6, 536 keys" in (
+    assert "  single_transformer_blocks.1.attn  joint, 3 heads, grid 4x6, 288 keys" in (
         answers[3].stdout
     )
-    words = (tmp_path / "flux" / "analysis" / "t5" / "tables" / "words_summary.csv").read_text()
+    words = (tmp_path / "aura" / "analysis" / "t5" / "tables" / "words_summary.csv").read_text()
     assert [line.split(",")[0] for line in words.splitlines()[1:]] == ["a", "red", "cat"]
     assert (tmp_path / "toy" / "analysis" / "prompt" / "heatmaps" / "words.png").is_file()
 

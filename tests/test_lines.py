@@ -282,7 +282,7 @@ def test_readme(folder: Path) -> None:
 INSTALLING = {
     "README.md": ["make demo", ". .venv/bin/activate"],
     "plugins.md": ["python3 -m venv ~/backends && . ~/backends/bin/activate", "pip install ."],
-    "examples/attn-flux/README.md": ["pip install ./examples/attn-flux"],
+    "examples/attn-auraflow/README.md": ["pip install ./examples/attn-auraflow"],
 }
 """Lines that need the network; what they install, `test_install` and `test_tutorial` do."""
 

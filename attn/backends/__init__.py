@@ -18,14 +18,26 @@ generates while it announces every forward to the engine. Families stand on `dif
 
 from attn.backends.hookspecs import hookimpl
 from attn.backends.plugins.registry import Registered, find, installed, load
-from attn.backends.types import Backend, BackendSpec, ModelInfo, OnCall, Output, Session, image_seed
+from attn.backends.types import (
+    AUTOMATIC,
+    Backend,
+    BackendSpec,
+    ModelInfo,
+    OnCall,
+    Output,
+    Placement,
+    Session,
+    image_seed,
+)
 
 __all__ = [
+    "AUTOMATIC",
     "Backend",
     "BackendSpec",
     "ModelInfo",
     "OnCall",
     "Output",
+    "Placement",
     "Registered",
     "Session",
     "find",

@@ -33,6 +33,13 @@ def attn_backends() -> list[BackendSpec]:
             takes=("loras",),
         ),
         BackendSpec(
+            name="flux",
+            aliases=("flux1",),
+            summary="FLUX.1 dev, schnell and Krea: joint attention of double and single blocks",
+            load=_flux,
+            takes=("loras",),
+        ),
+        BackendSpec(
             name="scribble",
             aliases=("scribble-controlnet",),
             summary="Stable Diffusion XL or 1.x with a drawing, through a ControlNet",
@@ -79,6 +86,13 @@ def _sd35() -> Backend:
         from attn.backends.families.sd35 import SD35Backend
 
     return SD35Backend()
+
+
+def _flux() -> Backend:
+    with quiet():
+        from attn.backends.families.flux import FluxBackend
+
+    return FluxBackend()
 
 
 def _scribble() -> Backend:

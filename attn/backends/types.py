@@ -17,9 +17,27 @@ if TYPE_CHECKING:
     from torch import nn
 
 OnCall = Callable[[Call], None]
-Device = str
-DType = Literal["auto", "float32", "bfloat16", "float16"]
-Offload = Literal["none", "model"]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the weights of a model go, and as what.
+
+    Attributes:
+        device: a device of torch, or `auto`: the first GPU, else `cpu`.
+        dtype: the weights' number format; `auto` is float32 on a CPU, else bfloat16.
+        offload: `model` keeps each part of a pipeline in main memory while it does not run.
+        weights: whether weights are read; without, only configurations and tokenizers are, enough
+            to plan a capture.
+    """
+
+    device: str = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    offload: Literal["none", "model"] = "none"
+    weights: bool = True
+
+
+AUTOMATIC = Placement()
 
 
 class NoLorasError(ModelError):
@@ -241,18 +259,9 @@ class Backend(ABC):
 
     @abstractmethod
     def open(
-        self,
-        source: str | Path | object,
-        options: Any,
-        *,
-        device: Device = "auto",
-        dtype: DType = "auto",
-        offload: Offload = "none",
-        weights: bool = True,
+        self, source: str | Path | object, options: Any, placement: Placement = AUTOMATIC
     ) -> Session:
         """Load a model: a folder, a file, a hub id, `demo`, or an object that the family accepts.
-
-        With `weights=False` only configuration and tokenizers are read, enough to plan a capture.
 
         Raises:
             ModelError: not found, not of this family, or weights missing or unexpected.

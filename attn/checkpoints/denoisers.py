@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from attn.checkpoints.inventory import GATE, WRAPPERS, Checkpoint, Tensors, beside, count, size
+from attn.checkpoints.inventory import (
+    GATE,
+    PREFIXES,
+    WRAPPERS,
+    Checkpoint,
+    Tensors,
+    beside,
+    count,
+    size,
+)
 from attn.checkpoints.other_models import NO_BACKEND, UNUSED
-
-PREFIXES = ("model.diffusion_model.", "diffusion_model.", "")
-"""Prefixes under which denoisers are found."""
 
 
 class _Sizes(NamedTuple):

@@ -18,6 +18,7 @@ NEEDED = {
     "sdxl": ("unet", "vae", "clip_l", "clip_g"),
     "sd35": ("dit", "vae", "clip_l", "clip_g", "t5xxl"),
     "gated": ("dit", "vae", "clip_l", "clip_g", "t5xxl"),
+    "flux": ("dit", "vae", "clip_l", "t5xxl"),
 }
 """Parts of each family's model."""
 
@@ -27,19 +28,23 @@ KIN = {"gated": "sd35"}
 GATE = "gate_proj"
 """What sd-scripts calls the projection of a gate that is not in rows of `qkv`."""
 
-OPTIONAL = ("t5xxl",)
-"""Parts that a model runs without."""
+OPTIONAL = {"sd35": ("t5xxl",), "gated": ("t5xxl",)}
+"""Parts that models of a family run without."""
 
 PIPELINES = {
     "StableDiffusionPipeline": "sd15",
     "StableDiffusionXLPipeline": "sdxl",
     "StableDiffusion3Pipeline": "sd35",
+    "FluxPipeline": "flux",
     "StableDiffusionControlNetPipeline": "scribble",
     "StableDiffusionXLControlNetPipeline": "scribble",
 }
 """Backends by the class that a diffusers folder names."""
 
-WRAPPERS = ("first_stage_model.", "cond_stage_model.", "conditioner.", "text_encoders.")
+PREFIXES = ("model.diffusion_model.", "diffusion_model.", "")
+"""Prefixes under which denoisers are found."""
+
+WRAPPERS = ("first_stage_model.", "vae.", "cond_stage_model.", "conditioner.", "text_encoders.")
 """Beginnings of names of all parts but the denoiser in files that hold several."""
 
 Tensors = Mapping[str, TensorInfo]
@@ -50,11 +55,11 @@ class Checkpoint:
     """What one file holds.
 
     Attributes:
-        family: backend that takes it, `sd15`, `sdxl`, `sd35` or `gated`; None where none does, or
-            where a part alone (a VAE, a text encoder) serves several.
+        family: backend that takes it, one of `NEEDED`; None where none does, or where a part alone
+            (a VAE, a text encoder) serves several.
         title: what it is, in words that continue "this is …".
-        layout: whose names it uses: `LDM`, `SAI`, `diffusers`, `encoder` (those of transformers),
-            `OpenCLIP`, or `unknown`.
+        layout: whose names it uses: `LDM`, `SAI`, `BFL`, `diffusers`, `encoder` (those of
+            transformers), `OpenCLIP`, or `unknown`.
         parts: prefix of the names of each part: `unet` or `dit`, `vae`, `clip_l`, `clip_g`,
             `t5xxl`. A CLIP of unpublished width alone in a file is listed as both.
         config: the folder below `CONFIGS` whose sizes the denoiser has exactly, or None.
@@ -141,6 +146,7 @@ _OPEN_CLIP = ("token_embedding.weight",)
 _T5 = ("encoder.block.0.layer.0.SelfAttention.q.weight",)
 _WRAPPED = (
     ("vae", "first_stage_model.", ("decoder.conv_in.weight",)),
+    ("vae", "vae.", ("decoder.conv_in.weight",)),
     ("clip_l", "cond_stage_model.transformer.", _CLIP),
     ("clip_l", "conditioner.embedders.0.transformer.", _CLIP),
     ("clip_g", "conditioner.embedders.1.model.", _OPEN_CLIP),
@@ -177,7 +183,7 @@ _VAE_LAYOUTS = {
     "LDM": "decoder.mid.block_1.conv1.weight",
     "diffusers": "decoder.mid_block.resnets.0.conv1.weight",
 }
-_VAE_USERS = {4: ", as SD1.x and SDXL have", 16: ", as SD3 has"}
+_VAE_USERS = {4: ", as SD1.x and SDXL have", 16: ", as SD3 and FLUX.1 have"}
 
 
 def _vae(tensors: Tensors) -> Checkpoint | None:

@@ -25,6 +25,7 @@ from attn.checkpoints.inventory import (
     without_denoiser,
 )
 from attn.checkpoints.other_models import ADDONS, EMBEDDING, LANGUAGE, OTHERS, QUANTISED, FileKind
+from attn.checkpoints.transformers import transformer
 
 __all__ = [
     "CONFIGS",
@@ -47,6 +48,7 @@ def probe(header: Header) -> Checkpoint:
         _other_model(ADDONS, outline)
         or _embedding(tensors)
         or mmdit(tensors)
+        or transformer(tensors)
         or _other_model((LANGUAGE, *OTHERS), outline)
         or unet(tensors)
         or without_denoiser(tensors)

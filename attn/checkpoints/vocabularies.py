@@ -9,13 +9,17 @@ SD3 = (
     "stabilityai/stable-diffusion-3-medium-diffusers",
 )
 SDXL = ("stabilityai/stable-diffusion-xl-base-1.0", "stabilityai/sdxl-turbo")
+FLUX = ("black-forest-labs/FLUX.1-dev", "black-forest-labs/FLUX.1-schnell")
 SD15 = ("stable-diffusion-v1-5/stable-diffusion-v1-5", "runwayml/stable-diffusion-v1-5")
 PUBLISHED = {
-    "tokenizer": [
-        *((name, "tokenizer") for name in (*SD15, *SDXL, *SD3)),
+    "clip_l": [
+        *((name, "tokenizer") for name in (*SD15, *SDXL, *SD3, *FLUX)),
         ("openai/clip-vit-large-patch14", ""),
     ],
-    "tokenizer_2": [(name, "tokenizer_2") for name in (*SDXL, *SD3)],
-    "tokenizer_3": [(name, "tokenizer_3") for name in SD3],
+    "clip_g": [(name, "tokenizer_2") for name in (*SDXL, *SD3)],
+    "t5xxl": [
+        *((name, "tokenizer_3") for name in SD3),
+        *((name, "tokenizer_2") for name in FLUX),
+    ],
 }
-"""Repositories, and the folder in each, by the pipeline's name for the tokenizer."""
+"""Repositories, and the folder in each, by the part of a model that reads its tokens."""

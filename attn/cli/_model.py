@@ -28,7 +28,8 @@ def lines(facts: Facts, backend: str | None) -> list[str]:
     if any("file" in part for part in facts["parts"]):
         where = "FILE OR CLASS"
     table = [("PART", where, "TENSORS", "PARAMETERS", "DTYPE"), *map(_row, facts["parts"])]
-    table += [(part, _absent(part), "", "", "") for part in facts["missing"]]
+    optional = OPTIONAL.get(facts["family"], ())
+    table += [(part, _absent(part in optional), "", "", "") for part in facts["missing"]]
     text = [*aligned(rows), "", *(aligned(table) if len(table) > 1 else ["no parts of a model"])]
     for word in ("unused", "unknown"):
         if facts[word]:
@@ -44,8 +45,8 @@ def _row(part: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
     return part["part"], where, str(part["tensors"]), f"{part['parameters']:,}", dtypes
 
 
-def _absent(part: str) -> str:
-    return "not here; the model runs without" if part in OPTIONAL else "not here"
+def _absent(is_optional: bool) -> str:
+    return "not here; the model runs without" if is_optional else "not here"
 
 
 def _backend(family: str | None, requested: str | None) -> str:

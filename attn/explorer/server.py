@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 FIRST_PORT, PORTS = 7860, 100
+CHUNK = 2**20
+"""Bytes of a file that are sent at once; with Starlette's 64 KB, tens of megabytes take long."""
 PAGE_KINDS = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -180,7 +182,9 @@ def _file(path: Path | None, kinds: Mapping[str, str]) -> Response:
 
     if path is None or not path.is_file():
         return _missing()
-    return FileResponse(path, media_type=kinds.get(path.suffix, "application/octet-stream"))
+    answer = FileResponse(path, media_type=kinds.get(path.suffix, "application/octet-stream"))
+    answer.chunk_size = CHUNK
+    return answer
 
 
 def _code(path: Path | None, request: Request) -> Response:

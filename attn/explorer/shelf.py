@@ -12,6 +12,8 @@ import numpy as np
 from safetensors.numpy import save
 
 Tensors = dict[str, np.ndarray]
+BLOCK = 2**20
+"""Bytes of a file that are compressed together, as in the page's `source.js`."""
 MARGIN = 1.03
 """What is foreseen of the size of something like what was measured."""
 
@@ -83,8 +85,9 @@ def packed_size(tensors: Mapping[str, np.ndarray]) -> float:
 
 
 def to_text(data: bytes) -> str:
-    """Return bytes compressed, as text."""
-    return b64encode(gzip.compress(data, 6, mtime=0)).decode()
+    """Return bytes as text, a line for each block, which a page can unpack alone."""
+    blocks = (data[at : at + BLOCK] for at in range(0, max(1, len(data)), BLOCK))
+    return "\n".join(b64encode(gzip.compress(block, 6, mtime=0)).decode() for block in blocks)
 
 
 def to_shard(tensors: Tensors) -> bytes:

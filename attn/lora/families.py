@@ -19,7 +19,8 @@ class LoraFamily:
     """The family of base models that a LoRA belongs to.
 
     Attributes:
-        name: `sd15`, `sd2`, `sdxl`, `sd35` or `flux`; None where it cannot be told.
+        name: `sd15`, `sd2`, `sdxl`, `sd35`, `flux`, `flux2` or `auraflow`; None where it cannot be
+            told.
         title: its name for people.
         evidence: what says so, most telling first.
         is_certain: whether widths or names of modules say so that no other family has; else
@@ -32,7 +33,7 @@ class LoraFamily:
     is_certain: bool = False
 
 
-BACKENDS = {"sd15": "sd15", "sd2": "sd15", "sdxl": "sdxl", "sd35": "sd35"}
+BACKENDS = {"sd15": "sd15", "sd2": "sd15", "sdxl": "sdxl", "sd35": "sd35", "flux": "flux"}
 """The backend that opens models of a family, by the family's name."""
 FOUR_LEVELS = ("sd15",)
 """Backends of UNets with four levels, of three blocks each, a side; others have three levels."""
@@ -92,13 +93,19 @@ _SECOND_MEANINGS = (
 
 def attends_jointly(family: LoraFamily) -> bool | None:
     """Whether text and image attend jointly; None if the LoRA leaves that open."""
-    return None if family.title == _SECOND_ONLY else family.name in {"sd35", "flux"}
+    return (
+        None
+        if family.title == _SECOND_ONLY
+        else family.name in {"sd35", "flux", "flux2", "auraflow"}
+    )
 
 
 def _joint(denoiser: Denoiser) -> LoraFamily | None:
     """Recognise transformers in which text and picture attend jointly."""
     if any(re.match(r"joint_blocks_\d+_", path) for path in denoiser):
         return _sd3(denoiser, "blocks are called joint_blocks")
+    if any(re.match(r"joint_transformer_blocks_\d+_", path) for path in denoiser):
+        return LoraFamily("auraflow", "AuraFlow", (_AURAFLOW_SIGN,), is_certain=True)
     if any(re.match(r"(?:single_transformer|double|single)_blocks_\d+_", p) for p in denoiser):
         return _flux(denoiser)
     plain = [path for path in denoiser if re.match(r"transformer_blocks_\d+_", path)]
@@ -137,18 +144,42 @@ def _sd3(denoiser: Denoiser, naming: str) -> LoraFamily:
     )
 
 
+_AURAFLOW_SIGN = "blocks of two streams are called joint_transformer_blocks"
+_FLUX2_NAMES = r"(?:double|single)_stream_modulation|.*_to_qkv_mlp_proj\Z|.*_ff_linear_in\Z"
+_FLUX2_WIDTHS = (4096, 6144)
+_FLUX2_SHAPES = ((r"single_blocks_\d+_linear1\Z", 9), (r"double_blocks_\d+_\w+_mlp_0\Z", 6))
+"""Modules whose rows are so many times their columns; in FLUX.1 7 and 4 times."""
+
+
+def _is_flux2(denoiser: Denoiser) -> str | None:
+    """Return what says that blocks of two and of one stream are those of FLUX.2, if anything."""
+    if any(re.match(_FLUX2_NAMES, path) for path in denoiser):
+        return "query, key, value and feed-forward are one module, or blocks share a modulation"
+    for path, shape in denoiser.items():
+        for pattern, times in _FLUX2_SHAPES:
+            if shape and re.match(pattern, path) and shape[0] == times * shape[1]:
+                return f"{path} has {times} times as many rows as columns"
+    width = _width(denoiser)
+    return f"attention is {width} wide" if width in _FLUX2_WIDTHS else None
+
+
 def _flux(denoiser: Denoiser) -> LoraFamily:
+    if sign := _is_flux2(denoiser):
+        return LoraFamily("flux2", "FLUX.2", (sign,), is_certain=True)
     double = _most(denoiser, r"(?:double|transformer)_blocks_(\d{1,6})_")
     single = _most(denoiser, r"single_(?:transformer_)?blocks_(\d{1,6})_")
     evidence = (f"blocks of two streams up to {double}, of one up to {single}",)
     if double >= _FLUX_DOUBLE or single >= _FLUX_SINGLE:
-        return LoraFamily(None, "unknown, with blocks as in Flux but more of them", evidence)
-    return LoraFamily("flux", "Flux", evidence, is_certain=True)
+        return LoraFamily(None, "unknown, with blocks as in FLUX.1 but more of them", evidence)
+    return LoraFamily("flux", "FLUX.1", evidence, is_certain=True)
 
 
 def _width(denoiser: Denoiser) -> int | None:
     """Return the number of channels that the attention of a transformer reads."""
-    reading = r"_(?:attn2?_to_[qkv]|attn_add_[qkv]_proj|(?:x|context)_block_attn2?_qkv)\Z"
+    reading = (
+        r"_(?:attn2?_to_[qkv]|attn_add_[qkv]_proj|(?:x|context)_block_attn2?_qkv"
+        r"|(?:img|txt)_attn_qkv)\Z"
+    )
     for path, shape in denoiser.items():
         if shape and len(shape) > 1 and re.search(reading, path):
             return shape[1]
@@ -254,7 +285,8 @@ def _encoders(targets: Sequence[Target], towers: set[str]) -> LoraFamily | None:
 _CLAIMS: tuple[tuple[str, str, str], ...] = (
     (r"sdxl|stable-diffusion-xl", "sdxl", "Stable Diffusion XL"),
     (r"sd3|stable-diffusion-3", "sd35", "Stable Diffusion 3.x"),
-    (r"flux", "flux", "Flux"),
+    (r"flux-?2", "flux2", "FLUX.2"),
+    (r"flux", "flux", "FLUX.1"),
     (r"sd_v2|stable-diffusion-v?2", "sd2", "Stable Diffusion 2.x"),
     (r"sd_v1|sd1|stable-diffusion-v?1", "sd15", "Stable Diffusion 1.x"),
 )

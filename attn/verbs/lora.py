@@ -131,7 +131,12 @@ def _demo(source: str, path: Path) -> Path:
     backend = BACKENDS.get(family.name or "")
     if backend is None:
         raise ModelError(f"the family of {path} is {family.title}: name the model, not '{source}'")
-    return demo.checkpoint(backend + source.removeprefix("demo"))
+    name = backend + source.removeprefix("demo")
+    if backend not in demo.NAMES:
+        raise ModelError(
+            f"the demo of '{backend}' has no files to compare with: name a model, not '{source}'"
+        )
+    return demo.checkpoint(name)
 
 
 def _write(file: LoraFile, out: Path, report: Report) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ import torch
 
 from attn import demo
 from attn.backends import find, load
+from attn.backends.types import Placement
 from attn.errors import AttnError
 from attn.schema import Request
 
@@ -155,7 +156,7 @@ def use(backend: str, folder: Path) -> None:
     family = load(find(backend))
     writes = backend == "mmada"
     options = family.Options(gen_length=4, block_length=4) if writes else family.Options()
-    session = family.open(folder, options, device="cpu")
+    session = family.open(folder, options, Placement("cpu"))
     size = {} if writes else {"width": 64, "height": 96}
     request = session.complete(Request("a red cat", steps=1 if not writes else 2, **size))
     for branch in session.branches(request):

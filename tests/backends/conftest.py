@@ -9,6 +9,7 @@ from importlib.metadata import distributions
 import pytest
 
 from attn.backends.plugins import registry
+from attn.backends.types import Placement
 
 HEAD = """
 from attn import hookimpl
@@ -57,7 +58,7 @@ def planned(demo_cache, tmp_path_factory):
         for tokenizer in demo.checkpoint(backend).glob("tokenizer*"):
             shutil.copytree(tokenizer, folder / tokenizer.name)
         family = load(find(backend))
-        return family.open(folder, family.Options(), weights=False)
+        return family.open(folder, family.Options(), Placement(weights=False))
 
     return session
 

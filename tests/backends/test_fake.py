@@ -6,6 +6,7 @@ import pytest
 
 from attn.backends.testing import FakeBackend, FakeOptions, check_backend
 from attn.backends.testing.tokens import tokenize
+from attn.backends.types import Placement
 from attn.errors import CaptureError, ModelError, RequestError
 from attn.options import describe_options
 from attn.schema import Request
@@ -100,7 +101,7 @@ def draw(request, **options):
 
 def test_fake_session_plans_without_weights():
     """Without weights the session can plan and says why it cannot generate."""
-    session = FakeBackend().open("demo", FakeOptions(), weights=False)
+    session = FakeBackend().open("demo", FakeOptions(), Placement(weights=False))
     assert len(session.layers(session.complete(REQUEST))) == 5
     with pytest.raises(CaptureError, match="opened without weights"):
         session.check()
@@ -131,7 +132,7 @@ def test_fake_backend_has_typed_options():
     with pytest.raises(ValueError, match="skip_block must be 0, 1, 2 or none; got 7"):
         FakeOptions(skip_block=7)
     with pytest.raises(ModelError, match="nothing to offload"):
-        FakeBackend().open("demo", FakeOptions(), offload="model")
+        FakeBackend().open("demo", FakeOptions(), Placement(offload="model"))
 
 
 @pytest.mark.parametrize(

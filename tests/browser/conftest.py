@@ -62,7 +62,11 @@ def watched(browser, host, **options):
     )
     yield page
     context.close()
-    allowed = ("status of 404", "status of 422")  # said by the browser of answers that we show
+    allowed = (
+        "status of 404",
+        "status of 416",
+        "status of 422",
+    )  # said by the browser of answers that we show
     assert [text for text in complaints if not any(item in text for item in allowed)] == []
 
 

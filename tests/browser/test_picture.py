@@ -247,13 +247,15 @@ def test_damaged(visit, tmp_path):
     page.wait_for_selector(".notices:has-text('step-0001.safetensors has SHA-256')")
 
 
-def test_rewritten(visit, tmp_path):
+@pytest.mark.parametrize("length", [None, 0], ids=["whole", "begun"])
+def test_rewritten(visit, tmp_path, length):
     """A trace that is written again while it is looked at says so instead of mixing the two."""
     trace = write_trace(tmp_path / "t", manifest(samples=1))
     page = visit(trace)
     ready(page)
     for shard in trace.glob("attention/*.safetensors"):
-        shard.write_bytes(shard.read_bytes())
+        (tmp_path / "new").write_bytes(shard.read_bytes()[:length])
+        (tmp_path / "new").replace(shard)
     page.keyboard.press("]")
     page.wait_for_selector(".error:has-text('was written again while it was open')")
 

@@ -9,11 +9,11 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
-from attn.schema import Column, Segment, Token
 from attn.trace.trace import open_trace
 from attn.trace.writer import TraceWriter
 from tests.helpers.axe import violations
-from tests.helpers.toy_texts import LENGTH, PROMPT, make_growing, make_text, manifest
+from tests.helpers.large_traces import write_long
+from tests.helpers.toy_texts import LENGTH, PROMPT, make_growing, make_text
 
 HOSTILE = '</script><img src=x onerror="document.title=1">\u202egnp.evil'
 LEFT, SIZE = 104, 11  # pixels left of the cells, and how many there are
@@ -243,37 +243,3 @@ def test_a_text_of_thousands_of_tokens(visit, tmp_path):
           return times; }"""
     )
     assert np.quantile(times, 0.95) < 200
-
-
-def write_long(folder, length):
-    """Write a step of a text of many tokens, one layer of two heads."""
-    segments = (
-        Segment("prompt", "text", 0, 333),
-        Segment("generated", "text", 333, length, is_generated=True),
-    )
-    about = manifest(1)
-    layer = replace(about.layers[0], num_heads=2, queries=segments, keys=segments)
-    names = ["prompt"] * 333 + ["generated"] * (length - 333)
-    tokens = tuple(
-        Token(at, name, at, f"t{at}", False, False, 0, 0, None) for at, name in enumerate(names)
-    )
-    columns = tuple(Column(token.segment, token.position) for token in tokens)
-    kept = replace(about.kept, layers=(1,), columns=columns)
-    about = replace(
-        about,
-        layers=(layer,),
-        segments={"cond": segments},
-        tokens={"cond": tokens},
-        steps=about.steps[:1],
-        request=replace(about.request, steps=1),
-        kept=kept,
-    )
-    row = np.random.default_rng(0).gamma(0.3, size=2 * length).astype(np.float16)
-    matrix = np.lib.stride_tricks.sliding_window_view(row, length)[:length] / np.float16(length)
-    mass = np.ones((1, 1, 2, length), np.float32)
-    with TraceWriter(folder, about) as writer:
-        writer.put(
-            about.steps[0], {"1/map.all.all": matrix[None, None].copy(), "1/mass.all.all": mass}
-        )
-        writer.finish(about)
-    return folder

@@ -29,6 +29,12 @@ OF_SD3 = {
     "text_encoder_2": 694_659_840,
     "text_encoder_3": 4_762_310_656,
 }
+OF_FLUX = {"vae": 83_819_683, "text_encoder": 123_060_480, "text_encoder_2": 4_762_310_656}
+PARAMETERS |= {
+    "flux-dev": {"transformer": 11_901_408_320} | OF_FLUX,
+    "flux-schnell": {"transformer": 11_891_178_560} | OF_FLUX,
+}
+FLUX = ("flux-dev", "flux-schnell")
 SD3 = [config for config in PARAMETERS if config.startswith("sd3")]
 
 
@@ -81,13 +87,14 @@ def test_index(config):
         ("sd15", 0.18215, None),
         ("sdxl", 0.13025, None),
         *((config, 1.5305, 0.0609) for config in SD3),
+        *((config, 0.3611, 0.1159) for config in FLUX),
     ],
 )
 def test_vae(config, scale, shift):
     """Latents are scaled and shifted as each family's VAE has it, which its weights do not tell."""
     vae = full_size.network(config, "vae").config
     assert (vae.scaling_factor, vae.shift_factor) == (scale, shift)
-    assert vae.latent_channels == (16 if config in SD3 else 4)
+    assert vae.latent_channels == (4 if config in ("sd15", "sdxl") else 16)
     assert vae.force_upcast is True
 
 
@@ -101,6 +108,10 @@ def test_scheduler(config):
     if config in SD3:
         assert (cls.__name__, scheduler.config.shift) == ("FlowMatchEulerDiscreteScheduler", 3.0)
         return
+    if config in FLUX:
+        shift = {"flux-dev": (3.0, True), "flux-schnell": (1.0, False)}[config]
+        assert (scheduler.config.shift, scheduler.config.use_dynamic_shifting) == shift
+        return
     ddim = diffusers.DDIMScheduler.from_config(scheduler.config).config
     assert (ddim.beta_start, ddim.beta_end) == (0.00085, 0.012)
     assert (ddim.beta_schedule, ddim.timestep_spacing) == ("scaled_linear", "leading")
@@ -113,6 +124,8 @@ def test_text_encoders(config):
     """CLIP pools at the end token; CLIP-L has the quick activation, CLIP-G the exact one."""
     for name in sorted(set(full_size.networks(config)) & {"text_encoder", "text_encoder_2"}):
         clip = full_size.network(config, name).config
+        if clip.model_type == "t5":
+            continue
         assert (clip.bos_token_id, clip.eos_token_id) == (49406, 49407)
         assert clip.max_position_embeddings == 77
         wanted = (768, "quick_gelu") if name == "text_encoder" else (1280, "gelu")

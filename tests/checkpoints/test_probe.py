@@ -32,6 +32,16 @@ PUBLISHED = {
     "sd35-medium": ("sd35", "Stable Diffusion 3.5 Medium", "SAI", SAI, layouts.sai),
     "sd3-medium": ("sd35", "Stable Diffusion 3 Medium", "SAI", SAI, layouts.sai),
 }
+FLUX = {
+    "dit": "model.diffusion_model.",
+    "vae": "vae.",
+    "clip_l": "text_encoders.clip_l.transformer.",
+    "t5xxl": "text_encoders.t5xxl.transformer.",
+}
+PUBLISHED |= {
+    "flux-dev": ("flux", "FLUX.1 dev", "BFL", FLUX, layouts.bfl),
+    "flux-schnell": ("flux", "FLUX.1 schnell", "BFL", FLUX, layouts.bfl),
+}
 SD3 = [config for config in PUBLISHED if config.startswith("sd3")]
 network = cache(full_size.network)
 
@@ -100,7 +110,9 @@ def test_denoiser_alone(config):
 def test_denoiser_of_diffusers(config):
     """A denoiser from a diffusers folder is a part in the layout of diffusers."""
     family, title, *_ = PUBLISHED[config]
-    component, part = ("transformer", "dit") if config in SD3 else ("unet", "unet")
+    component, part = (
+        ("transformer", "dit") if "sd3" in config or "flux" in config else ("unet", "unet")
+    )
     result = probe(full_size.header(network(config, component).state_dict()))
     assert result == Checkpoint(family, title, "diffusers", {part: ""}, config)
 
@@ -140,7 +152,7 @@ def test_flattened_clip():
     ("config", "title"),
     [
         ("sdxl", "a VAE of 4 latent channels, as SD1.x and SDXL have"),
-        ("sd35-large", "a VAE of 16 latent channels, as SD3 has"),
+        ("sd35-large", "a VAE of 16 latent channels, as SD3 and FLUX.1 have"),
     ],
 )
 def test_vae_alone(config, title):
@@ -199,7 +211,7 @@ def test_members(config):
         config == "sd15"
     )
     vae = sum(info.elements for info in sorted_in.parts["vae"].values())
-    assert vae == (83_819_683 if config in SD3 else 83_653_863)
+    assert vae == (83_653_863 if config in ("sd15", "sdxl") else 83_819_683)
 
 
 def test_what_is_left_aside(opened):

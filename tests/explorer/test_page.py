@@ -27,7 +27,7 @@ def embedded(path):
         r'<script type="text/plain" data-name="([^"]*)" data-kind="([^"]*)">([^<]*)<',
         path.read_text("utf-8"),
     )
-    return {name: (kind, b64decode(text)) for name, kind, text in result}
+    return {name: (kind, b"".join(map(b64decode, text.split()))) for name, kind, text in result}
 
 
 def test_roots_keep_the_stated_error():

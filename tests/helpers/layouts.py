@@ -8,6 +8,7 @@ concatenation of ours, so that a loader has to give back the very same weights.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from attn.checkpoints.layouts import BLOCK, FLUX, Naming, numbered
 from attn.demo.stability import (
     DENOISER,
     ENDS,
@@ -84,6 +86,28 @@ def sai(pipe: Any, *, prefix: bool = True, encoders: bool = True) -> State:
     state |= within(VAE, vae(pipe.vae))
     for name, encoder in sd3_encoders(pipe) if encoders else ():
         state |= within(SD3_ENCODER.format(name), encoder)
+    return state
+
+
+def bfl(pipe: Any, *, prefix: bool = True) -> State:
+    """Return FLUX.1 as one file of all its parts, as ComfyUI takes it."""
+    state = within(DENOISER if prefix else "", of_authors(pipe.transformer, FLUX))
+    state |= within("vae.", vae(pipe.vae))
+    state |= within(SD3_ENCODER.format("clip_l"), clip_l(pipe.text_encoder))
+    return state | within(SD3_ENCODER.format("t5xxl"), copied(pipe.text_encoder_2))
+
+
+def of_authors(model: Any, layout: Naming) -> State:
+    """Return a transformer under its authors' names; what is joined there is concatenated."""
+    source, state = model.state_dict(), {}
+    numbers = sorted({numbered(name)[1] for name in source})
+    for (pattern, paths), number, end in product(layout.modules.items(), numbers, ENDS):
+        names = [f"{path.replace(BLOCK, number)}.{end}" for path in paths]
+        if names[0] in source:
+            whole = torch.cat([source[name] for name in names])
+            halves = whole.chunk(2)[::-1] if pattern in layout.swapped else [whole]
+            ending = "scale" if pattern.endswith("_norm") else end
+            state[f"{pattern.replace(BLOCK, number)}.{ending}"] = torch.cat(halves)
     return state
 
 

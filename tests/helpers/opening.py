@@ -5,6 +5,7 @@ import pytest
 from safetensors.torch import load_file
 
 from attn.backends import find, load
+from attn.backends.types import Placement
 from attn.errors import ModelError
 from attn.schema import Request
 from tests.helpers import layouts
@@ -27,7 +28,7 @@ def opening(backend, model=None, *, weights=True, dtype="auto", **settings):
     family = load(find(backend))
     options = family.Options(**settings)
     source = family.default_model(options) if model is None else model
-    return family.open(source, options, device="cpu", dtype=dtype, weights=weights)
+    return family.open(source, options, Placement("cpu", dtype, weights=weights))
 
 
 def refusal(backend, model=None, **settings):

@@ -6,13 +6,14 @@ import pytest
 
 from attn.backends import find, load
 from attn.backends.testing import FakeBackend
+from attn.backends.types import Placement
 from attn.errors import CaptureError
 
 
 def open_session(name, source="demo", dtype="float32", **options):
     """Open a model of a test's own, on the CPU."""
     backend = FakeBackend() if name == "fake" else load(find(name))
-    return backend.open(source, backend.Options(**options), device="cpu", dtype=dtype)
+    return backend.open(source, backend.Options(**options), Placement("cpu", dtype))
 
 
 shared_session = cache(open_session)

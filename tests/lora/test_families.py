@@ -45,13 +45,21 @@ CASES = {
     "small sd3": ([denoiser(SAI.format(3), 48)], "sd35", "Stable Diffusion 3.x"),
     "large of diffusers": (
         [denoiser(PEFT_SD3.format(3), 2432)], "sd35", "Stable Diffusion 3.5 large"),
-    "flux of kohya": ([denoiser("double_blocks_18_img_attn_qkv", 3072)], "flux", "Flux"),
+    "flux of kohya": ([denoiser("double_blocks_18_img_attn_qkv", 3072)], "flux", "FLUX.1"),
     "flux of diffusers": (
-        [denoiser("single_transformer_blocks.37.attn.to_q", 3072)], "flux", "Flux"),
-    "flux without single blocks": ([denoiser(PEFT_SD3.format(3), 3072)], "flux", "Flux"),
+        [denoiser("single_transformer_blocks.37.attn.to_q", 3072)], "flux", "FLUX.1"),
+    "flux without single blocks": ([denoiser(PEFT_SD3.format(3), 3072)], "flux", "FLUX.1"),
+    "flux2 klein of the authors": (
+        [Target("x", "denoiser", "single_blocks.3.linear1", (9 * 24, 24))], "flux2", "FLUX.2"),
+    "flux2 klein of diffusers": (
+        [denoiser("single_transformer_blocks.3.attn.to_qkv_mlp_proj", 3072)], "flux2", "FLUX.2"),
+    "flux2 klein 9b": ([denoiser("double_blocks_3_img_attn_qkv", 4096)], "flux2", "FLUX.2"),
+    "auraflow": (
+        [denoiser(f"{kind}_transformer_blocks.1.attn.to_q", 3072) for kind in ("single", "joint")],
+        "auraflow", "AuraFlow"),
     "like flux but larger": (
         [denoiser("double_blocks_19_img_attn_qkv", 3072)], None,
-        "unknown, with blocks as in Flux but more of them"),
+        "unknown, with blocks as in FLUX.1 but more of them"),
     "another transformer as wide as flux": (
         [denoiser(PEFT_SD3.format(30), 3072)], None, "unknown"),
     "another transformer": ([denoiser("transformer_blocks_0_attn1_to_q", 11)], None, "unknown"),
@@ -106,6 +114,7 @@ CLAIMS = {
     "stable-diffusion-v1/lora": "sd15",
     "stable-diffusion-v2-512/lora": "sd2",
     "flux-1-dev/lora": "flux",
+    "flux-2-klein/lora": "flux2",
     "pixart": None,
 }
 

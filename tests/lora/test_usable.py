@@ -113,8 +113,8 @@ BAD = {
     ),
     "flux": (
         lambda rng: lora_files.pair(rng).named("transformer.single_transformer_blocks.3.proj_out"),
-        r"this LoRA is for Flux \('flux'\), for which there is no backend here, since blocks of "
-        "two streams.*is of the family 'sdxl': choose another LoRA",
+        r"this LoRA is for FLUX.1 \('flux'\), since blocks of two streams.*is of the family "
+        r"'sdxl': choose a model of its family \(--backend flux\)",
     ),
     "a model": (lambda rng: {"unet.conv_in.weight": np.ones((3, 2), "f4")}, "holds no LoRA"),
 }

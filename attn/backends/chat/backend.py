@@ -23,7 +23,7 @@ from attn.backends.loading.devices import (
 from attn.backends.loading.fingerprints import fingerprint
 from attn.backends.loading.hub import download_language_model
 from attn.backends.loading.source import Source
-from attn.backends.types import Backend, ModelInfo, Session
+from attn.backends.types import AUTOMATIC, Backend, ModelInfo, Placement, Session
 from attn.checkpoints.folders import CONFIG
 from attn.errors import ModelError
 from attn.files.disk import is_folder
@@ -87,17 +87,10 @@ class TextBackend(Backend):
     """Of the family, as `--backend` takes it."""
 
     def open(
-        self,
-        source: str | Path | object,
-        options: Any,
-        *,
-        device: str = "auto",
-        dtype: str = "auto",
-        offload: str = "none",
-        weights: bool = True,
+        self, source: str | Path | object, options: Any, placement: Placement = AUTOMATIC
     ) -> Session:
         """Find a model's folder and open it; see `Backend.open`."""
-        if offload != "none":
+        if placement.offload != "none":
             raise ModelError("this model is one network, so there is no part to offload")
         if not isinstance(source, str | Path):
             raise ModelError(f"expected a folder or a hub id, not a {type(source).__name__}")
@@ -107,16 +100,19 @@ class TextBackend(Backend):
             source,
             self.name,
             expected=f"a folder with {CONFIG}",
-            download=partial(download_language_model, weights=weights),
+            download=partial(download_language_model, weights=placement.weights),
         )
         if not is_folder(origin.path):
             raise ModelError(
                 f"{origin.path} is a file; give the folder with {CONFIG}, {origin.requested}"
             )
         tokenizer = sources.existing(options.tokenizer, "tokenizer") if options.tokenizer else None
-        target = choose_device(device)
+        target = choose_device(placement.device)
         return self.open_folder(
-            ModelFolder(origin, tokenizer, choose_dtype(dtype, target), target, weights), options
+            ModelFolder(
+                origin, tokenizer, choose_dtype(placement.dtype, target), target, placement.weights
+            ),
+            options,
         )
 
     @abstractmethod

@@ -92,9 +92,12 @@ def _demo_named(loras: Sequence[Lora], family: str) -> Iterator[None]:
 class Adapters:
     """The LoRAs of a session."""
 
-    def __init__(self, pipe: Any, denoiser: str, families: Sequence[str]) -> None:
+    def __init__(
+        self, pipe: Any, denoiser: str, families: Sequence[str], towers: Mapping[str, str]
+    ) -> None:
         self._pipe = pipe
         self._denoiser = denoiser
+        self._components = {name: name for name in TOWERS} | {TOWERS[0]: denoiser, **towers}
         self._families = tuple(families)
         self.complete = lru_cache(self._complete)
         self._layers = lru_cache(KEPT)(self._make_layers)
@@ -134,8 +137,8 @@ class Adapters:
         return completed, tuple(warnings)
 
     def _towers(self) -> dict[str, nn.Module]:
-        parts = [getattr(self._pipe, name, None) for name in (self._denoiser, *TOWERS[1:])]
-        return {tower: part for tower, part in zip(TOWERS, parts, strict=True) if part is not None}
+        parts = {tower: getattr(self._pipe, name, None) for tower, name in self._components.items()}
+        return {tower: part for tower, part in parts.items() if part is not None}
 
     def _refuse_changed(self) -> None:
         """Refuse pipelines that their owner changed so that LoRAs would mix or miss.

@@ -26,9 +26,10 @@ from attn.backends.loading.devices import (
 from attn.backends.loading.explain import explained
 from attn.backends.loading.family import Family, part_overrides
 from attn.backends.loading.fingerprints import fingerprint
+from attn.backends.loading.quiet import quiet
 from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.source import Source
-from attn.backends.types import Backend, ModelInfo, Session
+from attn.backends.types import AUTOMATIC, Backend, ModelInfo, Placement, Session
 from attn.checkpoints import folders
 from attn.checkpoints.inventory import PIPELINES
 from attn.engine.refuse import refuse_unobservable
@@ -111,42 +112,33 @@ class DiffusersBackend(Backend):
         return adapters.complete(loras, self.session.lora_families)
 
     def open(
-        self,
-        source: str | Path | object,
-        options: Any,
-        *,
-        device: str = "auto",
-        dtype: str = "auto",
-        offload: str = "none",
-        weights: bool = True,
+        self, source: str | Path | object, options: Any, placement: Placement = AUTOMATIC
     ) -> Session:
         """Open a model; see `Backend.open`."""
         if isinstance(source, DiffusionPipeline):
             return self.adopt(source, options)
         if source == "demo" and self.family.name not in demo.NAMES:
-            return self._open_demo(options, device, dtype, offload, weights=weights)
+            return self._open_demo(options, placement)
         origin = sources.resolve(str(source), self.family.name, self.variants)
         folders.refuse_drawn(origin.path, self.family.name, origin.requested)
-        return self.open_source(origin, options, device, dtype, offload, weights=weights)
+        return self.open_source(origin, options, placement)
 
-    def open_source(
-        self, origin: Source, options: Any, device: str, dtype: str, offload: str, *, weights: bool
-    ) -> Session:
+    def open_source(self, origin: Source, options: Any, placement: Placement) -> Session:
         """Open a model that was found; see `Backend.open`."""
-        device = choose_device(device)
-        kind = choose_dtype(dtype, device)
+        device = choose_device(placement.device)
+        kind = choose_dtype(placement.dtype, device)
         with explained(f"cannot open {origin.requested}"):
             recipe = self.recipe(origin, options)
             cls = self.pipeline_class(recipe.roots[0])
             pipe = pipeline.load_pipeline(
-                recipe, cls, dtype=kind, weights=weights, extra=self.extra
+                recipe, cls, dtype=kind, weights=placement.weights, extra=self.extra
             )
             pipe.set_progress_bar_config(disable=True)
-            if weights:
-                _move(pipe, device, offload)
+            if placement.weights:
+                _move(pipe, device, placement.offload)
             denoiser = getattr(pipe, self.session.denoiser)
             components.refuse(denoiser)
-            identity = fingerprint(recipe.files, origin.revision) if weights else dict
+            identity = fingerprint(recipe.files, origin.revision) if placement.weights else dict
             info = ModelInfo(
                 origin.requested, identity, dtype_name(kind), count_parameters(denoiser)
             )
@@ -183,18 +175,17 @@ class DiffusersBackend(Backend):
                 part.eval()
         return self.finish(self.session(pipe, info, options, str(pipe.device)), None)
 
-    def _open_demo(
-        self, options: Any, device: str, dtype: str, offload: str, *, weights: bool
-    ) -> Session:
+    def _open_demo(self, options: Any, placement: Placement) -> Session:
         """Open the pipeline that the family builds for a demo."""
-        device = choose_device(device)
-        kind = choose_dtype(dtype, device)
-        pipe = self.build_demo(kind, weights=weights)
+        device = choose_device(placement.device)
+        kind = choose_dtype(placement.dtype, device)
+        with quiet():
+            pipe = self.build_demo(kind, weights=placement.weights)
         if pipe is None:
             raise ModelError(f"{self.family.name} has no demo model; give one with --model")
         pipe.set_progress_bar_config(disable=True)
-        if weights:
-            _move(pipe, device, offload)
+        if placement.weights:
+            _move(pipe, device, placement.offload)
         denoiser = getattr(pipe, self.session.denoiser)
         revision = f"demo of {self.family.name}"
         info = ModelInfo(

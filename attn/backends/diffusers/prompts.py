@@ -12,7 +12,7 @@ from torch import nn
 
 from attn.backends.diffusers.emphasis import EncodedPart
 from attn.backends.diffusers.encoders import Encoder, labels_checked
-from attn.backends.diffusers.tokens import Convert, decode, zero_tokens
+from attn.backends.diffusers.tokens import Convert, decode, learned_tokens, zero_tokens
 from attn.errors import ModelError
 from attn.schema import Segment, Token
 
@@ -48,6 +48,7 @@ class Prompts:
         pipe: of diffusers.
         encoders: by text segment, the endings of the attributes `tokenizer…` and `text_encoder…`
             that fill it; positions are labelled by the first. What a pipeline lacks is left out.
+            A segment without endings holds learned vectors, which are no words.
         convert: see `decode`.
     """
 
@@ -73,7 +74,8 @@ class Prompts:
         for segment in segments:
             endings = self._endings(segment)
             if not endings:
-                tokens += zero_tokens(segment)
+                is_learned = not self._encoders[segment.name]
+                tokens += learned_tokens(segment) if is_learned else zero_tokens(segment)
                 continue
             first, cut = self._decoded(endings[0], text, segment)
             tokens += first

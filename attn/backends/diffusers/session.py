@@ -51,10 +51,12 @@ class DiffusersSession(Session):
     """Width and height must be divisible by this, in pixels."""
     lora_families: ClassVar[tuple[str, ...]]
     """Which LoRAs fit, as `attn.lora` names their family; the usual one first."""
+    lora_towers: ClassVar[Mapping[str, str]] = {}
+    """By the name of a text encoder in LoRAs, the pipeline's component, where they differ."""
     encoders: ClassVar[Mapping[str, tuple[str, ...]]] = {"clip": ("", "_2")}
     """By text segment, the endings of the pipeline's `tokenizer…` and `text_encoder…` that fill it;
     positions are labelled by the first, and those that a pipeline lacks are left out, but for the
-    first segment's, without which no prompt is read."""
+    first segment's, without which no prompt is read. One without endings holds learned vectors."""
     guidance: ClassVar[Literal["batch", "calls"]] = "batch"
     """How the pipeline runs its guidance rows: `batch` stacks them in one forward, uncond first;
     `calls` runs a forward for each, cond first."""
@@ -70,7 +72,9 @@ class DiffusersSession(Session):
         self.warnings = tuple(components.remarks(pipe, self.model))
         self.scheduler = pipe.scheduler
         self._device = device
-        self._adapters = adapters.Adapters(pipe, self.denoiser, self.lora_families)
+        self._adapters = adapters.Adapters(
+            pipe, self.denoiser, self.lora_families, self.lora_towers
+        )
         self._prompts = Prompts(pipe, self.encoders, self.converter)
         self._prompts.require(next(iter(self.encoders)))
         self._gave_way = ""

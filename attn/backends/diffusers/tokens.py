@@ -135,6 +135,14 @@ def zero_tokens(segment: Segment) -> tuple[Token, ...]:
     )
 
 
+def learned_tokens(segment: Segment) -> tuple[Token, ...]:
+    """Return the tokens of a segment of learned vectors, which no encoder fills and no word is."""
+    return tuple(
+        Token(position, segment.name, 0, f"<{segment.name}>", True, False, 0, 0, None)
+        for position in range(segment.start, segment.stop)
+    )
+
+
 def _converted(prompt: str, tokenizer: Any, convert: Convert | None) -> TypedText:
     """Return the text that is tokenized instead of the prompt."""
     typed = TypedText(prompt)

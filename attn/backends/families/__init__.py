@@ -4,6 +4,7 @@ sdxl        Stable Diffusion XL
 sd15        Stable Diffusion 1.x
 unet        what those two share
 sd35        Stable Diffusion 3.5 and 3
+flux        FLUX.1
 gated       SD3.5 with gates on its attention
 scribble/   Stable Diffusion with a drawing
 mmada/      language models that write by unmasking

@@ -15,7 +15,7 @@ from attn.backends.families.sd35 import SD35Backend, SD35Options, SD35Session
 from attn.backends.loading import source as sources
 from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.weights import gates as gating
-from attn.backends.types import OnCall, Session
+from attn.backends.types import AUTOMATIC, OnCall, Placement, Session
 from attn.errors import ModelError, RequestError
 from attn.schema import Layer, Request, layer_matches
 from attn.wording import list_some
@@ -96,16 +96,16 @@ class GatedBackend(SD35Backend):
     session = GatedSession
 
     def open(
-        self, source: str | Path | object, options: Any, *args: Any, **keywords: Any
+        self, source: str | Path | object, options: Any, placement: Placement = AUTOMATIC
     ) -> Session:
         """Open a model; the demo is files as sd-scripts saves them. See `Backend.open`."""
         if not isinstance(source, str) or source.partition(":")[0] != "demo":
-            return super().open(source, options, *args, **keywords)
+            return super().open(source, options, placement)
         folder = sources.resolve(source, self.family.name, self.variants).path
         files = {name: str(folder / file) for name, file in demo.SPLIT_FILES.items()}
         missing = {name: path for name, path in files.items() if getattr(options, name) is None}
         session: Any = super().open(
-            folder / demo.SPLIT_MODEL, replace(options, **missing), *args, **keywords
+            folder / demo.SPLIT_MODEL, replace(options, **missing), placement
         )
         guide_demo(session, source, self.family.name)
         session.info = replace(session.info, source=source)

@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attn.backends.loading.family import CLIP_G, CLIP_L, DIT, T5XXL, UNET, VAE, Family, Joint
+from attn.backends.loading.family import CLIP_G, CLIP_L, Family, Joint
 from attn.checkpoints.folders import CONFIG, read_object
 from attn.checkpoints.inventory import CONFIGS
 from attn.errors import ModelError
-
-PARTS = {part.component: part.name for part in (UNET, DIT, VAE, CLIP_L, CLIP_G, T5XXL)}
 
 
 def require_agreement(models: Mapping[str, Any], family: Family) -> None:
@@ -28,10 +26,10 @@ def require_agreement(models: Mapping[str, Any], family: Family) -> None:
     Raises:
         ModelError: names both sides and their widths.
     """
-    _require_numbers(models)
+    _require_numbers(models, family)
     for joint in family.joints:
         if models.keys() >= {joint.part, *joint.givers}:
-            _require_width(models, joint, {part.component: part.name for part in family.parts})
+            _require_width(models, joint, family)
     clips = [part.component for part in (CLIP_L, CLIP_G) if part in family.parts]
     widths = [models[name].config.hidden_size for name in clips if name in models]
     if widths != sorted(widths):
@@ -41,29 +39,26 @@ def require_agreement(models: Mapping[str, Any], family: Family) -> None:
         )
 
 
-READERS = {
-    "tokenizer": ("text_encoder", "max_position_embeddings"),
-    "tokenizer_2": ("text_encoder_2", "max_position_embeddings"),
-    "tokenizer_3": ("text_encoder_3", None),
-}
-"""Who reads what a tokenizer writes, and the field that says how much of it."""
+POSITIONS = "max_position_embeddings"
+"""The field of a text encoder that says how many tokens it reads, if that is bounded."""
 
 
-def require_tokens(parts: Mapping[str, Any], root: Path) -> None:
+def require_tokens(parts: Mapping[str, Any], root: Path, family: Family) -> None:
     """Refuse tokenizers whose tokens their text encoder cannot read.
 
     Args:
         parts: of the pipeline, by name; weights play no role.
         root: folder of the model, for messages.
+        family: whose they are.
 
     Raises:
         ModelError: nothing to pad with, more tokens than vectors, or than positions.
     """
-    for name, (component, field) in READERS.items():
-        tokenizer, encoder = parts.get(name), parts.get(component)
+    for part in family.parts:
+        tokenizer, encoder = parts.get(part.tokenizer or ""), parts.get(part.component)
         if tokenizer is None or encoder is None:
             continue
-        path, reader = root / name, PARTS[component]
+        path, reader = root / str(part.tokenizer), part.name
         if tokenizer.pad_token_id is None:
             raise ModelError(f"{path}: pad_token is missing; expected one of its tokens")
         last, vectors = max(tokenizer.get_vocab().values()), encoder.config.vocab_size
@@ -72,7 +67,7 @@ def require_tokens(parts: Mapping[str, Any], root: Path) -> None:
                 f"{path} has a token {last}; {reader} has vectors for {vectors}: it is of another "
                 "model, or damaged"
             )
-        length, room = tokenizer.model_max_length, getattr(encoder.config, field or "", None)
+        length, room = tokenizer.model_max_length, getattr(encoder.config, POSITIONS, None)
         if room is not None and not (isinstance(length, int) and 1 < length <= room):
             raise ModelError(
                 f"{path}: model_max_length is {length}; {reader} reads at most {room} tokens"
@@ -83,7 +78,7 @@ NUMBERS = {"unet": ("sample_size",), "transformer": ("sample_size",), "vae": ("s
 """What drawing needs of a configuration, beyond what building needs."""
 
 
-def _require_numbers(models: Mapping[str, Any]) -> None:
+def _require_numbers(models: Mapping[str, Any], family: Family) -> None:
     for part, fields in NUMBERS.items():
         for field in fields if part in models else ():
             if field not in models[part].config:
@@ -91,11 +86,12 @@ def _require_numbers(models: Mapping[str, Any]) -> None:
             value = models[part].config[field]
             if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
                 raise ModelError(
-                    f"{CONFIG} of {PARTS[part]}: {field} is {value!a}; expected a number above 0"
+                    f"{CONFIG} of {family.title_of(part)}: {field} is {value!a}; "
+                    "expected a number above 0"
                 )
 
 
-def require_class(folder: Path, cls: type[Any], component: str) -> None:
+def require_class(folder: Path, cls: type[Any], part: str) -> None:
     """Refuse the folder of a part of another kind, as far as its configuration says what it is.
 
     Raises:
@@ -105,7 +101,6 @@ def require_class(folder: Path, cls: type[Any], component: str) -> None:
     expected = getattr(getattr(cls, "config_class", None), "model_type", cls.__name__)
     actual = config.get("_class_name", config.get("model_type", expected))
     if actual != expected and "text_config" not in config:
-        part = PARTS.get(component, component)
         raise ModelError(f"{folder} holds {actual}; {part} must be {expected}")
 
 
@@ -131,13 +126,14 @@ def require_scaling(folder: Path, family: Family) -> None:
         )
 
 
-def _require_width(models: Mapping[str, Any], joint: Joint, names: Mapping[str, str]) -> None:
+def _require_width(models: Mapping[str, Any], joint: Joint, family: Family) -> None:
     expected = getattr(models[joint.part].config, joint.field, None)
     widths = [getattr(models[name].config, joint.width, None) for name in joint.givers]
     numeric = [width for width in widths if isinstance(width, int)]
+    numeric = [joint.times * width for width in numeric]
     if isinstance(expected, int) and len(numeric) == len(widths) and sum(numeric) != expected:
-        reader = names[joint.part]
-        givers = " + ".join(names[name] for name in joint.givers)
+        reader = family.title_of(joint.part)
+        givers = " + ".join(family.title_of(name) for name in joint.givers)
         sizes = " + ".join(map(str, numeric))
         raise ModelError(
             f"the parts do not go together: {reader} has {joint.field} {expected}, but "

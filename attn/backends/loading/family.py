@@ -40,12 +40,14 @@ class Joint:
         field: of its configuration: the width that it expects.
         width: field of the configurations of those that write; their widths add up.
         givers: the components that write; a joint of which one is absent is not looked at.
+        times: how many of them are read at once, as where latent pixels are packed.
     """
 
     part: str
     field: str
     width: str
     givers: tuple[str, ...]
+    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ class Family:
     def denoiser(self) -> Part:
         """The part that decides what a model is."""
         return self.parts[0]
+
+    def title_of(self, component: str) -> str:
+        """Return the name of the part that a component is; a component of none is its own."""
+        names = {part.component: part.name for part in self.parts}
+        return names.get(component, component)
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ def load_pipeline(
                 parts[name] = _load_part(name, model, recipe, dtype) if weights else model
             elif name not in SKIPPED:
                 parts[name] = _load_entry(name, entry, recipe, classes.get(name))
-        compatibility.require_tokens(parts, recipe.roots[0])
+        compatibility.require_tokens(parts, recipe.roots[0], recipe.family)
     needed = {name for name, item in taken.items() if item.default is item.empty} - {"self"}
     absent = needed - {*parts} | {name for name in needed & ESSENTIAL if parts.get(name) is None}
     if absent:
@@ -156,11 +156,11 @@ def _draw_part(name: str, cls: type[Any], recipe: Recipe) -> Any:
         folders = [folder for folder in folders if is_file(folder / CONFIG)]
         if not folders:
             raise ModelError(f"{recipe.roots[0]} describes no {name}: expected {name}/{CONFIG}")
-        compatibility.require_class(folders[0], cls, name)
+        compatibility.require_class(folders[0], cls, recipe.family.title_of(name))
         return checkpoint.fitting_model(piece, [ModelSpec(cls, folder) for folder in folders])
     folder = piece or recipe.roots[0] / name
     _require_folder(folder, recipe.entries[name])
-    compatibility.require_class(folder, cls, name)
+    compatibility.require_class(folder, cls, recipe.family.title_of(name))
     refuse_pickled_weights(folder)
     return checkpoint.empty_model(ModelSpec(cls, folder)).eval()
 

@@ -157,7 +157,7 @@ def _require_kind(piece: Piece | Path, part: Part, family: Family) -> None:
     folder = piece if isinstance(piece, Path) else piece.config
     if folder is not None and family.config is not None:
         library, class_name = read_index(CONFIGS / family.config)[part.component]
-        require_class(folder, find_class(library, class_name, part.component), part.component)
+        require_class(folder, find_class(library, class_name, part.component), part.name)
 
 
 def _require_parts(pieces: Mapping[str, Piece | Path], source: Source, family: Family) -> None:
@@ -212,7 +212,9 @@ def _find_tokenizers(
     tokenizers: dict[str, TokenizerFiles] = {}
     missing = []
     _require_tokenizers(inputs.tokenizers, family)
-    for name in filter(None, (part.tokenizer for part in family.parts)):
+    for part in family.parts:
+        if (name := part.tokenizer) is None:
+            continue
         match entries.get(name):
             case [str(library), str(class_name)]:
                 cls = find_class(library, class_name, name)
@@ -226,7 +228,7 @@ def _find_tokenizers(
                 if tokenizer_files.has_vocabulary(cls, candidate)
             )
             tokenizers[name] = TokenizerFiles(next(usable, inputs.folder / name))
-        elif (files := tokenizer_files.find(name, cls, folders)) is not None:
+        elif (files := tokenizer_files.find(part, cls, folders)) is not None:
             tokenizers[name] = files
         else:
             missing.append(name)

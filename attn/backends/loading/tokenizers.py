@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attn.backends.loading.explain import explained
+from attn.backends.loading.family import CLIP_G, CLIP_L, Part
 from attn.checkpoints.vocabularies import PUBLISHED
 from attn.errors import ModelError
 from attn.files.disk import is_file, is_there
@@ -40,21 +41,21 @@ class TokenizerFiles:
     padding: str | None = None
 
 
-def find(name: str, cls: Any, folders: Sequence[Path]) -> TokenizerFiles | None:
+def find(part: Part, cls: Any, folders: Sequence[Path]) -> TokenizerFiles | None:
     """Look for a tokenizer: in folders, then in the hub's cache; the network is not touched.
 
     Args:
-        name: `tokenizer`, `tokenizer_2` or `tokenizer_3`, which is the sub-folder too.
+        part: that reads its tokens; its `tokenizer` is the sub-folder too.
         cls: its class, which knows the names of its files.
         folders: where to look first.
     """
-    candidates = [folder / name for folder in folders] + _cached(name)
+    candidates = [folder / str(part.tokenizer) for folder in folders] + _cached(part.name)
     for candidate in candidates:
         if has_vocabulary(cls, candidate):
             return TokenizerFiles(candidate)
-    if name != "tokenizer_2":
+    if part != CLIP_G:
         return None
-    first = find("tokenizer", cls, folders)
+    first = find(CLIP_L, cls, folders)
     return TokenizerFiles(first.folder, SECOND_PADDING) if first else None
 
 
@@ -145,12 +146,12 @@ def _has_length(folder: Path) -> bool:
     return is_file(folder / "tokenizer_config.json")
 
 
-def _cached(name: str) -> list[Path]:
-    """Return folders of the hub's cache in which a tokenizer may lie."""
+def _cached(part: str) -> list[Path]:
+    """Return folders of the hub's cache in which the tokenizer of a part may lie."""
     from huggingface_hub import try_to_load_from_cache
 
     folders = []
-    for repository, folder in PUBLISHED.get(name, ()):
+    for repository, folder in PUBLISHED.get(part, ()):
         for file in ("tokenizer.json", "vocab.json"):
             filename = f"{folder}/{file}" if folder else file
             path = try_to_load_from_cache(repository, filename)

@@ -29,7 +29,7 @@ from attn.backends.plugins.validation import (
     check_sequence,
     check_towers,
 )
-from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session
+from attn.backends.types import AUTOMATIC, Backend, ModelInfo, OnCall, Output, Placement, Session
 from attn.errors import AttnError, CaptureError, PluginError
 from attn.schema import Call, Layer, Lora, Request
 from attn.schema import Sequence as TokenSequence
@@ -71,8 +71,8 @@ def guarded(registered: Registered) -> Backend:
         def complete_loras(self, loras: Sequence[Lora]) -> tuple[Lora, ...]:
             return tuple(ask("complete_loras", loras))
 
-        def open(self, source: object, options: Any, **placing: Any) -> Session:
-            return GuardedSession(ask("open", source, options, **placing), signing)
+        def open(self, source: object, options: Any, placement: Placement = AUTOMATIC) -> Session:
+            return GuardedSession(ask("open", source, options, placement), signing)
 
     return Guarded()
 

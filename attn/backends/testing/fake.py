@@ -13,7 +13,16 @@ from torch import Tensor, nn
 
 from attn.backends.testing.tokens import SEGMENT, tokenize
 from attn.backends.testing.toy import CHANNELS, HEAD_DIM, TEXT_LENGTH, ToyAttention, ToyModel
-from attn.backends.types import Backend, ModelInfo, OnCall, Output, Session, image_seed
+from attn.backends.types import (
+    AUTOMATIC,
+    Backend,
+    ModelInfo,
+    OnCall,
+    Output,
+    Placement,
+    Session,
+    image_seed,
+)
 from attn.errors import CaptureError, ModelError, RequestError
 from attn.schema import Call, Grid, Kind, Layer, Request, Segment
 from attn.schema import Sequence as TokenSequence
@@ -162,30 +171,23 @@ class FakeBackend(Backend):
     example_prompt = "a red cat on a wooden chair"
 
     def open(
-        self,
-        source: str | Path | object,
-        options: FakeOptions,
-        *,
-        device: str = "auto",
-        dtype: str = "auto",
-        offload: str = "none",
-        weights: bool = True,
+        self, source: str | Path | object, options: FakeOptions, placement: Placement = AUTOMATIC
     ) -> FakeSession:
         """Make the model; see `Backend.open`."""
-        if offload != "none":
+        if placement.offload != "none":
             raise ModelError("the fake backend has nothing to offload")
-        target = "cpu" if device == "auto" else device
-        model = (
-            ToyModel(options.weights_seed).eval().to(target if weights else "meta", _DTYPES[dtype])
-        )
+        device = "cpu" if placement.device == "auto" else placement.device
+        dtype = _DTYPES[placement.dtype]
+        model = ToyModel(options.weights_seed).eval()
+        model = model.to(device if placement.weights else "meta", dtype)
         parameters = sum(parameter.numel() for parameter in model.denoiser.parameters())
-        kind = str(_DTYPES[dtype]).removeprefix("torch.")
+        kind = str(dtype).removeprefix("torch.")
         revision = {"revision": f"weights-seed-{options.weights_seed}"}
         return FakeSession(
             model,
             ModelInfo(str(source), lambda: revision, kind, parameters),
             options,
-            _DTYPES[dtype],
+            dtype,
         )
 
 

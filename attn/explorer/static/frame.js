@@ -18,3 +18,22 @@ export function useFrame(first) {
     () => next.current.value,
   ];
 }
+
+const PAUSE = 1000; // milliseconds between two looks at progress
+const PATIENCE = 300; // milliseconds that something waits for the page to be idle
+
+/** Comes when nothing else is to be done: what is read behind the page must not stand before the pointer. @returns {Promise<void>} */
+export function idle() {
+  if (!window.requestIdleCallback) return new Promise((go) => setTimeout(go));
+  return new Promise((go) => window.requestIdleCallback(() => go(), { timeout: PATIENCE }));
+}
+
+/** What tells of progress, but not more often than can be looked at: telling costs more than the progress. @param {() => void} tell */
+export function seldom(tell) {
+  let due = 0;
+  return () => {
+    if (performance.now() < due) return;
+    tell();
+    due = performance.now() + PAUSE;
+  };
+}

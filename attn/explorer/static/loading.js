@@ -1,14 +1,28 @@
+import { seldom } from "./frame.js";
 import { Masses } from "./masses.js";
 import { Trace } from "./trace.js";
-import { useEffect, useMemo, useState } from "./vendor/preact.js";
+import { useEffect, useLayoutEffect, useMemo, useState } from "./vendor/preact.js";
 
-/** @typedef {import("./sums.js").MapSums} MapSums */
-/** @typedef {{key: string, sums: MapSums | null, note: string, error: string, ask: number}} Loaded */
+/**
+ * What is read of a selection, as it comes.
+ * @template [S=import("./sums.js").MapSums]
+ * @typedef {{key: string, sums: S | null, note: string, error: string, ask: number}} Loaded
+ */
+
+/**
+ * What is to be read: where all of it takes long, first a part.
+ * @typedef {object} Plan
+ * @property {any} job       see `jobs.js`
+ * @property {number} bytes  about how many it reads
+ * @property {any} first     the same job of a part; null where all of it is read at once
+ * @property {string} only   what the part is, in words
+ * @property {string} absence  why there is nothing, if so
+ */
 
 const LARGE = 256e6; // bytes that are not read without being asked for
-const SMALL = 24e6; // bytes that are read before anything is shown
+export const SMALL = 24e6; // bytes that are read before anything is shown
 const FEW = 5; // layers that are shown first, where all of them are not small
-const FOLLOW = 500; // milliseconds between looks for further steps of a trace that is not finished
+const FOLLOW = 300; // milliseconds between looks for further steps of a trace that is not finished
 
 /**
  * The trace of an item, as it grows.
@@ -42,7 +56,57 @@ export function useTrace(item, Kind = /** @type {any} */ (Trace)) {
 const amountOf = ({ manifest }) => `${manifest.status} ${manifest.shards.length}`;
 
 /**
- * The maps of a selection: where all of them take long to read, first a step in the middle, or a few layers.
+ * What a plan reads, for as long as it is wanted.
+ * @template S
+ * @param {import("./work.js").Work} work
+ * @param {() => Plan | null} plan  null reads nothing
+ * @param {string} key  the same for the same selection
+ * @param {boolean} isAsked  whether large amounts are to be read
+ * @param {any} trace  is read again when it has grown
+ * @returns {Loaded<S>}
+ */
+export function useLoaded(work, plan, key, isAsked, trace) {
+  const [loaded, setLoaded] = useState(/** @type {Loaded<S>} */ ({ key: "", sums: null, note: "", error: "", ask: 0 }));
+  useLayoutEffect(() => {
+    const planned = plan();
+    if (!planned) return;
+    const stop = new AbortController();
+    const show = (/** @type {Partial<Loaded<S>>} */ change) => {
+      if (!stop.signal.aborted) setLoaded((before) => ({ ...before, ask: 0, error: "", ...change, key }));
+    };
+    read(work, planned, isAsked, stop.signal, show).catch((error) =>
+      show({ sums: null, note: "", error: error.message }),
+    );
+    return () => stop.abort();
+  }, [trace, key, isAsked]); // before anything is drawn: reading takes longest
+  return loaded;
+}
+
+/**
+ * @param {import("./work.js").Work} work
+ * @param {Plan} plan
+ * @param {boolean} isAsked
+ * @param {AbortSignal} signal
+ * @param {(change: Partial<Loaded<any>>) => void} show
+ */
+async function read(work, { job, bytes, first, only, absence }, isAsked, signal, show) {
+  if (!job.shards.length) return show({ sums: null, note: "No step is finished yet." });
+  if (first) {
+    const sums = await work.run(first, signal, () => {});
+    if (bytes > LARGE && !isAsked) return show({ ...(sums.count ? { sums, note: only } : { note: "" }), ask: bytes });
+    if (sums.count) show({ sums, note: `${only} Reading all …` });
+  }
+  const progress = { note: "" };
+  const tell = seldom(() => first && show(progress));
+  const sums = await work.run(job, signal, (done, all) => {
+    progress.note = `Reading: ${done} of ${all} steps`;
+    if (done < all) tell();
+  });
+  show(sums.count ? { sums, note: "" } : { sums: null, note: absence });
+}
+
+/**
+ * The maps of a selection.
  * @param {import("./trace.js").Trace} trace
  * @param {import("./work.js").Work} work
  * @param {import("./trace.js").Selection} selection
@@ -51,52 +115,25 @@ const amountOf = ({ manifest }) => `${manifest.status} ${manifest.shards.length}
  * @returns {Loaded}
  */
 export function useSums(trace, work, selection, key, isAsked) {
-  const [loaded, setLoaded] = useState(/** @type {Loaded} */ ({ key: "", sums: null, note: "", error: "", ask: 0 }));
-  useEffect(() => {
-    if (!trace.hasMaps) return;
-    const stop = new AbortController();
-    const show = (/** @type {Partial<Loaded>} */ change) => {
-      if (!stop.signal.aborted) setLoaded((before) => ({ ...before, ask: 0, error: "", ...change, key }));
-    };
-    read(trace, work, selection, isAsked, stop.signal, show).catch((error) =>
-      show({ sums: null, note: "", error: error.message }),
-    );
-    return () => stop.abort();
-  }, [trace, key, isAsked]);
-  return loaded;
+  const plan = () => (trace.hasMaps ? planMaps(trace, trace.job(selection, work.source.base)) : null);
+  return useLoaded(work, plan, key, isAsked, trace);
 }
 
-/**
- * @param {import("./trace.js").Trace} trace
- * @param {import("./work.js").Work} work
- * @param {import("./trace.js").Selection} selection
- * @param {boolean} isAsked
- * @param {AbortSignal} signal
- * @param {(change: Partial<Loaded>) => void} show
- */
-async function read(trace, work, selection, isAsked, signal, show) {
-  const job = trace.job(selection, work.source.base);
-  const bytes = job.shards.reduce((sum, shard) => sum + shard.bytes, 0);
-  const several = job.shards.length > 1;
-  if (!job.shards.length) return show({ sums: null, note: "No step is finished yet." });
-  if (several && bytes > SMALL) {
-    const shard = job.shards[job.shards.length >> 1];
+/** First a step in the middle, or a few layers of a mean. @param {import("./trace.js").Trace} trace @param {import("./reader.js").Job} job @returns {Plan} */
+function planMaps(trace, job) {
+  const { shards, layers } = job;
+  const absence = absenceOf(trace);
+  if (shards.length > 1) {
+    const bytes = shards.reduce((sum, shard) => sum + shard.bytes, 0);
+    const shard = shards[shards.length >> 1];
     const step = trace.steps.find((one) => one.file === shard.file);
-    const sums = await work.run({ ...job, shards: [shard] }, signal, () => {});
-    const only = `Only step ${step?.index} is shown.`;
-    if (bytes > LARGE && !isAsked) return show({ sums, note: only, ask: bytes });
-    show({ sums, note: `${only} Reading all ${job.shards.length} steps …` });
+    const first = bytes > SMALL ? { ...job, shards: [shard] } : null;
+    return { job, bytes, first, only: `Only step ${step?.index} is shown.`, absence };
   }
-  const few = spread(job.layers, FEW);
-  if (!several && few.length < job.layers.length && floatBytes(job) > SMALL) {
-    const sums = await work.run({ ...job, layers: few }, signal, () => {});
-    if (sums.count) show({ sums, note: `Only ${few.length} of ${job.layers.length} layers are shown. Reading all …` });
-  }
-  const tell = (/** @type {number} */ done, /** @type {number} */ all) => {
-    if (several && bytes > SMALL) show({ note: `Reading: ${done} of ${all} steps` });
-  };
-  const sums = await work.run(job, signal, tell);
-  show(sums.count ? { sums, note: "" } : { sums: null, note: absence(trace) });
+  const bytes = floatBytes(job);
+  const few = spread(layers, FEW);
+  const first = bytes > SMALL && few.length < layers.length ? { ...job, layers: few } : null;
+  return { job, bytes, first, only: `Only ${few.length} of ${layers.length} layers are shown.`, absence };
 }
 
 /** Evenly spread items. @template T @param {T[]} items @param {number} most @returns {T[]} */
@@ -109,7 +146,7 @@ function spread(items, most) {
 const floatBytes = ({ layers, keys }) => layers.reduce((sum, { grid }) => sum + 4 * grid[0] * grid[1] * keys, 0);
 
 /** Why there is no map. @param {import("./trace.js").Trace} trace */
-function absence(trace) {
+function absenceOf(trace) {
   const short = trace.leftOut.length ? ", or do not stand in this page: see above what it was reduced to" : "";
   return `None of the chosen layers ran in the chosen steps, or their maps were not kept${short}.`;
 }
@@ -132,7 +169,10 @@ export function useMasses(source, trace, selection, Kind = Masses, isHeld = fals
     const masses = held.key === key ? held.masses : new Kind(source, trace, selection);
     masses.trace = trace; // it may have further steps now
     const show = (error = "") => !stop.signal.aborted && setHeld({ key, masses, loaded: masses.steps.size, error });
-    masses.load(stop.signal, () => show()).catch((/** @type {Error} */ error) => show(error.message));
+    masses.load(stop.signal, seldom(show)).then(
+      () => show(),
+      (/** @type {Error} */ error) => show(error.message),
+    );
     if (held.key !== key) show();
     return () => stop.abort();
   }, [trace, key, isHeld]);

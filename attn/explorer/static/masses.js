@@ -1,3 +1,4 @@
+import { idle } from "./frame.js";
 import { toFloats } from "./half.js";
 import { Shard } from "./safetensors.js";
 
@@ -30,8 +31,9 @@ export class Masses {
   /** @param {AbortSignal} signal @param {() => void} tell after each step */
   async load(signal, tell) {
     for (const step of this.trace.steps) {
-      if (signal.aborted) return;
       if (this.steps.has(step.index)) continue;
+      await idle();
+      if (signal.aborted) return;
       this.steps.set(step.index, await this.#read(new Shard(this.source, step.file, step.bytes)));
       tell();
     }

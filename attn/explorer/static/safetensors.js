@@ -71,7 +71,8 @@ export class Shard {
     return spans.map(({ dtype, low, high }) => {
       const run = runs.find((one) => one.low <= low && high <= one.high);
       if (!run) throw new Error(`${this.file}: a part was not read`);
-      return { dtype, data: run.data.slice(low - run.low, high - run.low) };
+      const isAll = low === run.low && high === run.high && spans.length === runs.length;
+      return { dtype, data: isAll ? run.data : run.data.slice(low - run.low, high - run.low) };
     });
   }
 

@@ -1,64 +1,34 @@
+import { SMALL, useLoaded } from "./loading.js";
 import { Written } from "./texts.js";
 import { useEffect, useState } from "./vendor/preact.js";
 
-/** @typedef {{key: string, sums: import("./matrix.js").MatrixSums | null, note: string, error: string, ask: number}} Loaded */
-
-const SMALL = 24e6; // bytes that are read before anything is shown
-const LARGE = 256e6; // bytes that are not read without being asked for
-
 /**
- * The matrix of a selection: one layer and step of it first, where all of it takes long to read.
+ * The matrix of a selection.
  * @param {import("./texts.js").TextTrace} trace
  * @param {import("./work.js").Work} work
  * @param {any} selection
  * @param {string} key  the same for the same selection
  * @param {boolean} isAsked  whether large amounts are to be read
- * @returns {Loaded}
+ * @returns {import("./loading.js").Loaded<import("./matrix.js").MatrixSums>}
  */
 export function useMatrix(trace, work, selection, key, isAsked) {
-  const [loaded, setLoaded] = useState(/** @type {Loaded} */ ({ key: "", sums: null, note: "", error: "", ask: 0 }));
-  useEffect(() => {
-    if (!trace.hasMaps || !selection.net) return;
-    const stop = new AbortController();
-    const show = (/** @type {Partial<Loaded>} */ change) => {
-      if (!stop.signal.aborted) setLoaded((before) => ({ ...before, ask: 0, error: "", ...change, key }));
-    };
-    read(trace, work, selection, isAsked, stop.signal, show).catch((error) =>
-      show({ sums: null, note: "", error: error.message }),
-    );
-    return () => stop.abort();
-  }, [trace, key, isAsked]);
-  return loaded;
+  const isThere = trace.hasMaps && selection.net;
+  const plan = () => (isThere ? planMatrix(trace, trace.matrixJob(selection, work.source.base)) : null);
+  return useLoaded(work, plan, key, isAsked, trace);
 }
 
-/**
- * @param {import("./texts.js").TextTrace} trace
- * @param {import("./work.js").Work} work
- * @param {any} selection
- * @param {boolean} isAsked
- * @param {AbortSignal} signal
- * @param {(change: Partial<Loaded>) => void} show
- */
-async function read(trace, work, selection, isAsked, signal, show) {
-  const job = trace.matrixJob(selection, work.source.base);
+/** First one layer and step. @param {import("./texts.js").TextTrace} trace @param {import("./matrix.js").MatrixJob} job @returns {import("./loading.js").Plan} */
+function planMatrix(trace, job) {
   const bytes = bytesOf(job);
-  if (!job.shards.length) return show({ sums: null, note: "No step is finished yet." });
   const first = firstOf(job);
-  if (bytes > SMALL && bytesOf(first) < bytes) {
-    const sums = await work.run(first, signal, () => {});
-    const step = trace.steps.find((one) => one.file === first.shards[0].file);
-    const only = `Only layer ${first.layers[0].index}${first.shards.length === 1 && step ? ` of step ${step.index}` : ""} is shown.`;
-    if (bytes > LARGE && !isAsked) return show({ sums, note: only, ask: bytes });
-    show({ sums, note: `${only} Reading all of it …` });
-  }
-  const sums = await work.run(job, signal, (done, all) => {
-    if (bytes > SMALL) show({ note: `Reading: ${done} of ${all} steps` });
-  });
-  show(
-    sums.count
-      ? { sums, note: "" }
-      : { sums: null, note: "None of the chosen layers ran in the chosen steps, or their maps were not kept." },
-  );
+  const step = first.shards.length === 1 && trace.steps.find((one) => one.file === first.shards[0].file);
+  return {
+    job,
+    bytes,
+    first: bytes > SMALL && bytesOf(first) < bytes ? first : null,
+    only: `Only layer ${first.layers[0]?.index}${step ? ` of step ${step.index}` : ""} is shown.`,
+    absence: "None of the chosen layers ran in the chosen steps, or their maps were not kept.",
+  };
 }
 
 /** One layer, in the middle; of one step, unless each has only some rows. @param {import("./matrix.js").MatrixJob} job */

@@ -1,4 +1,5 @@
 import { percent } from "./colours.js";
+import { idle } from "./frame.js";
 import { toFloats } from "./half.js";
 import { isSink, meanOver } from "./masses.js";
 import { visible } from "./safe.js";
@@ -40,8 +41,9 @@ export class TextMasses {
   /** @param {AbortSignal} signal @param {() => void} tell after each step */
   async load(signal, tell) {
     for (const step of this.wanted) {
-      if (signal.aborted) return;
       if (this.steps.has(step.index)) continue;
+      await idle();
+      if (signal.aborted) return;
       const window = this.trace.windowOf(this.net, step.index);
       this.steps.set(step.index, await this.#read(new Shard(this.source, step.file, step.bytes), window));
       tell();

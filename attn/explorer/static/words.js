@@ -34,7 +34,7 @@ export function Words(props) {
     <div class="words-head"><h2>${props.title}</h2><label class="search">Find <input id="find-word" type="search" value=${wanted} onInput=${(/** @type {any} */ event) => setWanted(event.target.value)} /></label></div>
     <table><thead><tr><th scope="col">word</th><th scope="col" class="bar-head"><span class="unseen">bar</span></th>${["attention", "share", "lift"].map((name) => head(/** @type {any} */ (name)))}</tr></thead>
     <tbody>${all.slice(0, MOST).map(
-      (one) => html`<tr key=${one.group.id} class=${`is-${one.group.kind}`}>
+      (one) => html`<tr class=${`is-${one.group.kind}`}>
       <td><${Word} text=${visible(one.group.text)} reading=${one} part=${0} isCurrent=${props.current === one.group.id} isPinned=${props.pins.includes(one.group.id)} onPin=${props.onPin} onHover=${props.onHover} />${segments.length > 1 && html`<span class="tag">${visible(one.group.segment)}</span>`}</td>
       <td><span class="bar" style=${`width:${(100 * Math.max(0, one[order] || 0)) / most}%`}></span></td>
       <td>${percent(one.attention)}</td><td>${percent(one.share)}</td><td>${props.isPlace ? ORDERS.lift.format(one.lift) : "–"}</td></tr>`,

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, product
 
+from attn.checkpoints.layouts import BLOCK, LAYOUTS, Naming, numbered
 from attn.lora.changes.kinds import Weight
 
 
@@ -38,6 +39,8 @@ def with_other_layouts(entries: BaseWeights) -> dict[str, BaseWeight]:
     """Return weights by their own paths and by those that they have in other layouts."""
     renamed = dict(_renamed(entries, _unet_pairs(entries)))
     renamed |= _joint(entries)
+    for layout in LAYOUTS:
+        renamed |= _of_layout(entries, layout)
     renamed |= _clip(entries)
     return renamed | dict(entries)
 
@@ -289,6 +292,49 @@ def _joined(parts: list[BaseWeight | None]) -> BaseWeight:
         tuple(path for part in present for path in part.paths),
         tuple(stored for part in present for stored in part.weight),
     )
+
+
+def _of_layout(entries: BaseWeights, layout: Naming) -> dict[str, BaseWeight]:
+    """Return the weights of a transformer that a table describes, by their other names."""
+    is_authors = layout.mark.removesuffix(".weight") in entries
+    ours = dict(_of_authors(entries, layout)) if is_authors else dict(entries)
+    names = layout.aliases if is_authors else {**layout.modules, **layout.aliases}
+    others = dict(_of_library(ours, names))
+    swapped = {
+        path: replace(others[path], is_swapped=True) for path in layout.swapped & others.keys()
+    }
+    return (ours if is_authors else {}) | others | swapped
+
+
+def _of_authors(entries: BaseWeights, layout: Naming) -> Iterator[tuple[str, BaseWeight]]:
+    """Yield the weights of a model in its authors' layout by diffusers' paths."""
+    for path, entry in entries.items():
+        pattern, number = numbered(path)
+        names = [name.replace(BLOCK, number) for name in layout.modules.get(pattern, ())]
+        if len(names) > 1:
+            yield from _rows(entry, names)
+        elif names:
+            yield names[0], replace(entry, is_swapped=pattern in layout.swapped)
+
+
+def _rows(entry: BaseWeight, names: Sequence[str]) -> Iterator[tuple[str, BaseWeight]]:
+    """Yield the parts of joined rows: all are as many as the columns, but for the last."""
+    (stored,) = entry.weight
+    edges = [index * stored.columns for index in range(len(names))] + [stored.info.shape[0]]
+    if edges == sorted(edges):
+        for name, start, stop in zip(names, edges, edges[1:], strict=False):
+            yield name, BaseWeight(entry.paths, (stored.slice(start, stop),))
+
+
+def _of_library(
+    entries: BaseWeights, names: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[str, BaseWeight]]:
+    """Yield the weights that diffusers' paths stand for by other names of these paths."""
+    numbers = dict.fromkeys(numbered(path)[1] for path in entries)
+    for (name, paths), number in product(names.items(), numbers):
+        parts = [entries.get(path.replace(BLOCK, number)) for path in paths]
+        if all(parts):
+            yield name.replace(BLOCK, number), _joined(parts)
 
 
 _OPEN_CLIP = {

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from attn.backends import Backend, Session, find, installed
 from attn.backends.plugins.guard import blamed, guarded, signed
+from attn.backends.types import Placement
 from attn.engine.plan import Plan
 from attn.errors import ModelError, UsageError
 from attn.files.outside import refuse_special
@@ -194,14 +195,13 @@ def open_session(
         options: of the family.
         generation: the others.
     """
-    return family.open(
-        model,
-        options,
-        device=generation.device,
-        dtype=generation.dtype,
-        offload=generation.offload,
+    placement = Placement(
+        generation.device,
+        generation.dtype,
+        generation.offload,
         weights=not generation.dry_run,
     )
+    return family.open(model, options, placement)
 
 
 def _request(options: CaptureOptions, backend: Any) -> Request:

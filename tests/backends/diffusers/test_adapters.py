@@ -10,6 +10,7 @@ from peft.tuners.lora import LoraLayer
 
 from attn import lora
 from attn.backends.testing import CHECKS
+from attn.backends.types import Placement
 from attn.errors import CaptureError, ModelError
 from attn.schema import Lora, Request
 from tests.helpers import lora_demo
@@ -312,7 +313,7 @@ def test_planning(tmp_path):
     file = lora_demo.kohya(
         tmp_path / "a.safetensors", lora_demo.changes(shared_session("sd35").pipe)
     )
-    plan = backend.open("demo", backend.Options(), device="cpu", weights=False)
+    plan = backend.open("demo", backend.Options(), Placement("cpu", weights=False))
     known = asked(plan, Lora(str(file)))
     assert known.loras[0].sha256 == lora.read(file).sha256
     assert plan.remarks(known, known) == ()

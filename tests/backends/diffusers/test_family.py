@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, T5EncoderModel
 import attn
 from attn import demo
 from attn.backends.testing import CHECKS
+from attn.backends.types import Placement
 from attn.errors import AttnError
 from attn.schema import Request
 
@@ -77,7 +78,7 @@ def family(install, tmp_path):
 @pytest.fixture
 def session(family, folder):
     backend = family.PixArtBackend()
-    return backend.open(str(folder), backend.Options(), device="cpu")
+    return backend.open(str(folder), backend.Options(), Placement("cpu"))
 
 
 @pytest.fixture

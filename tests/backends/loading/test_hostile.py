@@ -16,6 +16,7 @@ from attn import demo
 from attn.backends import find, load
 from attn.backends.loading import pipeline as pipeline_module
 from attn.backends.loading.weights.unfilled import Unfilled
+from attn.backends.types import Placement
 from attn.cli import main
 from attn.errors import CaptureError, ModelError
 from attn.schema import Request
@@ -32,7 +33,7 @@ AUTO = ["evil.Evil", "evil.Evil"]
 def opening(folder, backend="sd15", **arguments):
     """Open a folder with the family's default options."""
     family = load(find(backend))
-    return family.open(folder, family.Options(), device="cpu", **arguments)
+    return family.open(folder, family.Options(), Placement("cpu", **arguments))
 
 
 def refusal(folder, backend="sd15", **arguments):

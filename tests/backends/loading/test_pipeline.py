@@ -14,6 +14,7 @@ from torch import nn
 
 from attn import demo
 from attn.backends import find, load
+from attn.backends.types import Placement
 from attn.errors import CaptureError, ModelError
 from attn.schema import Request
 
@@ -26,7 +27,7 @@ MODELS = [("sdxl", "demo"), ("sd15", "demo"), ("sd35", "demo"), ("sd35", "demo:m
 def opening(folder, backend="sd35", **arguments):
     """Open a folder with the family's default options."""
     family = load(find(backend))
-    return family.open(folder, family.Options(), **arguments)
+    return family.open(folder, family.Options(), Placement(**arguments))
 
 
 def refusal(folder, **arguments):
@@ -239,8 +240,8 @@ def test_loaded_pipelines_of_another_task(demo_cache):
 def test_unknown_family(copied):
     """A pipeline that no backend takes is refused without a guess."""
     folder = copied("sd35")
-    index(folder, _class_name="FluxPipeline")
-    assert refusal(folder) == "FOLDER: this is a FluxPipeline, not a StableDiffusion3Pipeline"
+    index(folder, _class_name="StableCascadeCombinedPipeline")
+    assert refusal(folder) == "FOLDER: this is a StableCascadeCombinedPipeline, not a StableDiffusion3Pipeline"
 
 
 @pytest.mark.parametrize(

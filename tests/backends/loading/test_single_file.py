@@ -125,7 +125,7 @@ from attn.backends import find, load
 for backend, model, settings in json.loads(sys.stdin.read()):
     family = load(find(backend))
     options = family.Options(**settings)
-    family.open(model or family.default_model(options), options, device="cpu")
+    family.open(model or family.default_model(options), options, Placement("cpu"))
 print(json.dumps(attempts))
 """
 

@@ -22,9 +22,9 @@ def load_drawn():
     class Drawn(FakeBackend):
         request_options = {varying}
 
-        def open(self, source, options, **placing):
+        def open(self, source, options, placement):
             OPENED.append(options.sketch)
-            return super().open(source, options, **placing)
+            return super().open(source, options, placement)
 
     Drawn.Options = Options
     return Drawn()

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 import attn
 from attn import demo
 from attn.backends.families.sd35 import SD35Session
+from attn.backends.types import Placement
 from attn.errors import AttnError, CaptureError, ModelError, RequestError, TraceError, UsageError
 from attn.schema import Request
 from attn.verbs.capture.capture import capture
@@ -238,7 +239,7 @@ def test_picture_in_bfloat16(demo_cache, tmp_path):
     from attn.backends import find, load
 
     family = load(find("sd35"))
-    session = family.open("demo", family.Options(), dtype="bfloat16")
+    session = family.open("demo", family.Options(), Placement(dtype="bfloat16"))
     done = capture("sd35", "a red cat", out=tmp_path / "run", dtype="bfloat16", **SMALL)
     assert done.trace.manifest.model["dtype"] == "bfloat16"
     assert np.array_equal(pixels(done.trace.image()), plainly(session, steps=2))

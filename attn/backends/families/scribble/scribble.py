@@ -17,7 +17,7 @@ from attn.backends.families.scribble.tokens import TokensBackend
 from attn.backends.families.sd15 import SD15Session
 from attn.backends.families.sdxl import SDXLBackend, SDXLSession
 from attn.backends.loading import source as sources
-from attn.backends.types import Backend, Session
+from attn.backends.types import AUTOMATIC, Backend, Placement, Session
 from attn.checkpoints import folders
 from attn.schema import Lora
 
@@ -47,24 +47,16 @@ class ScribbleBackend(Backend):
         return adapters.complete(loras, self.lora_families)
 
     def open(
-        self,
-        source: str | Path | object,
-        options: Any,
-        *,
-        device: str = "auto",
-        dtype: str = "auto",
-        offload: str = "none",
-        weights: bool = True,
+        self, source: str | Path | object, options: Any, placement: Placement = AUTOMATIC
     ) -> Session:
         """Open a model; see `Backend.open`."""
-        placing: dict[str, Any] = {"device": device, "dtype": dtype, "offload": offload}
         if isinstance(source, DiffusionPipeline):
             kind: type[ControlBackend] = (
                 SD15Control if isinstance(source, SD15Control.pipelines) else SDXLControl
             )
-            return kind().open(source, options, **placing, weights=weights)
+            return kind().open(source, options, placement)
         origin = sources.resolve(str(source), "scribble", self.variants)
         if folders.is_drawn(origin.path):
-            return TokensBackend().open_source(origin, options, **placing, weights=weights)
+            return TokensBackend().open_source(origin, options, placement)
         kind = self.kinds[controlnets.base_family(origin)]
-        return kind().open_source(origin, options, **placing, weights=weights)
+        return kind().open_source(origin, options, placement)

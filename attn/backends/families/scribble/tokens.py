@@ -20,7 +20,7 @@ from attn.backends.families.scribble.strokes import Strokes
 from attn.backends.families.sd15 import SD15Backend, SD15Session
 from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.source import Source
-from attn.backends.types import OnCall, Output, Session
+from attn.backends.types import OnCall, Output, Placement, Session
 from attn.errors import RequestError
 from attn.schema import Request, Segment
 from attn.schema import Sequence as TokenSequence
@@ -151,17 +151,15 @@ class TokensBackend(SD15Backend):
     Options = ScribbleOptions
     session = TokensSession
 
-    def open_source(
-        self, origin: Source, options: Any, device: str, dtype: str, offload: str, *, weights: bool
-    ) -> Session:
+    def open_source(self, origin: Source, options: Any, placement: Placement) -> Session:
         """Also load the sketch encoder; see `DiffusersBackend.open_source`."""
-        session: Any = super().open_source(origin, options, device, dtype, offload, weights=weights)
+        session: Any = super().open_source(origin, options, placement)
         unet = session.model
         session.encoder = sketch_tokens.load_encoder(
             origin.path / sketch_tokens.ENCODER,
             unet.config.cross_attention_dim,
             unet.dtype,
-            weights=weights,
+            weights=placement.weights,
         )
         if options.betas != "own":
             session.train_betas(options.betas)

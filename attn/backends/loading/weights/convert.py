@@ -16,6 +16,7 @@ from diffusers.loaders import single_file_utils as library
 from torch import Tensor
 
 from attn.backends.loading.weights import gates as gating
+from attn.checkpoints.layouts import LAYOUTS, Naming
 
 Tensors = dict[str, Tensor]
 
@@ -77,10 +78,28 @@ def _controlnet(tensors: Tensors, model: Any) -> Tensors:
 
 
 def _dit(tensors: Tensors, model: Any) -> Tensors:
+    layout = next((each for each in LAYOUTS if each.is_of(tensors)), None)
+    if layout is not None:
+        return _of_layout(layout, tensors, model)
     if not any(name.startswith("joint_blocks.") for name in tensors):
         return tensors
     gates = gating.split(tensors, model)
     return gates | dict(library.convert_sd3_transformer_checkpoint_to_diffusers(tensors))
+
+
+def _of_layout(layout: Naming, tensors: Tensors, model: Any) -> Tensors:
+    """Cut the authors' tensors into those of a model; what it has no room for keeps its name."""
+    state, renamed = model.state_dict(), {}
+    for name, tensor in tensors.items():
+        targets = layout.targets(name) or ()
+        rows = [len(state[target]) for target in targets if target in state]
+        if not rows or len(rows) < len(targets):
+            renamed[name] = tensor
+            continue
+        whole = torch.cat(tensor.chunk(2)[::-1]) if layout.is_swapped(name) else tensor
+        fits = len(targets) > 1 and sum(rows) == len(whole)
+        renamed |= zip(targets, whole.split(rows) if fits else [whole], strict=False)
+    return renamed
 
 
 def _vae(tensors: Tensors, model: Any) -> Tensors:

@@ -9,7 +9,16 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from attn.backends import Backend, ModelInfo, OnCall, Output, Session, image_seed
+from attn.backends import (
+    AUTOMATIC,
+    Backend,
+    ModelInfo,
+    OnCall,
+    Output,
+    Placement,
+    Session,
+    image_seed,
+)
 from attn.backends.shared import choose_device, choose_dtype, dtype_name, fingerprint, resolve
 from attn.errors import CaptureError, ModelError, RequestError
 from attn.schema import Call, Grid, Layer, Request, Segment
@@ -36,20 +45,13 @@ class ToyBackend(Backend):
     example_prompt = "a red cat on a wooden chair"
 
     def open(
-        self,
-        source: str | Path | object,
-        options: ToyOptions,
-        *,
-        device: str = "auto",
-        dtype: str = "auto",
-        offload: str = "none",
-        weights: bool = True,
+        self, source: str | Path | object, options: ToyOptions, placement: Placement = AUTOMATIC
     ) -> Session:
         """Make the model and fill it; see `Backend.open`."""
-        if offload != "none":
+        if placement.offload != "none":
             raise ModelError("a toy has nothing to offload; leave --offload out")
-        place = choose_device(device) if weights else "meta"
-        kind = choose_dtype(dtype, place)
+        device = choose_device(placement.device) if placement.weights else "meta"
+        kind = choose_dtype(placement.dtype, device)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(0)
             model = Model(options.blocks)
@@ -58,7 +60,7 @@ class ToyBackend(Backend):
             path = resolve(str(source), "toy", expected="a .safetensors file").path
             fill(model, path)
             identity = fingerprint({"model": path}, None)()
-        model = model.eval().to(place, kind)
+        model = model.eval().to(device, kind)
         parameters = sum(parameter.numel() for parameter in model.parameters())
         info = ModelInfo(str(source), lambda: identity, dtype_name(kind), parameters)
         return ToySession(model, info)

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from attn.backends import find, load
 from attn.backends.families.mmada import llama
+from attn.backends.types import Placement
 from attn.cli import build
 from attn.demo import language
 from attn.errors import ModelError
@@ -23,7 +24,7 @@ def open_folder(folder, **options):
     """Open a folder on the CPU."""
     family = load(find("mmada"))
     weights = options.pop("weights", True)
-    return family.open(folder, family.Options(**options), device="cpu", weights=weights)
+    return family.open(folder, family.Options(**options), Placement("cpu", weights=weights))
 
 
 def refusal(folder, **options):

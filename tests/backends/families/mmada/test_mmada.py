@@ -10,6 +10,7 @@ from attn import demo
 from attn.backends import find, load
 from attn.backends.loading.hub import DESCRIPTIONS
 from attn.backends.testing.observe import recorded, watched
+from attn.backends.types import Placement
 from attn.engine.plan import Keep, make_plan
 from attn.errors import CaptureError, ModelError, RequestError, UsageError
 from attn.options import parse_options
@@ -151,13 +152,13 @@ def test_offload(session):
     """There is nothing to offload, and that is said."""
     family = load(find("mmada"))
     with pytest.raises(ModelError, match="no part to offload"):
-        family.open("demo", family.Options(), offload="model")
+        family.open("demo", family.Options(), Placement(offload="model"))
 
 
 def test_without_weights(demo_cache):
     """A session that was opened to plan does not generate."""
     family = load(find("mmada"))
-    planning = family.open("demo", family.Options(), weights=False)
+    planning = family.open("demo", family.Options(), Placement(weights=False))
     assert planning.info.parameters == shared_session("mmada").info.parameters
     with pytest.raises(CaptureError, match="it can plan, not generate"):
         planning.check()
@@ -321,7 +322,7 @@ def test_default_run_is_small(copied):
     sizes = {"d_model": 128, "n_heads": 8, "n_kv_heads": 8, "n_layers": 8}
     path.write_text(json.dumps(json.loads(path.read_text()) | sizes))
     family = load(find("mmada"))
-    session = family.open(folder, family.Options(), weights=False)
+    session = family.open(folder, family.Options(), Placement(weights=False))
     request = session.complete(Request("red cat " * 9))
     plan = make_plan(
         session.layers(request),
@@ -348,6 +349,6 @@ def test_planning_downloads_no_weights(demo_cache, monkeypatch, weights):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     family = load(find("mmada"))
-    family.open("hub:owner/name", family.Options(), device="cpu", weights=weights)
+    family.open("hub:owner/name", family.Options(), Placement("cpu", weights=weights))
     heavy = ["*.safetensors"] if weights else []
     assert requested == [("owner/name", [*DESCRIPTIONS, *heavy])]

@@ -12,6 +12,7 @@ import attn
 from attn.backends import find, load
 from attn.backends.testing import CHECKS
 from attn.backends.testing.observe import watched
+from attn.backends.types import Placement
 from attn.errors import ModelError, RequestError, UsageError
 from attn.options import parse_options
 from attn.schema import Request
@@ -43,7 +44,7 @@ def opened(folder, **changes):
     """Open the model to write pictures."""
     family = load(find("mmada"))
     options = parse_options(family.Options, OPTIONS | changes, "backend mmada")
-    return family.open(folder, options, device="cpu", dtype="float32")
+    return family.open(folder, options, Placement("cpu", "float32"))
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import pytest
 from attn.backends import find, load
 from attn.backends.families.scribble.options import ScribbleOptions
 from attn.backends.testing import CHECKS, outputs_identical
+from attn.backends.types import Placement
 from attn.demo import shipped
 from attn.errors import ModelError, RequestError
 from attn.schema import Lora, Request
@@ -270,7 +271,7 @@ def parts(demo_cache, tmp_path):
 def opening(source, **options):
     """Open a model as `capture` does."""
     family = load(find("scribble"))
-    return family.open(source, family.Options(**options), device="cpu")
+    return family.open(source, family.Options(**options), Placement("cpu"))
 
 
 def test_separate_controlnet(parts, drawing, opened):

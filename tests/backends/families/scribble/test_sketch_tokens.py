@@ -19,6 +19,7 @@ from attn.backends.families.scribble.tokens import TokensBackend
 from attn.backends.testing import CHECKS
 from attn.backends.testing.observe import watched
 from attn.backends.testing.oracle import as_float64
+from attn.backends.types import Placement
 from attn.demo import shipped
 from attn.errors import ModelError, RequestError
 from attn.schema import Lora, Request
@@ -62,7 +63,7 @@ def checkpoint(demo_cache, tmp_path):
 def opening(folder, **options):
     """Open a checkpoint as `capture` does."""
     family = load(find("scribble"))
-    return family.open(folder, family.Options(**options), device="cpu")
+    return family.open(folder, family.Options(**options), Placement("cpu"))
 
 
 def pixels(session, **options):
@@ -278,7 +279,7 @@ def test_other_backends_refuse_it(checkpoint, backend):
     for folder in checkpoint:  # the three files alone, and with their base model
         message = rf"^{re.escape(str(folder))}: this is a checkpoint of ScribbleDiffusion, .*: use "
         with pytest.raises(ModelError, match=rf"{message}--backend scribble$"):
-            family.open(str(folder), family.Options(), device="cpu")
+            family.open(str(folder), family.Options(), Placement("cpu"))
 
 
 def test_options_of_the_model(session):

@@ -1,24 +1,53 @@
-"""A loaded FLUX.1: how its sequence is laid out, and what is not as in other pipelines."""
+"""FLUX.1: a transformer of double- and single-stream blocks over one sequence, text first."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
-from attn.backends import ModelInfo
-from attn.backends.diffusers import DiffusersSession
+import torch
+from diffusers import FluxPipeline
+
+from attn import demo
+from attn.backends.diffusers import DiffusersBackend, DiffusersSession
+from attn.backends.loading.family import CLIP_L, DIT, VAE, Family, Joint, Part, SourceOptions
+from attn.backends.types import ModelInfo
+from attn.demo.untrained import flux as untrained
+from attn.errors import RequestError
 from attn.schema import Layer, Request, Segment
 from attn.schema import Sequence as TokenSequence
 
-LONGEST = 512
-SCHNELL_LONGEST = 256
+LONGEST, SCHNELL_LONGEST = 512, 256
+"""Positions of T5 that the two models were trained with."""
+STACKS = ("transformer_blocks", "single_transformer_blocks")
+
+
+@dataclass(frozen=True)
+class FluxOptions(SourceOptions):
+    """Options of FLUX.1."""
+
+    dit: str | None = field(default=None, metadata={"help": "transformer: file or folder"})
+    t5xxl: str | None = field(
+        default=None, metadata={"help": "text encoder T5-XXL: file or folder"}
+    )
+    t5_tokens: int | None = field(
+        default=None,
+        metadata={"help": "positions of T5 (1 to 512); none: 512, schnell 256"},
+    )
+    true_cfg: float = field(
+        default=1.0,
+        metadata={"help": "classifier-free guidance against --negative; 1 is off"},
+    )
 
 
 class FluxSession(DiffusersSession):
-    """The sequence of every layer is `t5`, then `image`."""
+    """A loaded FLUX.1. The sequence of every layer is `t5`, then the packed picture."""
 
     denoiser = "transformer"
     lora_families = ("flux",)
-    encoders = {"t5": ("_2",)}  # noqa: RUF012 - CLIP gives one vector, which nothing attends to
+    lora_towers: ClassVar = {"text_encoder_3": "text_encoder_2"}  # as kohya counts them
+    encoders: ClassVar = {"t5": ("_2",)}  # CLIP gives one vector, which nothing attends to
     guidance = "calls"
     custom_sigmas = True
     unread_negative = (
@@ -34,7 +63,7 @@ class FluxSession(DiffusersSession):
 
     @property
     def is_guided(self) -> bool:
-        """Whether guidance is an input of the model: dev, not schnell."""
+        """Whether guidance is an input of the model: dev and Krea, not schnell."""
         return bool(self.model.config.guidance_embeds)
 
     def default_side(self) -> int:
@@ -42,7 +71,12 @@ class FluxSession(DiffusersSession):
         return int(self.pipe.default_sample_size * self.pipe.vae_scale_factor)
 
     def complete(self, request: Request) -> Request:
-        """Leave out the guidance that schnell does not take; see `Session.complete`."""
+        """Check the options, and leave out the guidance that schnell does not take."""
+        tokens, strength = self.options.t5_tokens, self.options.true_cfg
+        if tokens is not None and not 1 <= tokens <= LONGEST:
+            raise RequestError(f"t5_tokens must be 1 to {LONGEST}; got {tokens}")
+        if not 1 <= strength < float("inf"):
+            raise RequestError(f"true_cfg must be a number from 1 on; got {strength:g}")
         return super().complete(request if self.is_guided else replace(request, guidance=None))
 
     def remarks(self, request: Request, completed: Request) -> tuple[str, ...]:
@@ -65,9 +99,9 @@ class FluxSession(DiffusersSession):
         """Return the double-stream blocks, then the single-stream blocks."""
         segments, config = self._segments(request), self.model.config
         paths = [
-            f"{name}.{number}.attn"
-            for name in ("transformer_blocks", "single_transformer_blocks")
-            for number in range(len(getattr(self.model, name)))
+            f"{stack}.{number}.attn"
+            for stack in STACKS
+            for number in range(len(getattr(self.model, stack)))
         ]
         return tuple(
             Layer(
@@ -98,3 +132,27 @@ class FluxSession(DiffusersSession):
         grid = (request.height or 0) // self.multiple, (request.width or 0) // self.multiple
         stop = text.stop + grid[0] * grid[1]
         return text, Segment("image", "image", text.stop, stop, grid)
+
+
+class FluxBackend(DiffusersBackend):
+    """FLUX.1 dev, schnell and Krea."""
+
+    Options = FluxOptions
+    example_prompt = demo.EXAMPLE_PROMPT
+    family = Family(
+        "flux",
+        (DIT, VAE, CLIP_L, Part("t5xxl", "text_encoder_2", "tokenizer_2")),
+        config="flux-dev",
+        joints=(
+            Joint("transformer", "joint_attention_dim", "d_model", ("text_encoder_2",)),
+            Joint("transformer", "pooled_projection_dim", "hidden_size", ("text_encoder",)),
+            Joint("transformer", "in_channels", "latent_channels", ("vae",), times=4),
+        ),
+        repository="black-forest-labs/FLUX.1-dev",
+    )
+    pipelines = (FluxPipeline,)
+    session = FluxSession
+
+    def build_demo(self, dtype: torch.dtype, *, weights: bool) -> Any:
+        """Build the tiny model; see `DiffusersBackend.build_demo`."""
+        return untrained.build(dtype, weights=weights)

@@ -1,0 +1,5 @@
+"""Tiny models of random weights, built where they are opened, by `build` of each module.
+
+flux        FLUX.1: two kinds of blocks, CLIP and T5
+networks    what they share
+"""

@@ -1,0 +1,69 @@
+"""What the untrained demo models share: an autoencoder, text encoders, and how they are built."""
+# diffusers and transformers import their classes lazily: mypy sees untyped placeholders of them.
+# mypy: disable-error-code="attr-defined, no-untyped-call"
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from transformers import T5Config, T5Tokenizer
+
+GAIN = 1.6
+"""Fresh weights attend almost evenly; queries and keys are made larger by this."""
+SHARPENED = ("norm_q.weight", "norm_k.weight", "added_q.weight", "added_k.weight")
+
+
+def built(
+    networks: Callable[[], dict[str, Any]], dtype: torch.dtype, *, weights: bool
+) -> dict[str, Any]:
+    """Build networks, the same weights every time, in evaluation mode.
+
+    Args:
+        networks: makes them, by component.
+        dtype: of the weights.
+        weights: False leaves them on the meta device.
+    """
+    device = torch.device("cpu" if weights else "meta")
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), device:
+        torch.default_generator.manual_seed(0)
+        made = networks()
+        parameters = chain(*(network.named_parameters() for network in made.values()))
+        for parameter in (each for name, each in parameters if name.endswith(SHARPENED)):
+            parameter.mul_(GAIN)
+    return {name: network.eval().to(dtype) for name, network in made.items()}
+
+
+def vae(
+    *, latent_channels: int, scaling_factor: float, shift_factor: float | None
+) -> AutoencoderKL:
+    """Return four levels: a latent pixel is 8 x 8 pixels."""
+    channels = (4, 4, 8, 8)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        block_out_channels=channels,
+        layers_per_block=1,
+        latent_channels=latent_channels,
+        norm_num_groups=2,
+        scaling_factor=scaling_factor,
+        shift_factor=shift_factor,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    )
+
+
+def t5_config(tokenizer: T5Tokenizer, *, width: int) -> T5Config:
+    """Return one layer of 5 heads of 4."""
+    return T5Config(
+        vocab_size=len(tokenizer),
+        d_model=width,
+        d_kv=4,
+        d_ff=24,
+        num_layers=1,
+        num_heads=5,
+        feed_forward_proj="gated-gelu",
+    )
