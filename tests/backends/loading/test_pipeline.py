@@ -241,7 +241,10 @@ def test_unknown_family(copied):
     """A pipeline that no backend takes is refused without a guess."""
     folder = copied("sd35")
     index(folder, _class_name="StableCascadeCombinedPipeline")
-    assert refusal(folder) == "FOLDER: this is a StableCascadeCombinedPipeline, not a StableDiffusion3Pipeline"
+    assert (
+        refusal(folder)
+        == "FOLDER: this is a StableCascadeCombinedPipeline, not a StableDiffusion3Pipeline"
+    )
 
 
 @pytest.mark.parametrize(
