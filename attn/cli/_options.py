@@ -1,4 +1,4 @@
-"""Parameters of commands: those that verbs declare as options, and one that commands share."""
+"""Parameters of commands, made of the options that verbs declare."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING
 from inspect import Parameter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args, get_origin
 
 import typer
 
 from attn.verbs.checks import folder
-from attn.verbs.options import Declared, declared
+from attn.verbs.options import About, Declared, declared
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Look = Annotated[
-    bool, typer.Option("--view", help="Look at it in a browser when it is done: attn view.")
-]
 Typed = dict[str, Any]
 """Options that were typed, by name, as a caller in Python would give them."""
 Command = Callable[..., None]
@@ -49,13 +46,22 @@ def with_options(
         signature = [
             parameter.replace(kind=Parameter.KEYWORD_ONLY)
             for declaration in declarations
-            for parameter in (parameters if declaration.name == "typed" else [declaration])
+            for parameter in (parameters if declaration.name == "typed" else [_own(declaration)])
         ]
         run.__name__, run.__doc__, run.__annotations__ = command.__name__, command.__doc__, {}
         vars(run)["__signature__"] = inspect.Signature(signature)
         return run
 
     return decorate
+
+
+def _own(parameter: Parameter) -> Parameter:
+    """Return a parameter of a command as Typer takes it, where it is declared as verbs do."""
+    kind, *extras = get_args(parameter.annotation) or (parameter.annotation,)
+    about = next((extra for extra in extras if isinstance(extra, About)), None)
+    if about is None:
+        return parameter
+    return _parameter(Declared(parameter.name, (kind,), False, parameter.default, about), True)
 
 
 def _typed(context: typer.Context, made: Sequence[Declared], values: Mapping[str, Any]) -> Typed:

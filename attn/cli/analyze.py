@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from attn.cli._errors import ANSWERED
-from attn.cli._options import Json, Look, Typed, with_options
+from attn.cli._options import Json, Typed, with_options
 from attn.cli._terminal import say
 from attn.cli._text import aligned, listed_files
 from attn.cli.view import look
 from attn.verbs.analyze.options import AnalyzeOptions
+from attn.verbs.options import Look
 from attn.wording import count_noun, list_some
 
 if TYPE_CHECKING:

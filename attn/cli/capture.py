@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from attn.cli._errors import ANSWERED
-from attn.cli._options import Json, Look, Typed, with_options
+from attn.cli._options import Json, Typed, with_options
 from attn.cli._plan import describe
 from attn.cli._terminal import say
 from attn.cli.view import look
 from attn.verbs.capture.options import CaptureOptions
+from attn.verbs.options import Look
 from attn.wording import count_noun, cut
 
 if TYPE_CHECKING:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attn.cli._options import Json, Look, Typed, with_options
+from attn.cli._options import Json, Typed, with_options
 from attn.cli._plan import describe
 from attn.cli._terminal import say
 from attn.cli._text import aligned, listed_files
 from attn.cli.view import look
 from attn.verbs.compare.options import CompareOptions
+from attn.verbs.options import Look
 from attn.wording import count_noun
 from attn.words import fold, is_content
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -128,6 +129,7 @@ def open_library(paths: Sequence[Path]) -> Library:
     """
     library = Library()
     for path in paths:
+        _require_folder(path)
         listed = list(islice(_find(path, DEEPEST), MOST))
         if not listed:
             raise TraceError(
@@ -142,6 +144,22 @@ def open_library(paths: Sequence[Path]) -> Library:
     if 1 < len(paths) == len(library.items) <= BESIDE:
         library.beside = [item.id for item in library.items if item.kind == "trace"]
     return library
+
+
+def _require_folder(path: Path) -> None:
+    """Raise `TraceError` for what can neither be a trace nor a folder with traces in it."""
+    with reported(path, "read"):
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, ValueError) as error:  # ValueError: a null character
+            raise TraceError(
+                f"{path} does not exist: name a trace or a folder with traces in it, or make one "
+                f"with attn capture --out {path}"
+            ) from error
+    if not stat.S_ISDIR(mode) and path.name not in (MANIFEST, COMPARISON):
+        raise TraceError(
+            f"{path} is a file and no trace: name the folder of a trace, or one with traces in it"
+        )
 
 
 def file_of(item: Item, name: str) -> Path | None:

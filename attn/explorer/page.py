@@ -24,6 +24,7 @@ from attn.explorer.opened import Item, Library, facts_of, file_of, picture_of
 from attn.explorer.reduction import Reduced, reduce
 from attn.explorer.shelf import to_shard, to_text
 from attn.explorer.thumbs import thumbnail
+from attn.wording import count_noun
 
 MARK = "<!-- made by attn view -->"
 LICENCES = ("vendor/LICENSE-preact", "vendor/LICENSE-htm")
@@ -87,9 +88,10 @@ def make_page(library: Library, size: int) -> Page:
     each = (size - code_size()) / max(1, len(library.items))
     if each < SMALLEST:
         least = code_size() + SMALLEST * len(library.items)
+        traces = count_noun(len(library.items), "trace")
         raise UsageError(
-            f"--size {size / 1e6:g}MB is too small for a page of {len(library.items)} traces: "
-            f"it takes at least {least / 1e6:.1f}MB. Give a larger one, or fewer traces."
+            f"--size {size / 1e6:g}MB is too small for a page of {traces}: it takes at least "
+            f"{least / 1e6:.1f}MB. Give a larger one, or fewer traces."
         )
     return _fill(library, lambda parts, item: _put_trace(parts, item, each))
 

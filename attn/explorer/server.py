@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import secrets
 import socket
@@ -252,6 +253,8 @@ def _bind(host: str, port: int | None) -> socket.socket:
             reason = error
         else:
             return bound
+    if isinstance(reason, socket.gaierror) or (reason and reason.errno == errno.EADDRNOTAVAIL):
+        raise UsageError(f"{host} is no address of this machine: name one with --host")
     where = f"port {port}" if port is not None else f"a port of {tried[0]} to {tried[-1]}"
     text = reason.strerror if reason else ""
     raise UsageError(f"cannot listen at {where} of {host}: {text}. Name another with --port.")

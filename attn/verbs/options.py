@@ -74,6 +74,8 @@ Words = Annotated[
 Pictures = Annotated[
     bool, About("Draw, or write tables only.", ("--pictures/--no-pictures",), python="Also draw.")
 ]
+Look = Annotated[bool, About("Look at it in a browser when it is done: attn view.", ("--view",))]
+"""Of commands alone: a caller in Python has `attn.view`."""
 Told = Annotated[
     Report | None,
     About("Told notes, warnings and progress.", check=checks.unchecked, is_typed=False),

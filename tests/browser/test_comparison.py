@@ -10,10 +10,10 @@ import pytest
 import attn
 from attn.trace.trace import open_trace
 from tests.helpers.axe import violations
+from tests.helpers.pages import HOSTILE, percent, point, points, saved
 from tests.helpers.toy_traces import manifest, read_csv, write_collection
 
-HOSTILE = '</script><img src=x onerror="document.title=1">\u202egnp.evil'
-SEEDS = [7, 3, 5, 11, 2]
+SEEDS, GRID = [7, 3, 5, 11, 2], (6, 10)
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +50,6 @@ def table(root, name, **cells):
     return [row for row in rows if all(row[key] == value for key, value in cells.items())]
 
 
-def points(value):
-    """Write a change as the page does."""
-    digits = 1 if abs(value) >= 0.09995 else 2 if abs(value) >= 0.000995 else 3
-    sign = "+" if value > 0 else "\N{MINUS SIGN}" if value < 0 else ""
-    return f"{sign}{abs(100 * value):.{digits}f}"
-
-
 def test_words_with_intervals(shown, compared):
     """Words stand by their change, with the table's numbers; grey is where 0 is held."""
     page = shown()
@@ -80,12 +73,7 @@ def test_difference_map(shown, compared):
     page = shown("word=bobcat%7C1%7Cclip")
     page.wait_for_selector("h2:has-text('bobcat')")
     (row,) = table(compared, "difference.csv", word="bobcat", segment="clip", row="2", column="3")
-    box = page.locator("#difference .panel-box").nth(2).bounding_box()
-    cell = [
-        box[axis] + box[size] * part
-        for axis, size, part in (("x", "width", 3.5 / 10), ("y", "height", 2.5 / 6))
-    ]
-    page.mouse.move(*cell)
+    cell = point(page, page.locator("#difference .panel-box").nth(2), 2, 3, GRID)
     page.wait_for_selector(f"#place:has-text('{points(float(row['change']))} points')")
     assert page.locator("#difference .cursor").count() == 3
     page.mouse.click(*cell)
@@ -131,13 +119,7 @@ def test_comparison_by_keys_alone(shown):
 def test_files_of_a_comparison(shown, compared):
     """Figures are saved, and numbers as they stand in the tables."""
     page = shown("word=cat%7C1%7Cclip")
-    files = {}
-    saving = page.locator("section[aria-label='Where it changed'] .saving")
-    for name in ("PNG", "SVG", "CSV"):
-        with page.expect_download() as waiting:
-            saving.locator(f"button:text-is('{name}')").click()
-        files[name] = waiting.value.path().read_bytes()
-    assert files["PNG"].startswith(b"\x89PNG") and files["SVG"].startswith(b"<svg")
+    files = saved(page, "section[aria-label='Where it changed'] .saving")
     rows = list(csv.DictReader(io.StringIO(files["CSV"].decode())))
     expected = table(compared, "difference.csv", word="cat", segment="clip")
     for column in ("base", "variant", "change", "low", "high"):
@@ -171,6 +153,35 @@ def test_comparisons_that_are_none(change, said, visit, compared, tmp_path):
     page.wait_for_selector(f".error:has-text('{said}')")
 
 
+@pytest.mark.parametrize("column", ["scale", "file"])
+def test_sweep(column, visit, compared, tmp_path):
+    """A sweep says its table's rows by keys, over scales and over the files of a training."""
+    folder = tmp_path / "comparison"
+    (folder / "tables").mkdir(parents=True)
+    facts = json.loads((compared / "comparison/comparison.json").read_text())
+    files = ["step-30", "end"] if column == "file" else []
+    facts["sweep"] = {"name": "LoRA style", "base": 0, "scales": [1, 2], "files": files}
+    facts["files"] = ["tables/sweep.csv"]
+    (folder / "comparison.json").write_text(json.dumps(facts))
+    (folder / "tables/sweep.csv").write_text(
+        f"{column},variant_name,word,change,low,high,level,level_low,level_high,works,breaks\n"
+        "1,style,cat,0.0213,-0.011,0.037,3.25,1.5,5,0,0\n2,style,cat,0.131,0.11,0.17,17,13,19,1,0\n"
+    )
+    page = visit(folder)
+    last = "end" if files else "2"
+    page.wait_for_selector(f"section[aria-label=Sweep] p:has-text('works from {column} {last}.')")
+    page.focus("#sweep")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    said = f"{column} {last}: “cat” +13.1 points (+11.0 to +17.0), images 17.00 of 255"
+    page.wait_for_selector(f"section[aria-label=Sweep] p:text-is('{said}')")
+    places = page.eval_on_selector_all(
+        "#sweep circle", "all => all.map(one => one.cx.baseVal.value)"
+    )
+    assert places[0] < places[1]
+    assert places[:2] == places[2:]
+
+
 def test_hostile_comparison(visit, compared, tmp_path):
     """Names, answers, settings and words are text; paths lead to no file that was not opened."""
     folder = tmp_path / "comparison"
@@ -195,12 +206,6 @@ def test_hostile_comparison(visit, compared, tmp_path):
     assert answer == 404
 
 
-def percent(value):
-    """Write an amount as the page does."""
-    digits = 1 if 100 * value >= 9.995 else 2 if 100 * value >= 0.0995 else 3
-    return f"{100 * value:.{digits}f} %"
-
-
 def test_side_by_side(visit, compared):
     """Selected on the list, traces stand beside each other with one cursor and Python's numbers."""
     page = visit(compared)
@@ -209,8 +214,7 @@ def test_side_by_side(visit, compared):
     page.keyboard.press("c")
     page.wait_for_selector("#sides .panel-box >> nth=2")
     page.wait_for_selector(".side-words td:has-text('%')")
-    box = page.locator("#sides .panel-box").nth(1).bounding_box()
-    page.mouse.move(box["x"] + box["width"] * 7.5 / 10, box["y"] + box["height"] * 4.5 / 6)
+    point(page, page.locator("#sides .panel-box").nth(1), 4, 7, GRID)
     page.wait_for_selector("h2:has-text('At row 4, column 7 of 6 × 10')")
     assert page.locator("#sides .cursor").count() == 3
     rows = [row.split("\t") for row in page.locator(".side-words tbody tr").all_inner_texts()]

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from attn.files.disk import write_atomic
 from attn.schema import find_words
 from attn.verbs.capture.collection import Entry, write_index
 from tests.helpers.axe import violations
+from tests.helpers.pages import HOSTILE
 from tests.helpers.toy_traces import manifest, write_collection, write_trace
-
-HOSTILE = '</script><img src=x onerror="document.title=1">\u202egnp.evil'
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_running_is_followed(visit, tmp_path):
     page = visit(tmp_path / "runs")
     page.wait_for_selector(".card-mark:has-text('1 of 3')")
     write_trace(tmp_path / "other", about)
-    (tmp_path / "runs/new/trace.json").write_bytes((tmp_path / "other/trace.json").read_bytes())
+    write_atomic(tmp_path / "runs/new/trace.json", (tmp_path / "other/trace.json").read_bytes())
     page.wait_for_function("() => !document.querySelector('.card-mark')")
 
 

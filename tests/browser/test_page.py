@@ -11,9 +11,8 @@ from attn.schema import find_words
 from attn.verbs.view import find_traces
 from tests.browser.conftest import watched
 from tests.helpers.axe import violations
+from tests.helpers.pages import HOSTILE
 from tests.helpers.toy_traces import cross_layer, manifest, write_trace
-
-HOSTILE = '</script><img src=x onerror="document.title=1">\u202egnp.evil'
 
 
 def test_hostile_text(chromium, tmp_path):

@@ -6,15 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from attn.files.disk import write_atomic
 from attn.schema import SCHEMA, find_words
 from attn.trace.trace import open_trace
 from attn.trace.writer import TraceWriter
 from tests.helpers.axe import violations
+from tests.helpers.editing import unsealed
 from tests.helpers.hovering import hover_times
 from tests.helpers.large_traces import write_large
+from tests.helpers.pages import HOSTILE, percent, point, saved
 from tests.helpers.toy_traces import JOINT, manifest, tensors, write_trace
 
-HOSTILE = '</script><img src=x onerror="document.title=1">\u202egnp.evil'
+GRID = (6, 10)
 
 
 @pytest.fixture
@@ -38,21 +41,6 @@ def ready(page):
     page.wait_for_selector(".scale canvas")
 
 
-def percent(value):
-    """Write an amount as the page does."""
-    digits = 1 if 100 * value >= 9.995 else 2 if 100 * value >= 0.0995 else 3
-    return f"{100 * value:.{digits}f} %"
-
-
-def point(page, row, column, grid=(6, 10)):
-    """Move the pointer to the middle of a cell of the picture."""
-    box = page.locator("#stage").bounding_box()
-    page.mouse.move(
-        box["x"] + box["width"] * (column + 0.5) / grid[1],
-        box["y"] + box["height"] * (row + 0.5) / grid[0],
-    )
-
-
 def expected(trace, row, column, **chosen):
     """Return {(word, segment): amount} of a cell, by `Trace.word_maps`."""
     maps = trace.word_maps(**chosen).isel(sample=0, row=row, column=column)
@@ -68,7 +56,7 @@ def test_words_at_a_place(visit, folder):
     """Pointing at a place lists every word with what `Trace.word_maps` has there."""
     page = visit(folder)
     ready(page)
-    point(page, 4, 7)
+    point(page, "#stage", 4, 7, GRID)
     page.wait_for_selector("h2:has-text('At row 4, column 7 of 6 × 10')")
     words = {name: values[0] for name, values in shown(page).items() if name[0] != ","}
     assert words == expected(open_trace(folder), 4, 7)
@@ -78,7 +66,7 @@ def test_share_and_lift(visit, folder):
     """Share is of what the place gives to text, lift is against the mean of the picture."""
     page = visit(folder)
     ready(page)
-    point(page, 1, 2)
+    point(page, "#stage", 1, 2, GRID)
     page.wait_for_selector("h2:has-text('row 1, column 2')")
     maps = open_trace(folder).mean_maps()[..., :].astype(np.float64)
     at, keys = maps.values[1, 2], maps["token"].values
@@ -133,6 +121,22 @@ def test_address_holds_the_view(visit, folder):
     assert page.inner_text("output") == "step 1"
 
 
+def test_a_whole_segment(visit, folder):
+    """Of two texts each can be looked at as one: its map, and its part of what a place gives."""
+    page = visit(folder, at="place=2,3,3,4&pins=t5.all")
+    ready(page)
+    maps = open_trace(folder).mean_maps()
+    sums = {
+        name: maps.values[..., maps["segment"].values == name].sum(-1, dtype=np.float64)
+        for name in ("clip", "t5")
+    }
+    page.wait_for_selector(f".scale:has-text('{percent(sums['t5'].max())}'):has-text('all of t5')")
+    part = sums["t5"][2, 3] / (sums["t5"][2, 3] + sums["clip"][2, 3])
+    page.wait_for_selector(f".balance-part:has-text('t5 {percent(part)}')")
+    page.wait_for_selector(".cells-box select")
+    assert page.input_value(".cells-box select") == "t5"
+
+
 def test_layers_and_heads(visit, folder):
     """The numbers beside the layers are the masses of the word, mean over heads and steps."""
     page = visit(folder, at="pins=clip.w1")
@@ -161,13 +165,7 @@ def test_files(visit, folder):
     """Picture and numbers are saved; a word that is a formula stays a text."""
     page = visit(folder, at="place=2,3,3,4&pins=clip.w1")
     ready(page)
-    files = {}
-    for name in ("PNG", "SVG", "CSV"):
-        with page.expect_download() as saving:
-            page.click(f".save button:has-text('{name}')")
-        files[name] = saving.value.path().read_bytes()
-    assert files["PNG"].startswith(b"\x89PNG")
-    assert files["SVG"].startswith(b"<svg")
+    files = saved(page, ".looks .save")
     lines = files["CSV"].decode().splitlines()
     assert lines[0] == "word,segment,place,attention,share,lift"
     (cat,) = [line.split(",") for line in lines if line.startswith("cat,clip")]
@@ -265,7 +263,7 @@ def test_newer(visit, tmp_path):
     trace = write_trace(tmp_path / "t", manifest(samples=1))
     page = visit(trace)
     text = (trace / "trace.json").read_text().replace('"schema": 1', '"schema": 7')
-    (trace / "trace.json").write_text(re.sub(r',\s*"sha256": "[0-9a-f]{64}"\s*}\s*$', "}", text))
+    write_atomic(trace / "trace.json", unsealed(text).encode())
     page.reload()
     page.wait_for_selector(f".error:has-text('reads up to schema {SCHEMA}: update attn')")
 

@@ -13,10 +13,8 @@ from attn.trace.trace import open_trace
 from attn.trace.writer import TraceWriter
 from tests.helpers.axe import violations
 from tests.helpers.large_traces import write_long
+from tests.helpers.pages import HOSTILE, percent, point, points, saved
 from tests.helpers.toy_texts import LENGTH, PROMPT, make_growing, make_text
-
-HOSTILE = '</script><img src=x onerror="document.title=1">\u202egnp.evil'
-LEFT, SIZE = 104, 11  # pixels left of the cells, and how many there are
 
 
 @pytest.fixture(scope="module")
@@ -31,32 +29,17 @@ def ready(page):
     page.wait_for_selector(".cell-row canvas")
 
 
-def percent(value):
-    """Write an amount as the page does."""
-    digits = 1 if 100 * value >= 9.995 else 2 if 100 * value >= 0.0995 else 3
-    return f"{100 * value:.{digits}f} %"
-
-
-def mean_map(trace, sample=0):
-    """Return the mean matrix of a sample over layers and steps."""
-    maps = [trace.maps(layer, "all.all").values[:, 0, sample] for layer in (1, 4)]
+def mean_map(trace, steps=(0, 1, 2, 3)):
+    """Return the mean matrix of the first sample over layers and steps."""
+    maps = [trace.maps(layer, "all.all").values[list(steps), 0, 0] for layer in (1, 4)]
     return np.mean(maps, axis=(0, 1), dtype=np.float64)
-
-
-def point(page, row, column):
-    """Move the pointer to a cell of the matrix."""
-    box = page.locator("#matrix canvas").bounding_box()
-    page.mouse.move(
-        box["x"] + box["width"] * (column + 0.5) / SIZE,
-        box["y"] + box["height"] * (row + 0.5) / SIZE,
-    )
 
 
 def test_a_cell(visit, folder):
     """Pointing at a cell says both tokens and exactly what Python has there; a click pins it."""
     page = visit(folder)
     ready(page)
-    point(page, 7, 2)
+    point(page, "#matrix canvas", 7, 2, (LENGTH, LENGTH))
     value = percent(mean_map(open_trace(folder))[7, 2])
     page.wait_for_selector(f"#cell:text-is('“t7” (7) reads “t2” (2): {value}')")
     page.mouse.down()
@@ -140,14 +123,9 @@ def test_how_tokens_are_spelled(visit, tmp_path):
     trace = make_text()[0]
     about = trace.manifest
     history = {"texts": {str(30 + at): HOSTILE for at in range(PROMPT, LENGTH)}}
-    files = {file: {} for file in ()}
     with TraceWriter(tmp_path / "t", about) as writer:
         for shard in about.shards:
-            files = {
-                name: trace._source.read(shard.file, name)
-                for name in trace._source.tensors(shard.file)
-            }
-            writer.put(shard.step, files)
+            writer.put(shard.step, tensors_of(trace, shard))
         (tmp_path / "t/outputs").mkdir()
         text = json.dumps(history).encode()
         (tmp_path / "t/outputs/history.json").write_bytes(text)
@@ -175,13 +153,8 @@ def test_files_of_a_text(visit, folder):
     """Figures and numbers are saved as they are seen."""
     page = visit(folder, at="at=7,-1")
     ready(page)
-    files = {}
-    for name in ("PNG", "SVG", "CSV", "CSV of cells"):
-        with page.expect_download() as saving:
-            page.click(f".right .saving button:text-is('{name}')")
-        files[name] = saving.value.path().read_bytes()
-    assert files["PNG"].startswith(b"\x89PNG")
-    assert files["SVG"].startswith(b"<svg") and b">t7</text>" in files["SVG"]
+    files = saved(page, ".right .saving", ("PNG", "SVG", "CSV", "CSV of cells"))
+    assert b">t7</text>" in files["SVG"]
     matrix = mean_map(open_trace(folder))
     rows = list(csv.DictReader(io.StringIO(files["CSV"].decode())))
     np.testing.assert_allclose([float(row["reads"]) for row in rows], matrix[7], atol=1e-6)
@@ -200,6 +173,33 @@ def test_text_is_accessible(visit, folder):
     assert violations(page) == []
 
 
+def test_texts_side_by_side(visit, folder, tmp_path):
+    """Two texts have one cursor, by pointer and keys, and Python's numbers; nobody is shut out."""
+    other = make_text(seed=5)[0].save(tmp_path / "other").folder
+    page = visit(folder, other)
+    page.wait_for_selector("#matrix-1 canvas")
+    point(page, "#matrix-0 canvas", 7, 2, (LENGTH, LENGTH))
+    maps = [mean_map(open_trace(path)) for path in (folder, other)]
+    for side, matrix in enumerate(maps):
+        said = f"“t7” (7) reads “t2” (2): {percent(matrix[7, 2])}"
+        page.wait_for_selector(f"#matrix-{side}-cell:text-is('{said}')")
+    rows = [row.split("\t") for row in page.locator(".side-words tbody tr").all_inner_texts()]
+    order = np.argsort(-abs(maps[1][7] - maps[0][7]), kind="stable")
+    assert rows == [
+        [
+            f"t{at} {at}",
+            *(percent(matrix[7, at]) for matrix in maps),
+            points(np.diff(maps, axis=0)[0, 7, at]),
+        ]
+        for at in order
+    ]
+    page.focus("#text-1")
+    for key in ("ArrowRight", "ArrowLeft", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_function("() => location.hash.includes('at=7%2C-1')")
+    assert violations(page) == []
+
+
 def test_growing_text(visit, tmp_path):
     """A growing text shows each row of the step that computed it, and alone if it is chosen."""
     page = visit(make_growing()[0].save(tmp_path / "t").folder, at="at=9,-1")
@@ -213,14 +213,36 @@ def test_growing_text(visit, tmp_path):
 
 
 def test_damaged_text(visit, tmp_path):
-    """A shard that was cut short is named; a partial text says how far it is."""
+    """A shard that was cut short is named."""
     trace = make_text()[0].save(tmp_path / "t").folder
     shard = trace / "attention/step-0002.safetensors"
-    page = visit(trace)
-    ready(page)
     shard.write_bytes(shard.read_bytes()[:-700])
-    page.reload()
+    page = visit(trace)
     page.wait_for_selector(".error:has-text('step-0002.safetensors')")
+
+
+def test_partial_text(visit, tmp_path):
+    """A text that is still written says how far it is; its steps come in, and then its end."""
+    whole = make_text()[0]
+    first, second, *others = whole.manifest.shards
+    with TraceWriter(tmp_path / "t", whole.manifest) as writer:
+        for shard in (first, second):
+            writer.put(shard.step, tensors_of(whole, shard))
+        page = visit(tmp_path / "t", at="at=7,2")
+        page.wait_for_selector(".notices:has-text('Not finished: 2 of 4 steps are here.')")
+        page.wait_for_selector(f"#cell:has-text('{percent(mean_map(whole, steps=(0, 1))[7, 2])}')")
+        for shard in others:
+            writer.put(shard.step, tensors_of(whole, shard))
+        page.wait_for_selector("output:has-text('mean of all 4 steps')")
+        page.wait_for_selector(f"#cell:has-text('{percent(mean_map(whole)[7, 2])}')")
+        writer.finish(whole.manifest)
+    page.wait_for_function("() => !document.querySelector('.notices')")
+
+
+def tensors_of(trace, shard):
+    """Return all that a shard has."""
+    source = trace._source
+    return {name: source.read(shard.file, name) for name in source.tensors(shard.file)}
 
 
 def test_a_text_of_thousands_of_tokens(visit, tmp_path):

@@ -62,9 +62,25 @@ def test_json(folder, opened):
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["nowhere"], 1, "could not read nowhere: the file or its folder does not exist."),
+        (
+            ["nowhere"],
+            1,
+            "nowhere does not exist: name a trace or a folder with traces in it, or make one with "
+            "attn capture --out nowhere",
+        ),
+        (
+            ["../t/outputs/image-0.png"],
+            1,
+            "../t/outputs/image-0.png is a file and no trace: name the folder of a trace, or one "
+            "with traces in it",
+        ),
         (["."], 1, ". holds no trace; make one with attn capture --out NAME"),
-        ([], 1, "could not read attn-runs: the file or its folder does not exist."),
+        (
+            [],
+            1,
+            "attn-runs does not exist: name a trace or a folder with traces in it, or make one "
+            "with attn capture --out attn-runs",
+        ),
         (["t", "--port", "99999"], 2, "port: expected 0 to 65535; got 99999"),
         (
             ["t", "--host", "0.0.0.0"],

@@ -254,6 +254,30 @@ def test_port_in_use(folder):
     second.stop()
 
 
+def test_address_of_another_machine(folder):
+    """An address that this machine does not have is said to be that, not a matter of ports."""
+    with pytest.raises(UsageError, match=r"^192\.0\.2\.7 is no address of this machine: .*--host"):
+        Server(open_library([folder]), host="192.0.2.7", hosts=["box"])
+
+
+def test_browser_that_is_closed(tmp_path, capfd):
+    """A browser that goes away in the middle of a file leaves a server that answers the next."""
+    trace = write_trace(tmp_path / "t", manifest(samples=1), picture=(1900, 1300))
+    server = Server(open_library([trace]))
+    server.start()
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", server.port)) as leaving:
+            lines = ["GET /t/0/outputs/image-0.png HTTP/1.1", "Host: localhost"]
+            lines.append(f"Cookie: {cookie(server)['Cookie']}")
+            leaving.sendall("\r\n".join([*lines, "", ""]).encode())
+            assert leaving.recv(100).startswith(b"HTTP/1.1 200")
+    status, _, body = ask(server, "/t/0/outputs/image-0.png", **cookie(server))
+    server.stop()
+    assert (status, body) == (200, (trace / "outputs/image-0.png").read_bytes())
+    assert len(body) > 2**22
+    assert capfd.readouterr().err == ""
+
+
 def test_other_machines_need_a_name(folder):
     """--host alone would let any name in; it needs --allow-host."""
     with pytest.raises(
@@ -266,6 +290,12 @@ def test_other_machines_need_a_name(folder):
     server.stop()
     assert status == 200
     assert server.url.startswith(f"http://Box.example:{server.port}/?token=")
+
+
+def test_a_name_that_is_none(folder):
+    """A path with a null character is an error like any other that does not exist."""
+    with pytest.raises(TraceError, match="does not exist"):
+        open_library([folder / "a\0b"])
 
 
 def test_nothing_to_show(tmp_path):

@@ -3,15 +3,23 @@
 from axe_playwright_python.sync_playwright import Axe
 
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+OF_COLOURS = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
+"""All that can differ between colour schemes."""
+SCHEMES = {
+    "light": ({"color_scheme": "light"}, {"type": "tag", "values": TAGS}),
+    "dark": ({"color_scheme": "dark"}, OF_COLOURS),
+    "forced": ({"color_scheme": "dark", "forced_colors": "active"}, OF_COLOURS),
+}
 
 
 def violations(page):
-    """Return what axe finds wrong, in light and dark."""
+    """Return what axe finds wrong, in light, dark and forced colours."""
     result = []
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        answer = Axe().run(page, options={"runOnly": TAGS}).response["violations"]
+    for scheme, (media, rules) in SCHEMES.items():
+        page.emulate_media(**media)
+        answer = Axe().run(page, options={"runOnly": rules}).response["violations"]
         result += [
             (scheme, item["id"], [node["html"] for node in item["nodes"]]) for item in answer
         ]
+    page.emulate_media(color_scheme="light", forced_colors="none")
     return result

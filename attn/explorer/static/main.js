@@ -4,6 +4,7 @@ import { SCREENS } from "./screens.js";
 import { MOST_SIDES, showSides } from "./sides.js";
 import { openSource } from "./source.js";
 import { State } from "./state.js";
+import { showTextSides } from "./text-sides.js";
 import { html, render } from "./vendor/preact.js";
 
 /** Open the index, and hand one item at a time to its screen. */
@@ -28,7 +29,7 @@ async function open(chosen) {
   try {
     const items = await Promise.all(chosen.map(readItem));
     document.title = `${chosen.map((item) => visible(item.label)).join(", ")} · attn`;
-    close = items.length > 1 ? await showSides(root, items, state) : await screenOf(items[0])(root, items[0], state);
+    close = await (items.length > 1 ? sidesOf(items)(root, items, state) : screenOf(items[0])(root, items[0], state));
   } catch (error) {
     showError(/** @type {Error} */ (error));
   }
@@ -41,6 +42,9 @@ function screenOf({ facts }) {
   if (!screen) throw new Error(`this version of the page has no screen for '${facts.screen}'`);
   return screen;
 }
+
+/** @param {import("./screens.js").Item[]} items */
+const sidesOf = (items) => (items.every(({ facts }) => facts.screen === "text") ? showTextSides : showSides);
 
 /** @param {any[]} chosen */
 const idOf = (chosen) => chosen.map((item) => item.id).join(",");

@@ -73,7 +73,7 @@ export function MatrixPanel({ sums, net, names, state, cell, last, isPinned, onH
 }
 
 /** @param {{top: number, scale: "root" | "linear", isCut: boolean}} props */
-function RootScale({ top, scale, isCut }) {
+export function RootScale({ top, scale, isCut }) {
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   useEffect(() => {
     const levels = Float64Array.from({ length: 256 }, (_, at) => at);
@@ -87,7 +87,7 @@ function RootScale({ top, scale, isCut }) {
 const listedFrom = (first, count) => Array.from({ length: count }, (_, at) => first + at);
 
 /** Segments along an axis. @param {[number, number | null][]} axis @param {string[]} segments */
-function spansOf(axis, segments) {
+export function spansOf(axis, segments) {
   /** @type {import("./matrix-view.js").Span[]} */
   const spans = [];
   axis.forEach(([segment], at) => {

@@ -39,10 +39,12 @@ const JUMP = 10;
  * @param {(cell: Cell | null) => void} props.onPin
  * @param {(window: Window) => void} props.onWindow
  * @param {string} props.label
+ * @param {string} [props.name]     of the element: several matrices can stand on a page
  * @param {any} [props.children]  what belongs to the figure, below
  */
 export function MatrixView(props) {
   const { sums, window: shown, top, scale, pooling, cell, isPinned, onHover, onPin, onWindow } = props;
+  const name = props.name ?? "matrix";
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   const [width, setWidth] = useState(620);
@@ -105,7 +107,7 @@ export function MatrixView(props) {
   return html`<div class="zoom"><button onClick=${() => onWindow(zoomedWindow(shown, middle, 0.5, sums))}>nearer <kbd>+</kbd></button>
       <button onClick=${() => onWindow(zoomedWindow(shown, middle, 2, sums))} disabled=${isWhole}>farther <kbd>−</kbd></button>
       <button onClick=${() => onWindow({ row: 0, column: 0, rows: sums.rows, columns: sums.columns })} disabled=${isWhole}>whole <kbd>0</kbd></button></div>
-    <div id="matrix-figure"><div id="matrix" ref=${box} class="matrix" style=${`width:${width}px;height:${side.top + side.high + 4}px`} tabindex="0" role="application" aria-label=${`${props.label}. Arrow keys move over its cells, with Shift by ${JUMP}, plus and minus come nearer and farther, Enter pins a cell, Escape frees it.`} aria-describedby="cell"
+    <div id=${`${name}-figure`}><div id=${name} ref=${box} class="matrix" style=${`width:${width}px;height:${side.top + side.high + 4}px`} tabindex="0" role="application" aria-label=${`${props.label}. Arrow keys move over its cells, with Shift by ${JUMP}, plus and minus come nearer and farther, Enter pins a cell, Escape frees it.`} aria-describedby=${props.name ? `${name}-cell` : "cell"}
       onPointerMove=${onMove} onPointerDown=${onDown} onPointerUp=${onUp} onPointerLeave=${() => !isPinned && !drag && onHover(null)} onKeyDown=${onKey}>
       <canvas ref=${canvas} aria-hidden="true" style=${`left:${GUTTER.left}px;top:${side.top}px;width:${side.wide}px;height:${side.high}px`}></canvas>
       <${Overlay} axes=${props.axes} shown=${shown} side=${side} width=${width} received=${props.received} />

@@ -1,5 +1,5 @@
 import { About } from "./about.js";
-import { Balance } from "./balance.js";
+import { Balance, wholeSegments } from "./balance.js";
 import { Cells } from "./cells.js";
 import { PINNED, percent } from "./colours.js";
 import { Chips, Looks, nameOf, Switches, shortcutsOf } from "./controls.js";
@@ -57,6 +57,8 @@ function Screen({ item, state, work }) {
   );
   const branch = trace.branch(selection.branch);
   const segments = trace.facts.keysets[selection.net.keyset].segments;
+  const wholes = useMemo(() => wholeSegments(groups, segments), [groups, segments]);
+  const shown = [...groups, ...wholes];
   const { sums } = loaded;
   const grid = sums?.grid ?? selection.net.layers[0].grid;
 
@@ -72,11 +74,11 @@ function Screen({ item, state, work }) {
   const pins = state
     .get("pins")
     .split(" ")
-    .filter((id) => groups.some((group) => group.id === id && group.columns.length));
+    .filter((id) => shown.some((group) => group.id === id && group.columns.length));
   const fallback = useMemo(() => telling(groups, sums), [groups, sums]);
   const current =
-    groups.find((one) => one.id === word && one.columns.length) ??
-    groups.find((one) => one.id === pins.at(-1)) ??
+    shown.find((one) => one.id === word && one.columns.length) ??
+    shown.find((one) => one.id === pins.at(-1)) ??
     fallback;
   const map = useMemo(() => (sums && current ? sums.map(current.columns) : null), [sums, current?.id]);
   const top = map ? largest(map) : 0;
@@ -86,7 +88,7 @@ function Screen({ item, state, work }) {
   const threshold = Number(state.get("threshold", "0"));
   const smooth = state.get("cells") !== "yes";
   const maps = useMemo(
-    () => (sums ? pins.map((id) => sums.map(groups.find((one) => one.id === id)?.columns ?? [])) : []),
+    () => (sums ? pins.map((id) => sums.map(shown.find((one) => one.id === id)?.columns ?? [])) : []),
     [sums, pins.join(" ")],
   );
   const paint = (/** @type {HTMLCanvasElement} */ canvas) => {
@@ -155,16 +157,16 @@ function Screen({ item, state, work }) {
   <div class="columns"><div class="left">
     <${Stage} picture=${picture} sketch=${sketch} label=${name} paint=${paint} painted=${[map, maps, top, threshold, alpha, mode]} grid=${grid} region=${region} last=${() => placeOf(lastHovered())} isPinned=${Boolean(pinned)} smooth=${smooth} fade=${map ? Math.min(1, alpha * 1.2) : 0} say=${say}
       onHover=${(/** @type {any} */ at) => hoverPlace(at)} onPin=${(/** @type {any} */ at) => state.set({ place: regionText(at) })} />
-    ${mode === "strongest" ? html`<p class="scale">${pins.map((id, at) => html`<span class="swatch" style=${`--colour:${PINNED[at % PINNED.length]}`}><bdi>${nameOf(groups, id, segments)}</bdi></span>`)} <span class="faint">where each is most above its mean</span></p>` : map && html`<${Scale} top=${top} label=${name} />`}
-    <${Balance} groups=${groups} segments=${segments} amounts=${region && sums ? sums.amounts(region) : whole} />
+    ${mode === "strongest" ? html`<p class="scale">${pins.map((id, at) => html`<span class="swatch" style=${`--colour:${PINNED[at % PINNED.length]}`}><bdi>${nameOf(shown, id, segments)}</bdi></span>`)} <span class="faint">where each is most above its mean</span></p>` : map && html`<${Scale} top=${top} label=${name} />`}
+    <${Balance} wholes=${wholes} amounts=${region && sums ? sums.amounts(region) : whole} current=${current?.id} pins=${pins} onPin=${pin} onHover=${hoverWord} />
     <p class="status" aria-live="polite">${note}${loaded.ask > 0 && html` <button onClick=${() => state.set({ read: "all" })}>Read all (${(loaded.ask / 1e9).toFixed(2)} GB)</button>`}</p>
     ${(loaded.error || error) && html`<p class="error" role="alert">${visible(loaded.error || error)}</p>`}
     <${Steps} steps=${trace.hasStepMaps || !trace.hasMaps ? trace.steps : []} chosen=${selection.steps} onChoose=${(/** @type {string} */ text) => state.set({ steps: text })} />
     <${Looks} state=${state} alpha=${alpha} threshold=${threshold} smooth=${smooth} hasSketch=${Boolean(trace.facts.sketch)} files=${files} />
     <${PlaceLooks} trace=${trace} work=${work} selection=${selection} selectionKey=${key} region=${pinned} grid=${grid} picture=${picture} name=${item.label} />
   </div><div class="right">
-    <${Chips} pins=${pins} place=${pinned && place} name=${(/** @type {string} */ id) => nameOf(groups, id, segments)} onPin=${pin} onFree=${() => state.set({ place: "" })} mode=${mode} onMode=${(/** @type {string} */ text) => state.set({ mode: text })} />
-    ${pins.length > 1 && html`<div class="thumbs">${pins.map((id, at) => html`<${Thumb} key=${id} picture=${picture} values=${maps[at] ?? null} grid=${grid} top=${maps[at] ? largest(maps[at]) : 0} alpha=${alpha} label=${html`<bdi>${nameOf(groups, id, segments)}</bdi> <span class="faint">to ${percent(maps[at] ? largest(maps[at]) : 0)}</span>`} isCurrent=${current?.id === id} onChoose=${() => state.set({ pins: [...pins.filter((one) => one !== id), id].join(" ") })} />`)}</div>`}
+    <${Chips} pins=${pins} place=${pinned && place} name=${(/** @type {string} */ id) => nameOf(shown, id, segments)} onPin=${pin} onFree=${() => state.set({ place: "" })} mode=${mode} onMode=${(/** @type {string} */ text) => state.set({ mode: text })} />
+    ${pins.length > 1 && html`<div class="thumbs">${pins.map((id, at) => html`<${Thumb} key=${id} picture=${picture} values=${maps[at] ?? null} grid=${grid} top=${maps[at] ? largest(maps[at]) : 0} alpha=${alpha} label=${html`<bdi>${nameOf(shown, id, segments)}</bdi> <span class="faint">to ${percent(maps[at] ? largest(maps[at]) : 0)}</span>`} isCurrent=${current?.id === id} onChoose=${() => state.set({ pins: [...pins.filter((one) => one !== id), id].join(" ") })} />`)}</div>`}
     <${Words} readings=${readings} order=${order} onOrder=${(/** @type {string} */ text) => state.set({ sort: text })} segments=${segments} title=${region ? `At ${place}` : "In the whole picture"} isPlace=${Boolean(region)} current=${current?.id} pins=${pins} onPin=${pin} onHover=${hoverWord} />
   </div></div>
   ${frames}${cells}`;

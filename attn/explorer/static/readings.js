@@ -53,5 +53,7 @@ export function ranked(readings, order) {
  * @param {string[]} segments
  */
 export function labelOf(group, segments) {
-  return segments.length > 1 ? `${visible(group.text)} (${group.segment})` : visible(group.text);
+  return segments.length > 1 && group.kind !== "segment"
+    ? `${visible(group.text)} (${group.segment})`
+    : visible(group.text);
 }

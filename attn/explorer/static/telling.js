@@ -36,16 +36,18 @@ export function massColumns(masses, { layers, steps }) {
 /** @param {import("./masses.js").Masses} masses @param {import("./trace.js").Group | undefined} current @param {import("./trace.js").Group[]} groups @param {string[]} segments */
 export function measuresOf(masses, current, groups, segments) {
   const own = [...(masses.steps.values().next().value?.values() ?? [])];
-  const measures = current
-    ? [
-        {
-          name: "mass",
-          label: `attention to ${labelOf(current, segments)}`,
-          value: masses.massOf(groups.findIndex((one) => one.id === current.id)),
-          format: percent,
-        },
-      ]
-    : [];
+  const at = groups.findIndex((one) => one.id === current?.id);
+  const measures =
+    current && at >= 0
+      ? [
+          {
+            name: "mass",
+            label: `attention to ${labelOf(current, segments)}`,
+            value: masses.massOf(at),
+            format: percent,
+          },
+        ]
+      : [];
   const all = (/** @type {string} */ segment) =>
     groups.flatMap((group, at) =>
       group.segment === segment &&
@@ -55,14 +57,17 @@ export function measuresOf(masses, current, groups, segments) {
     );
   const sumOf = (/** @type {string} */ segment) => (/** @type {any} */ one, /** @type {number} */ head) =>
     all(segment).reduce((sum, value) => sum + value(one, head), 0);
+  const shownWhole = at < 0 ? current?.segment : null;
   if (segments.length > 1)
     measures.push(
-      ...segments.map((segment) => ({
-        name: segment,
-        label: `attention to all of ${visible(segment)}`,
-        value: sumOf(segment),
-        format: percent,
-      })),
+      ...[...segments]
+        .sort((a, b) => Number(b === shownWhole) - Number(a === shownWhole))
+        .map((segment) => ({
+          name: segment,
+          label: `attention to all of ${visible(segment)}`,
+          value: sumOf(segment),
+          format: percent,
+        })),
     );
   const number = (/** @type {number} */ value) => (Number.isNaN(value) ? "–" : value.toFixed(2));
   if (own.some((one) => one.entropy))

@@ -16,8 +16,21 @@ import { html, useEffect, useMemo, useRef } from "./vendor/preact.js";
  * @param {string} props.sought
  * @param {(at: number | null) => void} props.onHover
  * @param {(at: number | null) => void} props.onPin
+ * @param {string} [props.name]           of the element: several texts can stand on a page
  */
-export function TextPane({ tokens, words, states, ink, current, last, isPinned, sought, onHover, onPin }) {
+export function TextPane({
+  name = "text",
+  tokens,
+  words,
+  states,
+  ink,
+  current,
+  last,
+  isPinned,
+  sought,
+  onHover,
+  onPin,
+}) {
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   const parts = useMemo(() => {
     const segments = [...new Set(tokens.map((token) => token.segment))];
@@ -40,7 +53,7 @@ export function TextPane({ tokens, words, states, ink, current, last, isPinned, 
       ({ segment, members }) =>
         html`<div role="group" class="passage" aria-label=${segment} data-name=${segment}>${members.map(
           ({ token, at }) =>
-            html`<span role="option" id=${`token-${at}`} aria-selected="false" aria-label=${`${words[at]}${states[at] ? `, ${states[at]}` : ""}`} class=${`token ${states[at] ?? ""} ${found(at) ? "found" : ""}`} data-at=${at} key=${token.id}>${shownText(words[at])}</span>`,
+            html`<span role="option" id=${`${name}-${at}`} aria-selected="false" aria-label=${`${words[at]}${states[at] ? `, ${states[at]}` : ""}`} class=${`token ${states[at] ?? ""} ${found(at) ? "found" : ""}`} data-at=${at} key=${token.id}>${shownText(words[at])}</span>`,
         )}</div>`,
     );
   }, [parts, words, states, sought]);
@@ -60,7 +73,7 @@ export function TextPane({ tokens, words, states, ink, current, last, isPinned, 
     else return;
     event.preventDefault();
   };
-  return html`<div id="text" ref=${box} class="text" role="listbox" tabindex="0" aria-label="The text. Left and right go to the next token, up and down by ten, Enter pins it." aria-activedescendant=${current >= 0 ? `token-${current}` : undefined}
+  return html`<div id=${name} ref=${box} class="text" role="listbox" tabindex="0" aria-label="The text. Left and right go to the next token, up and down by ten, Enter pins it." aria-activedescendant=${current >= 0 ? `${name}-${current}` : undefined}
     onPointerOver=${(/** @type {Event} */ event) => !isPinned && atOf(event) !== null && onHover(atOf(event))} onPointerLeave=${() => !isPinned && onHover(null)}
     onClick=${(/** @type {Event} */ event) => atOf(event) !== null && onPin(isPinned && atOf(event) === current ? null : atOf(event))} onKeyDown=${onKey} onScroll=${tint}>${inside}</div>`;
 }

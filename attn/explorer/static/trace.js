@@ -3,7 +3,7 @@
  *
  * @typedef {object} Group  keys that are looked at together: a word, another token, the rest
  * @property {string} id
- * @property {"word" | "token" | "special" | "padding" | "rest"} kind
+ * @property {"word" | "token" | "special" | "padding" | "rest" | "segment"} kind
  * @property {string} segment
  * @property {string} text
  * @property {number} [word]

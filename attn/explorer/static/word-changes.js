@@ -37,7 +37,7 @@ export function WordChanges({ words, current, measure, name, onChoose }) {
     ),
   });
   return html`<section aria-label="Words"><h2>Which words get more or less</h2>
-    <p class="faint">${hasIntervals ? `The bar is the 95 % interval of the change, the dot the change; grey where the interval holds 0. From −${percent(most)} to +${percent(most)}.` : "There are too few pairs for intervals: the dot is the change, and may be chance."}</p>
+    <p class="faint">${hasIntervals ? `The bar is the 95 % interval of the change, the dot the change; grey where the interval holds 0. From ${points(-most)} to ${points(most)} points.` : "There are too few pairs for intervals: the dot is the change, and may be chance."}</p>
     <p class="say" aria-live="polite"><bdi>“${current.name}”</bdi>: ${percent(current.base)} → ${percent(current.variant)}, ${intervalText(current)}</p>
     <div id="word-changes"><table class="changes"><thead><tr><th scope="col">word</th><th scope="col">baseline</th><th scope="col">variant</th><th scope="col">change, points</th><th scope="col">relative</th><th scope="col">interval</th></tr></thead>
     <tbody>${words.map(
