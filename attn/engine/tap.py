@@ -212,7 +212,8 @@ class Tap:
         self._status = "complete" if is_whole else "partial"
         if any(step.tensors for step in self._tapped.steps):
             self._guarded(self._finish)
-            self._guarded(self._tapped.layout.require_fit)
+            width, reached = self._options.width, self._history.length
+            self._guarded(self._tapped.layout.require_fit, width, reached)
         if kind is None:
             self._raise()
 

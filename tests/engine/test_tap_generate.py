@@ -250,6 +250,28 @@ def test_cache_that_was_filled_before():
             model(IDS[:, 2:], past_key_values=cache)
 
 
+@torch.no_grad()
+def test_padding_of_other_lengths():
+    """A padding that is as long as no text is refused; the trace is kept."""
+    model, hidden = tiny.make("llama"), torch.zeros(BATCH, 3, dtype=torch.bool)
+    refused = pytest.raises(
+        CaptureError, match="^padding= names 3 positions, but the model reads 5;"
+    )
+    with refused, attn.tap(model, padding=hidden) as tapped:
+        model(IDS)
+    assert len(tapped.trace.steps) == 1
+
+
+@torch.no_grad()
+def test_batches_of_other_rows():
+    """A forward of other rows is refused in words."""
+    model = tiny.make("llama")
+    refused = pytest.raises(CaptureError, match="^a forward reads 1 rows, those before it 2; use")
+    with refused, attn.tap(model):
+        model(IDS)
+        model(IDS[:1])
+
+
 def test_padding_of_other_rows():
     """A padding that does not name each row of the batch is not passed over."""
     refused = pytest.raises(CaptureError, match=r"^padding= names 3 rows, but the model reads 2;")

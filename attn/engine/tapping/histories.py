@@ -10,6 +10,7 @@ from torch import Tensor
 
 from attn.engine.tapping.readings import Reading, cached_keys, continued_rows
 from attn.engine.tapping.stretches import Stretch, follow
+from attn.errors import CaptureError
 
 
 class History:
@@ -52,6 +53,12 @@ class History:
         Raises:
             CaptureError: it is another text.
         """
+        rows = len(self.padding) if self.padding is not None else reading.rows
+        if reading.rows != rows:
+            raise CaptureError(
+                f"a forward reads {reading.rows} rows, those before it {rows}; use one tap for "
+                "each batch"
+            )
         parents = continued_rows(self._keys, cached_keys(reading.cache))
         if reading.ids is not None and not reading.past and reading.length > self.reached:
             # the text is read again from its begin on: its tokens say what rows continue

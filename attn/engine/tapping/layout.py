@@ -55,12 +55,23 @@ class Layout:
         """Whether the end of the prompt is taken from how it was read in pieces."""
         return self.declared is None and self.pieces > 1 and self.prompt != self.whole
 
-    def require_fit(self) -> None:
+    def require_fit(self, padded: int | None, reached: int) -> None:
         """Refuse what the user says of positions if it is true of none.
 
+        Args:
+            padded: positions of which the user says whether they are padding, if at all.
+            reached: length of the text, if there is one.
+
         Raises:
-            CaptureError: `segments=` or `grid=` has another length than every sequence.
+            CaptureError: `segments=`, `grid=` or `padding=` has another length than every sequence.
         """
+        texts = {self.prompt, reached, self.source} if reached else self.lengths
+        if padded is not None and padded not in texts:
+            expected = list_some(sorted(length for length in texts if length), 4)
+            raise CaptureError(
+                f"padding= names {padded} positions, but the model reads {expected}; name those "
+                "of the prompt, or of the whole text"
+            )
         lengths = f"the tapped modules attend with {list_some(sorted(self.lengths), 4)} positions"
         if self.declared is not None and "segments" not in self._fits:
             parts = ", ".join(f"{part.name} {part.length}" for part in self.declared)
@@ -124,6 +135,7 @@ class Layout:
         length = self.source if side == "source" else side
         if not isinstance(length, int):
             raise CaptureError("text is attended to before any was read")
+        self.lengths.add(length)
         if side == "source":
             return (Segment("prompt", "text", 0, length),)
         for segments in self._candidates():
@@ -133,7 +145,6 @@ class Layout:
                 return tuple(_moved(segment, -begin) for segment in segments)
         grid = self._grid_of(length)
         self._fits |= {"grid"} if grid else set()
-        self.lengths.add(length)
         return (Segment(name, "image", 0, length, grid),)
 
     def _note_fit(self, segments: Sequence[Segment]) -> None:

@@ -116,7 +116,8 @@ def say_nothing(model: nn.Module, modules: Mapping[str, nn.Module], forwards: in
         f"no attention kernel ran in the tapped modules ({', '.join(shown)}, "
         f"{len(modules)} in all) in {count_noun(forwards, 'forward')} of {name}: they compute "
         "their attention without torch's scaled_dot_product_attention or a softmax that multiplies "
-        "values, or are others; attn.tap(model) without globs finds those that do"
+        "values (over the axis k, where axes= says which that is), or are others; attn.tap(model) "
+        "without globs finds those that do"
     )
 
 
