@@ -2,20 +2,55 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
-from threading import get_ident
+from threading import Lock, get_ident
 from typing import Any, Generic, TypeVar
 
+import torch
 from torch import nn
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from torch.utils.hooks import RemovableHandle
 
 from attn.engine.attention import Attention
 from attn.engine.kernels import KernelMode, Report, raise_it
-from attn.engine.uncompiled import Uncompiled
 from attn.errors import CaptureError
 
 Key = TypeVar("Key")
+
+_lock = Lock()
+_holders = 0
+_stance: torch.compiler.set_stance | None = None
+
+
+class Uncompiled:
+    """While any of these is entered, nothing is compiled and no compiled code runs.
+
+    Compiled code hides its attention, and torch compiles hooks along with what they are hooked to.
+    What is compiled stays so: it runs again once the last of them is left.
+    """
+
+    def __init__(self) -> None:
+        self._is_entered = False
+
+    def __enter__(self) -> Uncompiled:
+        global _holders, _stance  # noqa: PLW0603 - torch has one stance for the process
+        with _lock:
+            self._is_entered = True
+            _holders += 1
+            # the compiler takes seconds to load; without it, nothing was compiled
+            if _stance is None and "torch._dynamo" in sys.modules:
+                _stance = torch.compiler.set_stance("force_eager")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        global _holders, _stance  # noqa: PLW0603
+        with _lock:
+            _holders -= self._is_entered
+            self._is_entered = False
+            if _stance is not None and not _holders:
+                _stance.__exit__(None, None, None)
+                _stance = None
 
 
 def _ignore(key: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
@@ -25,7 +60,7 @@ def _ignore(key: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
 class AttentionHooks(Generic[Key]):
     """Report the attention kernels that run inside modules, each to the innermost of them.
 
-    Meanwhile, nothing runs that `torch.compile` made: see `uncompiled`.
+    Meanwhile, nothing runs that `torch.compile` made: see `Uncompiled`.
 
     Args:
         modules: what to watch, under the keys that `see` and `done` are told.

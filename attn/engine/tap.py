@@ -212,8 +212,8 @@ class Tap:
         self._status = "complete" if is_whole else "partial"
         if any(step.tensors for step in self._tapped.steps):
             self._guarded(self._finish)
-            width, reached = self._options.width, self._history.length
-            self._guarded(self._tapped.layout.require_fit, width, reached)
+            fit = self._tapped.layout.require_fit
+            self._guarded(fit, self._options.width, self._history.length)
         if kind is None:
             self._raise()
 
@@ -315,8 +315,7 @@ class Tap:
             return None
 
     def _see(self, path: str, attention: Attention) -> None:
-        seen = None if self._stopped else self._guarded(self._read, path, attention)
-        if seen is None:
+        if self._stopped or (seen := self._guarded(self._read, path, attention)) is None:
             return
         attention, sides = seen
         if self._callback is not None:

@@ -255,7 +255,7 @@ def test_padding_of_other_lengths():
     """A padding that is as long as no text is refused; the trace is kept."""
     model, hidden = tiny.make("llama"), torch.zeros(BATCH, 3, dtype=torch.bool)
     refused = pytest.raises(
-        CaptureError, match="^padding= names 3 positions, but the model reads 5;"
+        CaptureError, match=r"^padding= names 3 positions, but the model reads 5;"
     )
     with refused, attn.tap(model, padding=hidden) as tapped:
         model(IDS)
@@ -266,7 +266,7 @@ def test_padding_of_other_lengths():
 def test_batches_of_other_rows():
     """A forward of other rows is refused in words."""
     model = tiny.make("llama")
-    refused = pytest.raises(CaptureError, match="^a forward reads 1 rows, those before it 2; use")
+    refused = pytest.raises(CaptureError, match=r"^a forward reads 1 rows, those before it 2; use")
     with refused, attn.tap(model):
         model(IDS)
         model(IDS[:1])
