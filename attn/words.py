@@ -8,6 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 MARK, FORMAT = "\u0301", "\u00ad"
@@ -128,6 +129,7 @@ def is_invisible(character: str) -> bool:
     return unicodedata.category(character) == "Cf" or name.startswith("VARIATION SELECTOR")
 
 
+@cache
 def _simplify(character: str) -> str:
     """Return `MARK` or `FORMAT` for what belongs to a word but is no letter; else the same."""
     if character in JOINERS or unicodedata.category(character).startswith("M"):

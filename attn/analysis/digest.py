@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -23,6 +23,8 @@ class Digest:
         unit: of the values.
         noise: of every step, NaN where the sampler does not say it; nothing of layers.
         absent: value of a series in traces that lack it; None if nothing is known of it there.
+        names: of layers, by index.
+        is_of_prompt: whether the series are words, which traces of one prompt have in common.
     """
 
     series: Mapping[str, NDArray[np.float64]]
@@ -32,6 +34,8 @@ class Digest:
     unit: str
     noise: tuple[float, ...] = ()
     absent: float | None = None
+    names: Mapping[int, str] = field(default_factory=dict)
+    is_of_prompt: bool = False
 
 
 class Gathered:

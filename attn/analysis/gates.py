@@ -13,7 +13,7 @@ values together would give.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +26,7 @@ from attn.analysis.numbers import Numbers, mean_present
 from attn.analysis.result import Result
 from attn.analysis.tables import Table, stack_tables
 from attn.analysis.words.select import select_layers, select_steps
-from attn.schema import GATE_STATISTICS, Layer, Step
+from attn.schema import GATE_STATISTICS, Layer, Step, name_layers
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -95,7 +95,7 @@ def run(trace: Trace, options: GatesOptions) -> Result:
     for part in dict.fromkeys(gating.part for gating in gatings):
         of_part = [gating for gating in gatings if gating.part == part]
         arrays |= _label(of_part, steps, trace.branches[0], options.value)
-    return Result(tables, arrays, digests=_digests(arrays))
+    return Result(tables, arrays, digests=_digests(arrays, name_layers(trace.layers)))
 
 
 def pool(values: Numbers, axis: int) -> Numbers:
@@ -207,7 +207,7 @@ def _label(
     }
 
 
-def _digests(arrays: dict[str, xr.DataArray]) -> dict[str, Digest]:
+def _digests(arrays: dict[str, xr.DataArray], names: Mapping[int, str]) -> dict[str, Digest]:
     """Return one trace's contribution to the summary page of a collection: gates by layer."""
     digests = {}
     for name, steps in arrays.items():
@@ -219,5 +219,6 @@ def _digests(arrays: dict[str, xr.DataArray]) -> dict[str, Digest]:
                 tuple(steps["layer"].values.tolist()),
                 f"Gates of {part} queries, by layer",
                 unit,
+                names=names,
             )
     return digests

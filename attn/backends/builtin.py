@@ -40,6 +40,13 @@ def attn_backends() -> list[BackendSpec]:
             takes=("loras",),
         ),
         BackendSpec(
+            name="pixart",
+            aliases=("pixart-sigma",),
+            summary="PixArt-Σ and -α: cross-attention to T5, self-attention on request",
+            load=_pixart,
+            takes=("loras",),
+        ),
+        BackendSpec(
             name="scribble",
             aliases=("scribble-controlnet",),
             summary="Stable Diffusion XL or 1.x with a drawing, through a ControlNet",
@@ -93,6 +100,13 @@ def _flux() -> Backend:
         from attn.backends.families.flux import FluxBackend
 
     return FluxBackend()
+
+
+def _pixart() -> Backend:
+    with quiet():
+        from attn.backends.families.cross import PixArtBackend
+
+    return PixArtBackend()
 
 
 def _scribble() -> Backend:

@@ -19,6 +19,7 @@ NEEDED = {
     "sd35": ("dit", "vae", "clip_l", "clip_g", "t5xxl"),
     "gated": ("dit", "vae", "clip_l", "clip_g", "t5xxl"),
     "flux": ("dit", "vae", "clip_l", "t5xxl"),
+    "pixart": ("dit", "vae", "t5xxl"),
 }
 """Parts of each family's model."""
 
@@ -36,6 +37,8 @@ PIPELINES = {
     "StableDiffusionXLPipeline": "sdxl",
     "StableDiffusion3Pipeline": "sd35",
     "FluxPipeline": "flux",
+    "PixArtSigmaPipeline": "pixart",
+    "PixArtAlphaPipeline": "pixart",
     "StableDiffusionControlNetPipeline": "scribble",
     "StableDiffusionXLControlNetPipeline": "scribble",
 }

@@ -20,25 +20,32 @@ class Naming:
     """The names of one kind of transformer.
 
     Attributes:
-        mark: a tensor that only the authors' layout has, with block 0.
+        marks: tensors that together only the authors' layout has, with block 0.
         modules: by the authors' path, the modules of diffusers whose rows follow one another in it.
         swapped: authors' paths whose rows have their two halves in the other order.
         parameters: authors' names of parameters, where they differ.
         aliases: further names that LoRAs have for the modules of diffusers.
+        tensors: by the authors' name, tensors of diffusers that are no module's weight or bias.
+        unused: tensors in files of the authors that the models of diffusers compute.
     """
 
-    mark: str
+    marks: tuple[str, ...]
     modules: Mapping[str, tuple[str, ...]]
     swapped: frozenset[str] = frozenset()
     parameters: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    tensors: Mapping[str, str] = field(default_factory=dict)
+    unused: frozenset[str] = frozenset()
 
     def is_of(self, names: Mapping[str, object]) -> bool:
         """Whether these tensors are named as the authors name them."""
-        return self.mark in names
+        return all(mark in names for mark in self.marks)
 
     def targets(self, name: str) -> tuple[str, ...] | None:
         """Return diffusers' tensors that make up one of the authors'; None for no such tensor."""
+        pattern, number = numbered(name)
+        if pattern in self.tensors:
+            return (self.tensors[pattern].replace(BLOCK, number),)
         stem, _, parameter = name.rpartition(".")
         pattern, number = numbered(stem)
         paths = self.modules.get(pattern)
@@ -98,7 +105,7 @@ _EMBEDDERS = {"time_in": "timestep", "vector_in": "text", "guidance_in": "guidan
 _DOUBLE_BLOCK, _SINGLE_BLOCK = f"transformer_blocks.{BLOCK}", f"single_transformer_blocks.{BLOCK}"
 
 FLUX = Naming(
-    mark="double_blocks.0.img_mod.lin.weight",
+    marks=("double_blocks.0.img_mod.lin.weight",),
     modules={
         "img_in": ("x_embedder",),
         "txt_in": ("context_embedder",),
@@ -128,4 +135,37 @@ FLUX = Naming(
 )
 """FLUX.1, of Black Forest Labs; the aliases are XLabs'."""
 
-LAYOUTS = (FLUX,)
+_PIXART_BLOCK = {
+    "attn.qkv": ("attn1.to_q", "attn1.to_k", "attn1.to_v"),
+    "attn.proj": ("attn1.to_out.0",),
+    "cross_attn.q_linear": ("attn2.to_q",),
+    "cross_attn.kv_linear": ("attn2.to_k", "attn2.to_v"),
+    "cross_attn.proj": ("attn2.to_out.0",),
+    "mlp.fc1": ("ff.net.0.proj",),
+    "mlp.fc2": ("ff.net.2",),
+}
+_PIXART_EMBEDDERS = {"t": "timestep", "csize": "resolution", "ar": "aspect_ratio"}
+
+PIXART = Naming(
+    marks=("blocks.0.cross_attn.kv_linear.weight", "blocks.0.mlp.fc1.weight"),
+    modules={
+        "x_embedder.proj": ("pos_embed.proj",),
+        **{
+            f"{theirs}_embedder.mlp.{index}": (f"adaln_single.emb.{ours}_embedder.linear_{number}",)
+            for theirs, ours in _PIXART_EMBEDDERS.items()
+            for number, index in ((1, 0), (2, 2))
+        },
+        **{f"y_embedder.y_proj.fc{at}": (f"caption_projection.linear_{at}",) for at in (1, 2)},
+        "t_block.1": ("adaln_single.linear",),
+        **_under(f"blocks.{BLOCK}", _DOUBLE_BLOCK, _PIXART_BLOCK),
+        "final_layer.linear": ("proj_out",),
+    },
+    tensors={
+        f"blocks.{BLOCK}.scale_shift_table": f"{_DOUBLE_BLOCK}.scale_shift_table",
+        "final_layer.scale_shift_table": "scale_shift_table",
+    },
+    unused=frozenset({"pos_embed", "y_embedder.y_embedding"}),
+)
+"""PixArt-α and -Σ."""
+
+LAYOUTS = (FLUX, PIXART)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from attn.checkpoints.inventory import PREFIXES, Checkpoint, Tensors, beside
-from attn.checkpoints.layouts import FLUX, Naming
+from attn.checkpoints.layouts import FLUX, PIXART, Naming
 
 Shapes = Mapping[str, tuple[int, ...] | None]
 """Shapes of tensors by the authors' names; None for one that is not there."""
@@ -48,7 +48,7 @@ class Transformer:
     def probe(self, tensors: Tensors) -> Checkpoint | None:
         """Recognise a file; None for another's."""
         for prefix in PREFIXES:
-            if prefix + self.layout.mark in tensors:
+            if all(prefix + mark in tensors for mark in self.layout.marks):
                 parts = {"dit": prefix} | beside(tensors)
                 return self._checkpoint(self.authors, parts, tensors, prefix)
         if all(name in tensors for name in self.marks):
@@ -92,6 +92,16 @@ def _flux(channels: int, *, is_guided: bool) -> Shapes:
     }
 
 
+_PIXART: Shapes = {
+    "x_embedder.proj.weight": (1152, 4, 2, 2),
+    "blocks.27.mlp.fc2.weight": (1152, 4608),
+    "blocks.28.mlp.fc2.weight": None,
+    "y_embedder.y_proj.fc1.weight": (1152, 4096),
+    "csize_embedder.mlp.0.weight": None,
+}
+_SIZES: Shapes = {"csize_embedder.mlp.0.weight": (384, 256)}
+_ALPHA = "files of it are not read; give the diffusers folder that it was published in"
+
 TRANSFORMERS = (
     Transformer(
         family="flux",
@@ -108,6 +118,22 @@ TRANSFORMERS = (
             Published("flux-schnell", "FLUX.1 schnell", _flux(64, is_guided=False)),
             Published(None, "FLUX.1 Fill", _flux(384, is_guided=True), _OTHER_INPUT),
             Published(None, "FLUX.1 Canny or Depth", _flux(128, is_guided=True), _OTHER_INPUT),
+        ),
+    ),
+    Transformer(
+        family="pixart",
+        title="a model like PixArt-Σ",
+        layout=PIXART,
+        authors="PixArt",
+        marks=(
+            "adaln_single.linear.weight",
+            "caption_projection.linear_1.weight",
+            "pos_embed.proj.weight",
+            "transformer_blocks.0.attn2.to_q.weight",
+        ),
+        published=(
+            Published("pixart-sigma", "PixArt-Σ", _PIXART),
+            Published(None, "PixArt-α", {**_PIXART, **_SIZES}, _ALPHA),
         ),
     ),
 )

@@ -89,7 +89,10 @@ def _text(done: Compared) -> Iterator[str]:
     if done.plans:
         yield describe(done.plans[0])
         runs = count_noun(len(done.plans), "run")
-        yield f"{runs} ({', '.join([done.base, *done.variants])}): {_bytes(done)}"
+        yield (
+            f"{runs} ({', '.join([done.base, *done.variants])}): {_bytes(done)} of attention; "
+            "images, tables and figures come on top"
+        )
         return
     if done.answer:
         yield from wrapped(done.answer, WIDTH)
@@ -141,13 +144,18 @@ def _changes(done: Compared, name: str) -> list[tuple[str, ...]]:
             (
                 f"{word} ({number})" if fold(word) in repeated else word,
                 str(columns["segment"][row]),
-                f"{columns['base'][row]:.4g}",
+                f"{columns['base'][row]:.3g}",
                 f"{change:+.3g}",
-                f"{columns['relative_change'][row]:+.1%}",
+                _percent(float(columns["relative_change"][row])),
                 f"{low:+.3g} to {high:+.3g}" if isfinite(low) else "-",
             )
         )
     return lines
+
+
+def _percent(part: float) -> str:
+    """Return a part with three digits, in %."""
+    return f"{100 * part:+.3g}%"
 
 
 def _bytes(done: Compared) -> str:

@@ -210,6 +210,12 @@ def facts_of(item: Item, library: Library) -> bytes:
     if item.kind == "comparison":
         facts = describe_comparison(item.folder, library.members())
         return msgspec.json.encode({"label": item.label, **facts})
+    return _trace_facts(item, tuple(_stamps(item.folder)))
+
+
+@lru_cache(maxsize=KEPT)
+def _trace_facts(item: Item, stamps: tuple[tuple[int, int, int], ...]) -> bytes:
+    del stamps  # only part of the key
     return msgspec.json.encode({"label": item.label, **describe(manifest_of(item.folder))})
 
 

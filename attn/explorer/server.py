@@ -138,7 +138,7 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
         return library.item(request.path_params["number"])
 
     def page(request: Request) -> Response:
-        return _file(STATIC / "index.html", PAGE_KINDS)
+        return _code(STATIC / "index.html", request)
 
     def static(request: Request) -> Response:
         return _code(names.get(request.path_params["name"]), request)
@@ -202,7 +202,10 @@ def _code(path: Path | None, request: Request) -> Response:
 
 @cache
 def _compressed(path: Path) -> bytes:
-    """Return a file of the page; an entry with all that it imports, as sixty requests take long."""
+    """Return a file of the page; an entry with all that it imports, as sixty requests take long.
+
+    It stays as it was first read: a page has parts of one version, also while attn is updated.
+    """
     is_entry = path in (STATIC / ENTRY, STATIC / WORKER)
     return gzip.compress(join_script(path.name).encode() if is_entry else path.read_bytes())
 

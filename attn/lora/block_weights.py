@@ -10,8 +10,10 @@ encoders (`BASE`):
 
 Both keep presets as lines `NAME:WEIGHT,WEIGHT,…`.
 
-Source: the table in the README of hako-mikan/sd-webui-lora-block-weight; presets and behaviour of
-ltdrdata/ComfyUI-Inspire-Pack, issues 15 and 191.
+Source: the tables of 12, 17, 20 and 26 weights in the README of
+hako-mikan/sd-webui-lora-block-weight; `validate` and `load_lbw` of inspire/lora_block_weight.py in
+ltdrdata/ComfyUI-Inspire-Pack, and its issues 15 and 191. Of a line both take what is behind the
+first colon.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ class LoraFamily:
     """The family of base models that a LoRA belongs to.
 
     Attributes:
-        name: `sd15`, `sd2`, `sdxl`, `sd35`, `flux`, `flux2` or `auraflow`; None where it cannot be
-            told.
+        name: `sd15`, `sd2`, `sdxl`, `sd35`, `flux`, `flux2`, `auraflow` or `pixart`; None where
+            it cannot be told.
         title: its name for people.
         evidence: what says so, most telling first.
         is_certain: whether widths or names of modules say so that no other family has; else
@@ -33,7 +33,9 @@ class LoraFamily:
     is_certain: bool = False
 
 
-BACKENDS = {"sd15": "sd15", "sd2": "sd15", "sdxl": "sdxl", "sd35": "sd35", "flux": "flux"}
+BACKENDS = {"sd15": "sd15", "sd2": "sd15", "sdxl": "sdxl", "sd35": "sd35"} | {
+    name: name for name in ("flux", "pixart")
+}
 """The backend that opens models of a family, by the family's name."""
 FOUR_LEVELS = ("sd15",)
 """Backends of UNets with four levels, of three blocks each, a side; others have three levels."""
@@ -110,7 +112,7 @@ def _joint(denoiser: Denoiser) -> LoraFamily | None:
         return _flux(denoiser)
     plain = [path for path in denoiser if re.match(r"transformer_blocks_\d+_", path)]
     if any(re.search(r"_attn2_to_", path) for path in plain) and _width(denoiser) == _PIXART_WIDTH:
-        return LoraFamily(None, "PixArt", _PIXART_SIGNS)
+        return LoraFamily("pixart", "PixArt", _PIXART_SIGNS)
     if not plain or any(re.search(r"_attn1_", path) for path in plain):
         return None
     return _transformer(denoiser, plain)

@@ -84,6 +84,13 @@ def parse_variants(specs: Spec | Sequence[Spec] | None) -> tuple[LoraVariant, ..
     return name_variants([_stacked(stack) for variant in expanded for stack in _of_files(variant)])
 
 
+def lone_scales(specs: Spec | Sequence[Spec] | None) -> list[str]:
+    """Return the texts that name several scales of which one acts: there is no curve of it."""
+    expanded = {str(spec): _expand(spec) for spec in _listed(specs)}
+    several = {text: stacks for text, stacks in expanded.items() if len(stacks) > 1}
+    return [text for text, stacks in several.items() if len(_without_zero(stacks)) == 1]
+
+
 def name_variants(stacks: Sequence[tuple[Lora, ...]]) -> tuple[LoraVariant, ...]:
     """Name stacks as shortly as tells them apart.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,15 +15,13 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator
 
 from attn.viz.figures import new_figure
-from attn.viz.labels import printable, room
+from attn.viz.labels import wrap
 from attn.viz.lines import legend_rows, show_legend
-from attn.viz.page import GAP, LETTER, LINE, MARGIN, write_heading
+from attn.viz.page import GAP, LETTER, LINE, MARGIN, SMALLER, write_heading
 from attn.viz.style import FAINT, INK, styled
 
 MOST_LINES = 3
 """Lines into which a title, or a subtitle, is wrapped at most."""
-SMALLER = 1.25
-"""So many times the letters of a title are in a line of a subtitle."""
 PADDING = (0.05, 0.09)
 """Inches beside, and above and below, axes with all that is written at them."""
 BAR, LONGEST_BAR = 0.13, 4.0
@@ -47,7 +44,7 @@ def new_charts(
     """
     width, height = size
     title, subtitle = (
-        _wrap(text, letters * width / LETTER)
+        wrap(text, letters * width / LETTER, MOST_LINES)
         for text, letters in zip(heading, (1.0, SMALLER), strict=True)
     )
     lines = (*title, *subtitle)
@@ -111,10 +108,3 @@ def _part_across(axes: Sequence[Axes]) -> float:
     cells = [cell for panel in axes if (cell := panel.get_subplotspec()) is not None]
     columns = {column for cell in cells for column in cell.colspan}
     return len(columns) / cells[0].get_gridspec().ncols
-
-
-def _wrap(text: str, letters: float) -> list[str]:
-    """Return a text in lines of so many letters; one without letters stays a line."""
-    line = printable(text)
-    most = room(line, int(letters))
-    return textwrap.wrap(line, most, max_lines=MOST_LINES, placeholder=" …") or [""]

@@ -12,7 +12,9 @@ PADDING = 0.05
 WIDEST = 3.0
 """Intervals up to so many times the median length beyond all points are drawn in full."""
 USUAL = 20.0
-"""Bars up to so many times the upper quartile of all are drawn in full."""
+"""Bars that are cut are so many times as long as the upper quartile of all."""
+MUCH = 2.0
+"""Bars are cut if they would be more than so many times as long as that."""
 
 Limits = tuple[float, float]
 
@@ -45,7 +47,8 @@ def limit_bars(values: Sequence[float]) -> Limits:
     if not len(finite):
         return -1.0, 1.0
     usual = float(np.quantile(np.abs(finite), 0.75, method="lower"))
-    most = USUAL * usual or float(np.abs(finite).max()) or 1.0
+    longest = float(np.abs(finite).max())
+    most = USUAL * usual if 0 < MUCH * USUAL * usual < longest else longest or 1.0
     shown = np.clip(finite, -most, most)
     left, right = min(float(shown.min()), 0.0), max(float(shown.max()), 0.0)
     padding = PADDING * (right - left) or 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
 from collections.abc import Iterable
 from itertools import groupby
@@ -11,6 +12,9 @@ from attn.viz.fonts import BOX, boxed
 
 TOKEN_LENGTH = 20
 """Letters of a token at the edge of a picture: the longest task tokens of LLaDA fit."""
+
+SEPARATOR = " · "
+"""Between the parts of a heading."""
 
 STEM_LENGTH = 40  # characters: at most 160 bytes, below every file system's limit of 255
 
@@ -28,6 +32,26 @@ def letter_count(text: str) -> int:
 def room(text: str, letters: int) -> int:
     """Return how many characters of a text are as wide as so many letters of usual width."""
     return max(1, letters * len(text) // max(1, letter_count(text)))
+
+
+def wrap(text: str, letters: float, most: int) -> list[str]:
+    """Return a text in lines of so many letters, at most so many lines.
+
+    Lines end between the parts of a heading where they can. A text without letters stays a line.
+    """
+    line = printable(text)
+    width = room(line, int(letters))
+    lines = [""]
+    for part in line.split(SEPARATOR):
+        joined = f"{lines[-1]}{SEPARATOR}{part}" if lines[-1] else part
+        if len(joined) <= width:
+            lines[-1] = joined
+        else:
+            lines += textwrap.wrap(part, width)
+    filled = [entry for entry in lines if entry] or [""]
+    if len(filled) > most:
+        filled[most - 1] = f"{filled[most - 1][: width - 2].rstrip(SEPARATOR)} …"
+    return filled[:most]
 
 
 def short(text: str, letters: int) -> str:

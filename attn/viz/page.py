@@ -7,7 +7,6 @@ inches, and the edges of images meet that of the heading.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from attn.viz import fonts
-from attn.viz.labels import printable, room, short
+from attn.viz.labels import printable, short, wrap
 from attn.viz.style import FAINT, INK, styled
 
 FAMILY = fonts.FAMILY
@@ -26,6 +25,8 @@ FAMILY = fonts.FAMILY
 MARGIN, GAP, TITLE = 0.3, 0.16, 0.3
 LINE = 0.21  # of one line of the heading
 LETTER = 0.088  # mean width of a letter of the heading
+SMALLER = 1.25
+"""So many times the letters of a title are in a line of a subtitle."""
 POINTS = 72.0  # in an inch
 LEFT, RIGHT = "title", "remark"
 
@@ -101,9 +102,7 @@ def arrange(
 
     best = min((sheet(columns) for columns in range(1, cells + 1)), key=badness)
     letters = int((best.size[0] - 2 * MARGIN) / LETTER)
-    line = printable(heading[0])
-    first = textwrap.wrap(line, room(line, letters), max_lines=3, placeholder=" …")
-    lines = (*first, *heading[1:])
+    lines = (*wrap(heading[0], letters, 3), *heading[1:])
     return Sheet(best.columns, best.rows, best.cell, lines, narrowest, footer)
 
 

@@ -32,6 +32,7 @@ SIZES = {
     "sd35": {"width": 112, "height": 80},
     "gated": {"width": 112, "height": 80},
     "flux": {"width": 112, "height": 80},
+    "pixart": {"width": 112, "height": 80},
     "mmada": {"width": None, "height": None},
 }
 """For models that two latent pixels per token and side must divide, and one that has no size."""
@@ -53,12 +54,14 @@ SESSIONS = {
     "gated medium": ("gated", "demo:medium", "float32", MEDIUM),
     "flux": ("flux", "demo", "float32", SHORT_T5),
     "flux true_cfg": ("flux", "demo", "float32", SHORT_T5 | {"true_cfg": 3.0}),
+    "pixart": ("pixart", "demo", "float32", SHORT_T5),
     "mmada": ("mmada", "demo", "float32", SHORT_TEXT),
     "fake bfloat16": ("fake", "demo", "bfloat16", {}),
     "fake float16": ("fake", "demo", "float16", {}),
     "sdxl bfloat16": ("sdxl", "demo", "bfloat16", {}),
     "gated bfloat16": ("gated", "demo", "bfloat16", SHORT_T5),
     "flux true_cfg bfloat16": ("flux", "demo", "bfloat16", SHORT_T5 | {"true_cfg": 3.0}),
+    "pixart bfloat16": ("pixart", "demo", "bfloat16", SHORT_T5),
     "mmada bfloat16": ("mmada", "demo", "bfloat16", SHORT_TEXT),
     "sd35 medium bfloat16": ("sd35", "demo:medium", "bfloat16", SHORT_T5),
 }

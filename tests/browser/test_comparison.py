@@ -230,6 +230,23 @@ def test_side_by_side(visit, compared):
         assert change == points(b - a)
 
 
+def test_sides_by_keys_alone(visit, compared):
+    """Word, place and pin can be had side by side without a pointer."""
+    page = visit(*(compared / name / "0001" for name in ("base", "style")))
+    page.wait_for_selector(".side-words td:has-text('%')")
+    page.keyboard.press("]")
+    page.wait_for_function("() => location.hash.includes('pins=')")
+    page.focus("#sides .panel-box >> nth=1")
+    for key in ("ArrowRight", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    page.wait_for_selector("#sides .cursor.pinned >> nth=2")
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => !document.querySelector('#sides .pinned')")
+    page.focus(".side-words .word")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => location.hash.includes('pins=')")
+
+
 def test_sides_have_one_scale(visit, compared):
     """Several paths open side by side; pinned words have one scale; the address holds it."""
     paths = [compared / name / "0001" for name in ("base", "style")]

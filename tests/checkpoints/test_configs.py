@@ -34,6 +34,9 @@ PARAMETERS |= {
     "flux-dev": {"transformer": 11_901_408_320} | OF_FLUX,
     "flux-schnell": {"transformer": 11_891_178_560} | OF_FLUX,
 }
+PARAMETERS["pixart-sigma"] = {
+    "transformer": 610_856_096, "vae": 83_653_863, "text_encoder": 4_762_310_656
+}  # fmt: skip
 FLUX = ("flux-dev", "flux-schnell")
 SD3 = [config for config in PARAMETERS if config.startswith("sd3")]
 
@@ -86,6 +89,7 @@ def test_index(config):
     [
         ("sd15", 0.18215, None),
         ("sdxl", 0.13025, None),
+        ("pixart-sigma", 0.13025, None),
         *((config, 1.5305, 0.0609) for config in SD3),
         *((config, 0.3611, 0.1159) for config in FLUX),
     ],
@@ -94,7 +98,7 @@ def test_vae(config, scale, shift):
     """Latents are scaled and shifted as each family's VAE has it, which its weights do not tell."""
     vae = full_size.network(config, "vae").config
     assert (vae.scaling_factor, vae.shift_factor) == (scale, shift)
-    assert vae.latent_channels == (4 if config in ("sd15", "sdxl") else 16)
+    assert vae.latent_channels == (16 if config in (*SD3, *FLUX) else 4)
     assert vae.force_upcast is True
 
 
@@ -111,6 +115,10 @@ def test_scheduler(config):
     if config in FLUX:
         shift = {"flux-dev": (3.0, True), "flux-schnell": (1.0, False)}[config]
         assert (scheduler.config.shift, scheduler.config.use_dynamic_shifting) == shift
+        return
+    if config == "pixart-sigma":
+        betas = scheduler.config.beta_start, scheduler.config.beta_end
+        assert (cls.__name__, *betas) == ("DPMSolverMultistepScheduler", 0.0001, 0.02)
         return
     ddim = diffusers.DDIMScheduler.from_config(scheduler.config).config
     assert (ddim.beta_start, ddim.beta_end) == (0.00085, 0.012)

@@ -38,7 +38,9 @@ FLUX = {
     "clip_l": "text_encoders.clip_l.transformer.",
     "t5xxl": "text_encoders.t5xxl.transformer.",
 }
+PIXART = {name: FLUX[name] for name in ("dit", "vae", "t5xxl")}
 PUBLISHED |= {
+    "pixart-sigma": ("pixart", "PixArt-Σ", "PixArt", PIXART, layouts.pixart),
     "flux-dev": ("flux", "FLUX.1 dev", "BFL", FLUX, layouts.bfl),
     "flux-schnell": ("flux", "FLUX.1 schnell", "BFL", FLUX, layouts.bfl),
 }
@@ -110,9 +112,7 @@ def test_denoiser_alone(config):
 def test_denoiser_of_diffusers(config):
     """A denoiser from a diffusers folder is a part in the layout of diffusers."""
     family, title, *_ = PUBLISHED[config]
-    component, part = (
-        ("transformer", "dit") if "sd3" in config or "flux" in config else ("unet", "unet")
-    )
+    component, part = ("unet", "unet") if config in ("sd15", "sdxl") else ("transformer", "dit")
     result = probe(full_size.header(network(config, component).state_dict()))
     assert result == Checkpoint(family, title, "diffusers", {part: ""}, config)
 
@@ -211,7 +211,7 @@ def test_members(config):
         config == "sd15"
     )
     vae = sum(info.elements for info in sorted_in.parts["vae"].values())
-    assert vae == (83_653_863 if config in ("sd15", "sdxl") else 83_819_683)
+    assert vae == (83_653_863 if config in ("sd15", "sdxl", "pixart-sigma") else 83_819_683)
 
 
 def test_what_is_left_aside(opened):
@@ -327,7 +327,7 @@ def test_scaled_fp8(name):
         (["model.diffusion_model.double_blocks.18.img_attn.qkv.weight"], "Flux"),
         (["single_transformer_blocks.0.attn.to_q.weight"], "Flux"),
         (["cond_seq_linear.weight"], "AuraFlow"),
-        (["blocks.0.cross_attn.kv_linear.weight"], "PixArt or Sana"),
+        (["blocks.0.cross_attn.kv_linear.weight"], "Sana"),
         (["model.layers.0.self_attn.q_proj.weight"], "a language model"),
         (["edm_mean", "input_blocks.0.0.weight", "out.2.weight"], "Playground v2.5, which needs "),
     ],

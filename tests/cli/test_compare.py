@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from attn.backends import find, load
 from attn.cli import build
 from tests.helpers import lora_demo
-from tests.helpers.toy_traces import write_collection, write_trace
+from tests.helpers.toy_traces import read_csv, write_collection, write_trace
 
 PLAN = """\
 3 traces of 2 steps, 1 sample, branch cond
@@ -19,7 +19,7 @@ keep means, keys content, blocks image.text
      3  down_blocks.1.attentions.1.transformer_blocks.0.attn2  cross, 2 heads, grid 4x6, 77 keys
      5  down_blocks.2.attentions.0.transformer_blocks.0.attn2  cross, 3 heads, grid 2x3, 77 keys
 one trace: 15.7 kB; in all 47.2 kB
-3 runs (base, a:0.5, a:1): 141.7 kB
+3 runs (base, a:0.5, a:1): 141.7 kB of attention; images, tables and figures come on top
 """
 
 
@@ -81,9 +81,9 @@ attention that the image gives to a word, mean over layers, heads and steps; of 
 too few for intervals.
 
 one (2) against one, 1 pair of pictures
-  WORD    SEGMENT  BASE     CHANGE         95 % INTERVAL
-  cat     clip     0.08759  +0      +0.0%  -
-  bobcat  clip     0.1732   +0      +0.0%  -
+  WORD    SEGMENT  BASE    CHANGE       95 % INTERVAL
+  cat     clip     0.0876  +0      +0%  -
+  bobcat  clip     0.173   +0      +0%  -
 out/comparison
   tables/mass.csv
   tables/share.csv
@@ -142,6 +142,29 @@ def test_dry_run(opened):
     assert (answer["status"], answer["files"]) == ("planned", [])
     assert [(of["name"], of["pairs"]) for of in answer["variants"]] == [("a:0.5", 3), ("a:1", 3)]
     assert not Path("out").exists()
+
+
+def test_leave_one_out(opened):
+    """A stack is generated and taken apart: the answer and a table say what is left of it."""
+    for name, seed in (("a", 3), ("b", 4)):
+        pairs = lora_demo.changes(opened("sdxl").pipe, "unet", seed=seed)
+        lora_demo.kohya(Path(f"{name}.safetensors"), pairs)
+    stack = ("--lora", "a.safetensors:0.8+b.safetensors:0.5", "--leave-one-out", "-p", "a red cat")
+    limits = ("--seed", "0-3", "--batch", "4", "--steps", "1", "--size", "96x64", "--no-pictures")
+    code, stdout, stderr = run(*stack, *limits, "-o", "out")
+    assert (code, "Error" in stderr) == (0, False)
+    whole, without_a, without_b = "a:0.8+b:0.5", "b:0.5", "a:0.8"
+    index = json.loads(Path("out/comparison/comparison.json").read_text())
+    assert [of["name"] for of in index["variants"]] == [whole, without_a, without_b]
+    words, rows = index["answer"], read_csv(Path("out/comparison/tables/parts.csv"))
+    assert {row["part"]: row["variant_name"] for row in rows} == {"a": without_a, "b": without_b}
+    told = [f"{float(row['ratio']):.1%}" for row in rows if row["part"] == "a"]
+    lines = stdout.splitlines()
+    start = lines.index(f"parts of {whole}: of its effect there is")
+    assert lines[start + 2].split() == ["a", *told]
+    for name in ("a", "b"):
+        assert f"Without {name} " in words
+    assert words.count(f"of the effect of {whole} on “") == len(told)
 
 
 @pytest.mark.parametrize(

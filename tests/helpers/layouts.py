@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from attn.checkpoints.layouts import BLOCK, FLUX, Naming, numbered
+from attn.checkpoints.layouts import BLOCK, FLUX, PIXART, Naming, numbered
 from attn.demo.stability import (
     DENOISER,
     ENDS,
@@ -95,6 +95,19 @@ def bfl(pipe: Any, *, prefix: bool = True) -> State:
     state |= within("vae.", vae(pipe.vae))
     state |= within(SD3_ENCODER.format("clip_l"), clip_l(pipe.text_encoder))
     return state | within(SD3_ENCODER.format("t5xxl"), copied(pipe.text_encoder_2))
+
+
+def pixart(pipe: Any, *, prefix: bool = True) -> State:
+    """Return PixArt as one file of all its parts, with what its authors' file has beside."""
+    state = of_authors(pipe.transformer, PIXART)
+    for theirs, ours in PIXART.tensors.items():
+        for name, value in pipe.transformer.state_dict().items():
+            pattern, number = numbered(name)
+            if pattern == ours:
+                state[theirs.replace(BLOCK, number)] = value
+    state["y_embedder.y_embedding"] = torch.zeros(3, 5)
+    state = within(DENOISER if prefix else "", state) | within("vae.", vae(pipe.vae))
+    return state | within(SD3_ENCODER.format("t5xxl"), copied(pipe.text_encoder))
 
 
 def of_authors(model: Any, layout: Naming) -> State:

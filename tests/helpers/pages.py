@@ -37,3 +37,15 @@ def saved(page, buttons, names=("PNG", "SVG", "CSV")):
         files[name] = saving.value.path().read_bytes()
     assert (files["PNG"][:4], files["SVG"][:4]) == (b"\x89PNG", b"<svg")
     return files
+
+
+def require_seen_within(page, selector, milliseconds, rounds=3):
+    """Require that something is seen so early after a page's start, in one of a few rounds."""
+    times = []
+    for _ in range(rounds):
+        page.wait_for_selector(selector)
+        times.append(page.evaluate("performance.now()"))
+        if times[-1] < milliseconds:
+            return
+        page.reload()
+    raise AssertionError(f"{selector} was seen after {times} ms, not within {milliseconds}")

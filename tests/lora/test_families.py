@@ -63,9 +63,10 @@ CASES = {
     "another transformer as wide as flux": (
         [denoiser(PEFT_SD3.format(30), 3072)], None, "unknown"),
     "another transformer": ([denoiser("transformer_blocks_0_attn1_to_q", 11)], None, "unknown"),
-    "pixart": ([denoiser("transformer_blocks.3.attn2.to_k", 1152)], None, "PixArt"),
+    "pixart": ([denoiser("transformer_blocks.3.attn2.to_k", 1152)], "pixart", "PixArt"),
     "pixart with both attentions": (
-        [denoiser(f"transformer_blocks.3.attn{at}.to_k", 1152) for at in (1, 2)], None, "PixArt"),
+        [denoiser(f"transformer_blocks.3.attn{at}.to_k", 1152) for at in (1, 2)],
+        "pixart", "PixArt"),
     "another second attention, or that of 3.5 medium": (
         [denoiser("transformer_blocks.3.attn2.to_k", 1536)], None,
         "ambiguous: of each transformer block only the second attention is changed"),

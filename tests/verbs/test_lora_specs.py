@@ -9,7 +9,7 @@ import pytest
 from attn.demo import shipped
 from attn.errors import ModelError, UsageError
 from attn.schema import Lora
-from attn.verbs.lora_specs import LoraVariant, parse_stack, parse_variants
+from attn.verbs.lora_specs import LoraVariant, lone_scales, parse_stack, parse_variants
 from tests.helpers.lora_files import pair, write
 
 SPECS = {
@@ -306,3 +306,8 @@ def test_a_folder_without_loras(epochs, tmp_path):
         assert str(caught.value).startswith(message)
     with pytest.raises(UsageError, match=r"epochs/style\* stands for 3 LoRAs \(style-000002"):
         parse_stack("epochs/style*")
+
+
+def test_a_sweep_of_one_scale():
+    """Several scales of which one acts are no sweep, which can be said; others are or are none."""
+    assert lone_scales(["demo:0,0.5", "demo:0,0.5,1", "demo:0.5", "demo:0"]) == ["demo:0,0.5"]

@@ -114,6 +114,14 @@ def test_summary(variants):
         assert f"style {number}" in result
 
 
+def test_summary_tells_how_much_images_differ():
+    """A variant's image has level and SSIM beside its name."""
+    base, variant = scene().sides
+    sides = [base, replace(variant, difference=(5.5911, 0.9))]
+    figure = draw_summary(replace(scene(), sides=sides)).figure
+    assert texts(figure).count("level 5.59 · SSIM 0.9") == 1
+
+
 def test_summary_colours():
     """Points of a variant have its colour; they are filled where the interval leaves 0 out."""
     figure = draw_summary(scene(2)).figure

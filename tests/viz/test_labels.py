@@ -2,7 +2,7 @@
 
 import pytest
 
-from attn.viz.labels import file_stem, letter_count, printable, ranges, room, shown_token
+from attn.viz.labels import file_stem, letter_count, printable, ranges, room, shown_token, wrap
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,22 @@ def test_room():
     """East Asian letters are twice as wide, so half as many of them fit into a line."""
     assert [letter_count(text) for text in ("cat", "猫と", "a猫", "")] == [3, 4, 3, 0]
     assert [room(text, 10) for text in ("cat" * 9, "猫" * 9, "")] == [10, 5, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("sdxl · 16 pairs · a = b", ["sdxl · 16 pairs", "a = b"]),  # no line begins with a dot
+        ("a cat on the long red chair", ["a cat on the", "long red chair"]),
+        ("猫猫猫猫猫猫猫猫", ["猫猫猫猫猫猫猫", "猫"]),
+        ("one two three · four five six · seven eight nine · ten",
+         ["one two three", "four five six", "seven eight …"]),
+        ("", [""]),
+    ],
+)  # fmt: skip
+def test_wrap(text, lines):
+    """Headings end their lines between their parts, and say where they were cut."""
+    assert wrap(text, 15, 3) == lines
 
 
 def test_tokens_at_edges():

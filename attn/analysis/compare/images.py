@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from attn.trace.trace import Trace
 
 IMAGE_MEASURES = ("level", "ssim")
+VISIBLE = 2.55
+"""Levels from which a difference of images is taken for one that is seen: 1 % of 255."""
 WINDOW, SMALLEST = 7, 3
 
 

@@ -10,7 +10,8 @@ of the baseline, in the order of their distance from it:
 - step         (level of the images at a scale - level at the scale before) / (distance of the two
                scales), mean over pairs; before the first scale is the baseline, of level 0.
 - breaks from  the first scale whose step is at least twice the step before, if the interval of the
-               difference of the two steps, pair by pair, leaves 0 out.
+               difference of the two steps, pair by pair, leaves 0 out, and images there are
+               shown to differ visibly: the interval of their level lies above `VISIBLE`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import numpy as np
 
 from attn.analysis.compare.changes import TermChange, changes, headline, is_clear, mass, overall
 from attn.analysis.compare.differences import LORA, Difference, Setting
+from attn.analysis.compare.images import VISIBLE
 from attn.analysis.compare.paired import paired_interval
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.tables import Table, make_table
@@ -249,7 +251,8 @@ def _rows(
         works_before, breaks_before = (any(of[key] for of in rows) for key in ("works", "breaks"))
         entry = change_of(point, word)
         row["works"] = int(not works_before and entry is not None and is_clear(entry))
-        row["breaks"] = int(not breaks_before and _is_steeper(slopes, steps))
+        is_break = row["level_low"] > VISIBLE and _is_steeper(slopes, steps)
+        row["breaks"] = int(not breaks_before and is_break)
         rows.append(row)
         before, steps = (point.scale, point.levels), slopes
     return rows

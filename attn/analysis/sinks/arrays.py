@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,7 +70,11 @@ def label_roles(table: Table) -> xr.DataArray:
 
 
 def summarise(
-    table: Table, tokens: Sequence[FollowedToken], steps: Sequence[Step], value: str
+    table: Table,
+    tokens: Sequence[FollowedToken],
+    steps: Sequence[Step],
+    value: str,
+    names: Mapping[int, str],
 ) -> dict[str, Digest]:
     """Return one trace's contribution to the summary page of a collection.
 
@@ -79,11 +83,11 @@ def summarise(
         tokens: the followed token in every layer, if it is followed.
         steps: that were looked at.
         value: which of the token's values.
+        names: of layers, by index.
     """
     masses, layers = _masses(table)
-    title = "What the picture attends to, by layer"
-    unit = UNITS["mass"]
-    digests = {"3 roles by layer": Digest(masses, "layer", tuple(layers), title, unit, absent=0.0)}
+    about = tuple(layers), "What the picture attends to, by layer", UNITS["mass"]
+    digests = {"3 roles by layer": Digest(masses, "layer", *about, absent=0.0, names=names)}
     if tokens:
         digests["4 token by step"] = Digest(
             {name_token(tokens): mean_present(_curves(tokens, value), axis=0)},

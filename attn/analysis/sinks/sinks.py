@@ -46,6 +46,7 @@ from attn.analysis.tables import Table
 from attn.analysis.words.select import select_layers, select_steps
 from attn.analysis.words.selection import BLOCK
 from attn.errors import AnalysisError
+from attn.schema import name_layers
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -127,7 +128,8 @@ def run(trace: Trace, options: SinksOptions) -> Result:
     arrays["roles"] = partial(label_roles, received)
     notes = () if followed else ("the chosen layers have no text keys, so no token is followed",)
     files = {"sinks/tokens.json": _list_tokens(trace)}
-    digests = summarise(received, followed, captured, options.value)
+    names = name_layers(trace.layers)
+    digests = summarise(received, followed, captured, options.value, names)
     return Result(tables, Deferred(arrays), notes, files, digests)
 
 

@@ -26,12 +26,13 @@ import numpy as np
 
 from attn.analysis.digest import Digest
 from attn.analysis.needs import Needs
-from attn.analysis.numbers import Numbers, mean_present
+from attn.analysis.numbers import mean_present
 from attn.analysis.result import Deferred, Matrix, Result, WritableFile
 from attn.analysis.tables import Table, make_table
 from attn.analysis.words.selection import BLOCK, Choice, Selection, choose
 from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
 from attn.analysis.words.word_tables import numbers, texts
+from attn.schema import name_layers
 from attn.shapes import WordCurves, WordLayers
 from attn.trace.labels import block_numbers
 from attn.words import is_content
@@ -99,7 +100,8 @@ def run(trace: Trace, options: CurvesOptions) -> Result:
     notes = tuple(
         note for measured in segments for note in _note(trace, measured, selection, options)
     )
-    return Result(tables, Deferred(arrays), notes, files, _digest(trace, segments))
+    digests = _digest(trace, [measured.take(selection.words) for measured in segments])
+    return Result(tables, Deferred(arrays), notes, files, digests)
 
 
 def _note(
@@ -239,28 +241,33 @@ def step_axis(trace: Trace, steps: Sequence[int]) -> StepAxis:
 
 
 def _digest(trace: Trace, segments: Sequence[SegmentWords]) -> dict[str, Digest]:
-    """Return the attention to all words together, by step and by layer, mean over samples."""
+    """Return the share of each word of the first segment, by step and by layer, mean over samples.
+
+    Of many words the first ones are there that name something.
+    """
     if not segments:
         return {}
-    shares = [_sum(_stack(segment, "share")) for segment in segments]
-    stacked = np.stack([mean_present(share, axis=-1) for share in shares])  # segment, layer, step
+    measured, shares = segments[0], mean_present(_stack(segments[0], "share"), axis=-1)
+    present = [int(index) for index in np.flatnonzero(measured.tokens)]
+    content = [index for index in present if is_content(measured.words[index].text)] or present
     by_step, by_layer = (
         {
-            segment.segment: row
-            for segment, row in zip(segments, mean_present(stacked, axis), strict=True)
+            measured.words[index].label: mean_present(shares[index], axis)
+            for index in content[:DRAWN]
         }
-        for axis in (1, 2)
+        for axis in (0, 1)
     )
-    layers = tuple(layer.layer for layer in segments[0].layers)
-    axis = step_axis(trace, segments[0].steps)
+    layers = tuple(layer.layer for layer in measured.layers)
+    axis = step_axis(trace, measured.steps)
     steps, noise = tuple(axis["step"][1]), tuple(axis["noise"][1])
-    title, unit = "All words of the prompt, by", "part of the text's attention"
+    of = f" of {measured.segment}" if len(segments) > 1 else ""
+    unit = "part of the text's attention"
+    names = name_layers(trace.layers)
     return {
-        "1 words by step": Digest(by_step, "step", steps, f"{title} step", unit, noise),
-        "2 words by layer": Digest(by_layer, "layer", layers, f"{title} layer", unit),
+        "1 words by step": Digest(
+            by_step, "step", steps, f"Words{of}, by step", unit, noise, is_of_prompt=True
+        ),
+        "2 words by layer": Digest(
+            by_layer, "layer", layers, f"Words{of}, by layer", unit, names=names, is_of_prompt=True
+        ),
     }
-
-
-def _sum(values: Numbers) -> Numbers:
-    """Return the sum over words that have a value; NaN where none has."""
-    return np.where(np.isnan(values).all(axis=0), np.nan, np.nansum(values, axis=0))

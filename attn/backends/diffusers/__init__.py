@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from attn.backends.diffusers.prompts import Prompts
     from attn.backends.diffusers.session import DiffusersSession
     from attn.backends.diffusers.tokens import Convert, TypedText, decode
-    from attn.backends.loading.family import Family, Joint, Part, SourceOptions
+    from attn.backends.loading.family import Family, Joint, ModelOptions, Part, SourceOptions
     from attn.backends.loading.recipe import Recipe
     from attn.backends.loading.source import Source
 
@@ -44,6 +44,7 @@ __all__ = [
     "Encoder",
     "Family",
     "Joint",
+    "ModelOptions",
     "Part",
     "Pipeline",
     "Prompts",
@@ -69,7 +70,7 @@ _HOMES = {
     "diffusers.prompts": ("Prompts",),
     "diffusers.session": ("DiffusersSession",),
     "diffusers.tokens": ("Convert", "TypedText", "decode"),
-    "loading.family": ("Family", "Joint", "Part", "SourceOptions"),
+    "loading.family": ("Family", "Joint", "ModelOptions", "Part", "SourceOptions"),
     "loading.recipe": ("Recipe",),
     "loading.source": ("Source",),
 }

@@ -81,13 +81,10 @@ class Family:
 
 
 @dataclass(frozen=True)
-class SourceOptions:
+class ModelOptions:
     """Options that every family has."""
 
     vae: str | None = field(default=None, metadata={"help": "VAE: file or folder"})
-    clip_l: str | None = field(
-        default=None, metadata={"help": "text encoder CLIP-L: file or folder"}
-    )
     config: str | None = field(
         default=None,
         metadata={"help": "diffusers folder whose configurations describe what files hold"},
@@ -100,6 +97,15 @@ class SourceOptions:
         metadata={
             "help": "scale for text encoders of each LoRA that names none, as FILE:te=… does"
         },
+    )
+
+
+@dataclass(frozen=True)
+class SourceOptions(ModelOptions):
+    """Options of families that read CLIP-L."""
+
+    clip_l: str | None = field(
+        default=None, metadata={"help": "text encoder CLIP-L: file or folder"}
     )
 
 

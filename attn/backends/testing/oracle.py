@@ -96,18 +96,14 @@ def fold_columns(
     for index, segment in enumerate(keys):
         start[segment.name] = sum(before.length for before in keys[:index])
     selected = block_columns(layer, block, columns)
+    alone = {(each.segment, each.position) for each in selected}
     folded = []
     for column in selected:
         segment = next(each for each in keys if each.name == column.segment)
         origin = sequence.segment(segment.name).start if segment.kind == "text" else segment.start
-        alone = {
-            each.position - origin
-            for each in selected
-            if each.segment == segment.name and each.position is not None
-        }
         everything = range(segment.length)
         offsets = (
-            [index for index in everything if index not in alone]
+            [index for index in everything if (segment.name, origin + index) not in alone]
             if column.position is None
             else [column.position - origin]
         )

@@ -14,7 +14,10 @@ from transformers import T5Config, T5Tokenizer
 
 GAIN = 1.6
 """Fresh weights attend almost evenly; queries and keys are made larger by this."""
-SHARPENED = ("norm_q.weight", "norm_k.weight", "added_q.weight", "added_k.weight")
+SHARPENED = (
+    *("norm_q.weight", "norm_k.weight", "added_q.weight", "added_k.weight"),
+    *("attn1.to_q.weight", "attn1.to_k.weight", "attn2.to_q.weight", "attn2.to_k.weight"),
+)
 
 
 def built(

@@ -1,4 +1,6 @@
-import { html, useEffect, useMemo, useRef } from "./vendor/preact.js";
+import { html, useEffect, useMemo, useRef, useState } from "./vendor/preact.js";
+
+const MANY = 1000; // tokens that are drawn only when what is to be read was asked for
 
 /**
  * The text itself, token by token, inked by what the looked-at token reads, or by who reads it.
@@ -39,24 +41,26 @@ export function TextPane({
       members: tokens.map((token, at) => ({ token, at })).filter(({ token }) => token.segment === segment),
     }));
   }, [tokens]);
+  const [isDrawn, draw] = useState(tokens.length < MANY);
+  useEffect(() => draw(true), []);
   const tint = () => box.current && inkSeen(box.current, ink);
-  useEffect(tint, [ink, parts, words, states]);
+  useEffect(tint, [ink, parts, words, states, isDrawn]);
   useEffect(() => {
     box.current?.querySelector(".token.current")?.classList.remove("current");
     const node = box.current?.querySelector(`[data-at="${current}"]`);
     node?.classList.add("current");
     if (box.current && node && (isPinned || document.activeElement === box.current)) showInside(box.current, node);
-  }, [current, parts, words, states]);
+  }, [current, parts, words, states, isDrawn]);
   const inside = useMemo(() => {
     const found = (/** @type {number} */ at) => sought && words[at].toLowerCase().includes(sought.toLowerCase());
-    return parts.map(
+    return (isDrawn ? parts : []).map(
       ({ segment, members }) =>
         html`<div role="group" class="passage" aria-label=${segment} data-name=${segment}>${members.map(
           ({ token, at }) =>
             html`<span role="option" id=${`${name}-${at}`} aria-selected="false" aria-label=${`${words[at]}${states[at] ? `, ${states[at]}` : ""}`} class=${`token ${states[at] ?? ""} ${found(at) ? "found" : ""}`} data-at=${at} key=${token.id}>${shownText(words[at])}</span>`,
         )}</div>`,
     );
-  }, [parts, words, states, sought]);
+  }, [parts, words, states, sought, isDrawn]);
   const atOf = (/** @type {Event} */ event) => {
     const node = /** @type {HTMLElement} */ (event.target).closest?.(".token");
     return node ? Number(/** @type {HTMLElement} */ (node).dataset.at) : null;

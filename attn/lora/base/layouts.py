@@ -296,7 +296,7 @@ def _joined(parts: list[BaseWeight | None]) -> BaseWeight:
 
 def _of_layout(entries: BaseWeights, layout: Naming) -> dict[str, BaseWeight]:
     """Return the weights of a transformer that a table describes, by their other names."""
-    is_authors = layout.mark.removesuffix(".weight") in entries
+    is_authors = all(mark.removesuffix(".weight") in entries for mark in layout.marks)
     ours = dict(_of_authors(entries, layout)) if is_authors else dict(entries)
     names = layout.aliases if is_authors else {**layout.modules, **layout.aliases}
     others = dict(_of_library(ours, names))

@@ -34,6 +34,8 @@ ON_PAGE = (
     "balance.csv",
 )
 """Tables of the page of a trace, by name; the others have a row for every layer or step."""
+DRAWN = 4
+"""Prompts whose words are drawn, the first ones; the tables have all."""
 LONGEST = 80
 """Letters of a prompt in a row of a joined table; `traces.csv` has the whole."""
 
@@ -76,22 +78,24 @@ class Joined:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files: list[str] = []
-        self._digests: dict[str, Gathered] = {}
+        self._digests: dict[tuple[str, str], Gathered] = {}
         self._count = 0
-        self._prompts: set[str] = set()
+        self._prompts: dict[str, int] = {}
         self._seeds: set[int] = set()
 
     def add(self, entry: Entry, findings: Findings) -> None:
         """Take the results of one trace."""
-        prompt = _shorten(entry.prompt)
-        labels = {"trace": entry.folder, "prompt": prompt, "seed": entry.seed}
+        prompt = as_utf8(" ".join(entry.prompt.split()))
+        labels = {"trace": entry.folder, "prompt": _shorten(prompt), "seed": entry.seed}
         for name, table in findings.tables:
             self._append(label_table(table, **labels), name)
+        number = self._prompts.setdefault(prompt, len(self._prompts) + 1)
         for name, digest in findings.digests.items():
-            self._digests.setdefault(name, Gathered(digest)).add(digest)
+            of = prompt if digest.is_of_prompt else ""
+            if not of or number <= DRAWN:
+                self._digests.setdefault((of, name), Gathered(digest)).add(digest)
         self._append(_row(entry, findings.manifest), TRACES)
         self._count += 1
-        self._prompts.add(prompt)
         self._seeds.add(entry.seed)
 
     def draw(self, name: str, size: FigureSize) -> None:
@@ -107,20 +111,38 @@ class Joined:
         from attn.viz.words.summary import draw_summary
 
         heading = (self._title(name), self._subtitle(name))
-        figure_file = draw_summary(self._digests, heading)
+        figure_file = draw_summary(self._panels(), heading)
         about = {"collection": name, "traces": str(self._count)}
         write(figure_file, self.folder, about, size)
         self.files.append(SUMMARY)
 
+    def _panels(self) -> dict[str, Gathered]:
+        """Return the plots by title: those of each prompt, then those of all traces."""
+        order = self._prompts
+        keys = sorted(self._digests, key=lambda key: (not key[0], order.get(key[0], 0), key[1]))
+        several = len(self._prompts) > 1
+        panels = {}
+        for prompt, name in keys:
+            gathered = self._digests[prompt, name]
+            of = f" · prompt {order[prompt]}" if several and prompt else ""
+            panels[f"{gathered.first.title}{of}"] = gathered
+        return panels
+
     def _title(self, name: str) -> str:
         """Return the prompt of all traces, or if they have several the name of the collection."""
-        return (next(iter(self._prompts)) if len(self._prompts) == 1 else "") or name
+        return (_shorten(next(iter(self._prompts))) if len(self._prompts) == 1 else "") or name
 
     def _subtitle(self, name: str) -> str:
         first, last = min(self._seeds), max(self._seeds)
         seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
-        what = name if len(self._prompts) == 1 else f"{len(self._prompts)} prompts"
-        return f"{what} · {self._count} traces · {seeds}"
+        if len(self._prompts) == 1:
+            return f"{name} · {self._count} traces · {seeds}"
+        total = len(self._prompts)
+        hidden = f", words of the first {DRAWN}" if total > DRAWN else ""
+        listed = [f"{number}: {prompt}" for prompt, number in self._prompts.items()][:DRAWN]
+        return " · ".join(
+            (f"{total} prompts{hidden}", f"{self._count} traces", seeds, *map(_shorten, listed))
+        )
 
     def _append(self, table: Columns, name: str) -> None:
         append_table(table, self.folder / name)
@@ -128,8 +150,7 @@ class Joined:
             self.files.append(name)
 
 
-def _shorten(prompt: str) -> str:
-    text = as_utf8(" ".join(prompt.split()))
+def _shorten(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 

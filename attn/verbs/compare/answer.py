@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attn.analysis.compare.differences import LORA
+from attn.analysis.compare.images import VISIBLE
 from attn.verbs.report_page import DIGITS, Sentence, digits
 from attn.words import is_content
 
@@ -28,10 +29,14 @@ FEW = 4
 """So many variants have sentences, the first ones; the tables have all."""
 HARDLY = 0.05
 """Attention hardly changes if the intervals of all words lie within this part of their bases."""
-SEEN = 2.55
-"""Levels from which images that changed with hardly any attention are a change of style."""
 MOST = 0.5
 """A layer has most of a change from this part on."""
+STRONG = 0.25
+"""A word that changes by this part in a layer is told, if the mean over layers shows nothing."""
+MATTERS = 0.1
+"""A layer matters to a word if it changes it by this part of the largest change or more."""
+CHANCE = 0.05
+"""How often a layer may be told of that did not change."""
 NAMED = 2
 """So many further words are named."""
 MEASURED = (
@@ -95,7 +100,8 @@ def tell_variant(variant: VariantTables) -> list[Sentence]:
             ),
             Sentence("and these are the same pictures.", IMAGES),
         ]
-    if _is_style(words, images):
+    layer = strongest_layer(variant.rows("mass_layers.csv"))
+    if _is_style(words, images) and not _stands_out(layer):
         return _tell_style(variant, words, images)
     return [*_tell_words(variant, words), *_tell_images(images)]
 
@@ -137,11 +143,13 @@ def _tell_words(variant: VariantTables, words: Sequence[Row]) -> Iterator[Senten
             "0.",
             MASS,
         )
+        yield from _tell_hidden(variant, lead)
         return
-    yield Sentence(f"{start} the word “{_name(lead, words)}” gets {_amount(lead)},", MASS)
+    yield Sentence(f"{start} the word {_name(lead, words)} gets {_amount(lead)},", MASS)
     yield from _tell_pairs(variant, lead)
     yield from _tell_layer(variant, lead)
     yield _tell_others(lead, words)
+    yield from _tell_hidden(variant, lead)
 
 
 def leading(words: Sequence[Row]) -> Row:
@@ -176,7 +184,48 @@ def _tell_layer(variant: VariantTables, lead: Row) -> Iterator[Sentence]:
     if is_clear(most):
         name = variant.layers.get(int(most["layer"]), f"layer {most['layer']}")
         told = "most of it" if part > MOST else f"{100 * part:.0f} % of it"
-        yield Sentence(f"{told} in {name};", LAYERS)
+        yield Sentence(f"{told} in {name}, where it gets {_amount(most)};", LAYERS)
+
+
+def _stands_out(row: Row | None) -> bool:
+    """Whether a word changes in a layer so much that the mean over layers would mislead."""
+    return row is not None and bool(abs(row["relative_change"]) >= STRONG)
+
+
+def _tell_hidden(variant: VariantTables, lead: Row) -> Iterator[Sentence]:
+    """Yield what one layer does to a word, unless it is what the leading word does in the mean."""
+    rows = variant.rows("mass_layers.csv")
+    row = strongest_layer(rows)
+    if row is None or not _stands_out(row):
+        return
+    if not (is_clear(lead) and _is_of(row, lead) and row["change"] * lead["change"] > 0):
+        name = variant.layers.get(int(row["layer"]), f"layer {row['layer']}")
+        text = f"The mean over layers hides that in {name} {_name(row, rows)} gets {_amount(row)}."
+        yield Sentence(text, LAYERS)
+
+
+def strongest_layer(rows: Sequence[Row]) -> Row | None:
+    """Return the layer and content word of largest relative change, of those that matter.
+
+    It matters if the change is no less than a tenth of the largest one, and is shown among all of
+    them: Student's t of its pairs has a probability of 5 % or less, times the number of rows
+    (Bonferroni). None too if there are no intervals.
+    """
+    content = [row for row in rows if " " not in row["word"] and is_content(row["word"])]
+    least = MATTERS * max((abs(row["change"]) for row in content), default=0.0)
+    large = [row for row in content if abs(row["change"]) >= least and row["base"] > 0]
+    shown = [row for row in large if is_clear(row) and chance(row) * len(rows) <= CHANCE]
+    return max(shown, key=lambda row: abs(row["relative_change"]), default=None)
+
+
+def chance(row: Row) -> float:
+    """Return how probable so large a mean of its pairs is if nothing changed; after Student."""
+    from scipy.special import stdtr  # scipy.stats takes a second to import
+
+    if math.isnan(row["effect_size"]):  # all pairs change alike
+        return 0.0
+    count = int(row["n"])
+    return float(2 * stdtr(count - 1, -abs(row["effect_size"]) * math.sqrt(count)))
 
 
 def _tell_others(lead: Row, words: Sequence[Row]) -> Sentence:
@@ -188,11 +237,12 @@ def _tell_others(lead: Row, words: Sequence[Row]) -> Sentence:
     if bound < abs(lead["relative_change"]) / 2:
         return Sentence(f"no other word moves by more than {_ceiling(bound)} %.", MASS)
     clear = [row for row in others if is_clear(row)]
-    named = [row for row in clear if is_content(row["word"])][:NAMED]
+    any_word = not is_content(lead["word"])  # the prompt has no other that changed
+    named = [row for row in clear if any_word or is_content(row["word"])][:NAMED]
     if not named:
         more = "no other content word's" if clear else "no other word's"
         return Sentence(f"{more} interval leaves 0 out.", MASS)
-    listed = " and ".join(f"“{_name(row, words)}” gets {_amount(row)}" for row in named)
+    listed = " and ".join(f"{_name(row, words)} gets {_amount(row)}" for row in named)
     return Sentence(f"{listed}.", MASS)
 
 
@@ -201,7 +251,7 @@ def _is_style(words: Sequence[Row], images: Mapping[str, Row]) -> bool:
     if not words or not images or not all(map(_has_interval, words)):
         return False
     hardly = max(map(farthest, words)) <= HARDLY
-    return hardly and images["level"]["low"] >= SEEN
+    return hardly and images["level"]["low"] >= VISIBLE
 
 
 def _tell_style(
@@ -276,13 +326,13 @@ def _tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
     if breaks is None:
         yield Sentence(
             f"It breaks the picture nowhere {span}: no step of it is shown to change the picture "
-            "twice as fast as the step before.",
+            f"twice as fast as the step before, and visibly (over {VISIBLE:g} of 255 levels).",
             SWEEP,
         )
         return
     yield Sentence(
         f"It breaks the picture from {unit}{points[breaks[sweep.column]]}, where a step changes it "
-        "at least twice as fast as the step before.",
+        f"at least twice as fast as the step before, to {digits(breaks['level'])} of 255 levels.",
         SWEEP,
     )
 
@@ -302,11 +352,11 @@ def _is_of(row: Row, word: Row) -> bool:
 
 
 def _name(row: Row, words: Sequence[Row]) -> str:
-    """Return a word, with its segment where several have it and its number where it is repeated."""
+    """Return a word in quotes, with its segment and its number where several words have it."""
     equal = [other for other in words if other["word"] == row["word"]]
     number = f" ({row['occurrence']})" if len({of["occurrence"] for of in equal}) > 1 else ""
     segment = f" of {row['segment']}" if len({of["segment"] for of in equal}) > 1 else ""
-    return f"{row['word']}{number}{segment}"
+    return f"“{row['word']}”{number}{segment}"
 
 
 def _amount(row: Row) -> str:

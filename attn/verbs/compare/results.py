@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from attn.files.results import COMPARISON, replaced
 from attn.verbs.compare.controls.block_lists import write_block_lists
-from attn.verbs.compare.controls.controls import find_controls
+from attn.verbs.compare.controls.controls import MOST_DRAWN, find_controls
 from attn.verbs.compare.findings import ComparisonFindings, compute
 from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.report import lay_out_report
 from attn.verbs.compare.variants import Variant, compare_traces
 from attn.verbs.report import Report
 from attn.verbs.report_page import REPORT, plain, write_report
+from attn.wording import count_noun
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -177,6 +178,12 @@ def _draw(
     written = draw_comparison(base, variants, folder, parts, options, findings.sweep)
     written += draw_controls(base, findings.controls, folder, options)
     written += draw_weights(variants, findings.weights, folder)
+    hidden = len(findings.variants) - len(variants)
+    if hidden:
+        report.warn(
+            f"{count_noun(hidden, 'control')} of {len(findings.variants)} variants have no figures "
+            f"of their own, which up to {MOST_DRAWN} variants have; tables have all"
+        )
     for note in note_missing(sorted({*variants[0].prompts, *options.phrases})):
         report.warn(note)
     return written

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from attn.analysis.images import read_image
 from attn.trace.trace import open_trace
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from attn.analysis.compare.reading import SideReading
     from attn.analysis.compare.terms import Term
     from attn.viz.compare.comparison_scene import ComparisonScene, SceneSide
+
+LONGEST = 24
+"""Letters of a list of seeds; of more the first and the last are told."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,9 @@ def make_scene(
     has_single_seed = len(seeds) == 1
     others = {prompt for variant in variants for prompt in variant.prompts} - {*prompts}
     which = "this prompt, " if others else ""
+    sides = [entry.side(words, _note(entry.member, prompts, seeds)) for entry in shown]
+    if len(variants) == 1:  # beside several names there is no room
+        sides[1] = replace(sides[1], difference=_image_difference(variants[0]))
     return ComparisonScene(
         _listed(prompts),
         " · ".join(
@@ -80,7 +88,7 @@ def make_scene(
             )
         ),
         words,
-        [entry.side(words, _note(entry.member, prompts, seeds)) for entry in shown],
+        sides,
         [by_size(changes(variant.pairs, overall(mass), only)) for variant in variants],
         {
             "prompt": manifest.request.prompt,
@@ -93,6 +101,15 @@ def make_scene(
         f"shown: {which}seed {seeds[0]}" if has_single_seed else "shown: not from the same noise",
         len(others),
     )
+
+
+def _image_difference(variant: Variant) -> tuple[float, float] | None:
+    """Return level and SSIM of a variant's images, mean over pairs; None without images."""
+    images = [pair.images for pair in variant.pairs if pair.images is not None]
+    if not images:
+        return None
+    level, ssim = np.concatenate(images).mean(axis=0)
+    return float(level), float(ssim)
 
 
 def _differing(variants: Sequence[Variant]) -> str:
@@ -125,7 +142,7 @@ def _backends(variants: Sequence[Variant]) -> str:
 
 
 def _count(variants: Sequence[Variant], *, has_noise: bool) -> str:
-    """Count the pairs in words, and with `has_noise` tell whether they share their noise."""
+    """Count the pairs in words; with `has_noise` tell their seeds, and whether they share noise."""
     counts = sorted({variant.count for variant in variants})
     noun = "pair" if counts == [1] else "pairs"
     prompts = {prompt for variant in variants for prompt in variant.prompts}
@@ -135,7 +152,17 @@ def _count(variants: Sequence[Variant], *, has_noise: bool) -> str:
     pairs = sum(len(variant.pairs) for variant in variants)
     same = sum(variant.same_noise for variant in variants)
     noise = "from the same noise" if same == pairs else f"{same} of {pairs} from the same noise"
-    return f"{'/'.join(map(str, counts))} {noun}{of}, {noise}"
+    seeds = sorted({pair.seed for variant in variants for pair in variant.pairs})
+    told = f"seed{'s' if len(seeds) > 1 else ''} {_ranges(seeds)}"
+    return f"{'/'.join(map(str, counts))} {noun}{of}, {told}, {noise}"
+
+
+def _ranges(seeds: Sequence[int]) -> str:
+    """Return the seeds, those in between left out where there are many gaps."""
+    from attn.viz.labels import ranges
+
+    listed = ranges(seeds)
+    return listed if len(listed) <= LONGEST else f"{seeds[0]} to {seeds[-1]}"
 
 
 def shared_words(variants: Sequence[Variant]) -> list[Term]:

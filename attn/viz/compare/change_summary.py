@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,13 +32,14 @@ from attn.viz.compare.comparison_scene import (
     signed,
 )
 from attn.viz.figures import FigureFile, new_figure
-from attn.viz.labels import printable, room
+from attn.viz.labels import wrap
 from attn.viz.overlay import ColourScale, colour_scale, show_bar
 from attn.viz.page import (
     GAP,
     LETTER,
     LINE,
     MARGIN,
+    SMALLER,
     TITLE,
     add_axes,
     write_at_edge,
@@ -70,11 +70,12 @@ def draw_summary(scene: ComparisonScene) -> FigureFile:
     lane = lane_height(changes)
     row = ROW + lane * len(changes)
     row = min(max(row, (images_height - TITLE - FOOT) / max(len(keys), 1)), max(row, TALLEST_ROW))
-    lines = _heading(scene, across, len(scene.sides) - len(sides))
+    title, subtitle = _heading(scene, across, len(scene.sides) - len(sides))
+    lines = (*title, *subtitle)
     top = MARGIN + LINE * len(lines) + GAP
     height = max(images_height, TITLE + len(keys) * row + FOOT)
     figure = new_figure(across + 2 * MARGIN, top + height + MARGIN)
-    write_heading(figure, lines)
+    write_heading(figure, lines, small=len(subtitle))
     for number, side in enumerate(sides):
         axes = add_axes(figure, MARGIN + number * (cell[0] + GAP), top + TITLE, *cell)
         show_side(axes, side)
@@ -101,16 +102,22 @@ def _index_of(scene: ComparisonScene, keys: Sequence[Key]) -> int | None:
     return next((indices[key] for key in keys if key in indices), None)
 
 
-def _heading(scene: ComparisonScene, across: float, hidden: int) -> tuple[str, ...]:
-    line = printable(scene.prompt)
-    letters = room(line, int(across / LETTER))
-    prompt = textwrap.wrap(line, letters, max_lines=2, placeholder=" …")
-    return (*prompt, f"{scene.subtitle_of_images}{say_hidden(hidden)}")
+def _heading(scene: ComparisonScene, across: float, hidden: int) -> tuple[list[str], list[str]]:
+    """Return the lines of the title and of the subtitle."""
+    letters = across / LETTER
+    has_level = any(side.difference is not None for side in scene.sides)
+    level = " · level: mean |difference| of all pairs, of 255" if has_level else ""
+    subtitle = f"{scene.subtitle_of_images}{say_hidden(hidden)}{level}"
+    return wrap(scene.prompt, letters, 2), wrap(subtitle, SMALLER * letters, 2)
 
 
 def _title(axes: Axes, side: SceneSide, number: int) -> None:
     """Write a name above a picture; below is a line in the colour of the variant."""
-    write_title(axes, side.label, side.remark("" if number else "baseline"), size=10.5)
+    role = "" if number else "baseline"
+    if side.difference is not None:
+        level, ssim = side.difference
+        role = f"level {level:.3g} · SSIM {ssim:.3g}"
+    write_title(axes, side.label, side.remark(role), size=10.5)
     if number:
         colour = VARIANTS[number - 1]
         line = axes.plot(

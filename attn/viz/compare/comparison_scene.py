@@ -41,6 +41,8 @@ class SceneSide:
         maps: (word, row, column), or None; the words are the same for all sides.
         note: what sets it apart from the other sides, such as its seed.
         strokes: lines of the drawing that it was given, if it was given one.
+        difference: level and SSIM of the images against the baseline's, mean over all pairs; None
+            of the baseline, without images, and where there are several variants.
     """
 
     label: str
@@ -48,6 +50,7 @@ class SceneSide:
     maps: Heat | None
     note: str = ""
     strokes: Lines = ()
+    difference: tuple[float, float] | None = None
 
     def remark(self, role: str) -> str:
         """Return the remark beside its name: whether it is the baseline, and its note."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from attn.analysis.digest import Gathered
@@ -15,6 +16,7 @@ from attn.viz.labels import printable
 from attn.viz.lines import (
     dress,
     lay_out_time,
+    layer_room,
     line_handles,
     mark_layers,
     mark_time,
@@ -28,7 +30,7 @@ from attn.viz.style import INK
 COLUMNS = 2
 PLOT = (5.9, 4.3)  # inches of a plot with all that is written at it
 FEW = 4  # names beside each other
-LEGEND = 0.17  # below the axes, in heights of these
+LEGEND = 0.55  # below the axes, inches
 SPREAD = (10.0, 90.0)
 """Percentiles over traces between which the band is drawn."""
 
@@ -37,24 +39,24 @@ def draw_summary(digests: Mapping[str, Gathered], heading: tuple[str, str]) -> F
     """Draw a plot per digest: for every series its mean over traces, and a band of its spread.
 
     Args:
-        digests: by name, in whose order they are drawn; how many traces are left out since they
-            differ from the first in x, the plot says.
+        digests: by title, in the order in which they are drawn; how many traces are left out since
+            they differ from the first in x, the plot says.
         heading: what collection this is.
     """
-    names = sorted(digests)
-    rows = -(-len(names) // COLUMNS)
-    size = (COLUMNS * PLOT[0], rows * PLOT[1])
+    rows = -(-len(digests) // COLUMNS)
+    room = max(layer_room(gathered.first.names) for gathered in digests.values())
+    size = (COLUMNS * PLOT[0], rows * (PLOT[1] + room))
     figure, panels = new_charts(heading, size, nrows=rows, ncols=COLUMNS)
-    for axes in panels[len(names) :]:
+    for axes in panels[len(digests) :]:
         axes.remove()
-    for axes, name in zip(panels, names, strict=False):
-        _draw(axes, digests[name])
+    for axes, (title, gathered) in zip(panels, digests.items(), strict=False):
+        _draw(axes, gathered, title)
     low, high = SPREAD
     spread = f"mean, and {low:.0f}th to {high:.0f}th percentile, over traces"
     return FigureFile("summary.png", figure, {"unit": spread})
 
 
-def _draw(axes: Axes, digest: Gathered) -> None:
+def _draw(axes: Axes, digest: Gathered, title: str) -> None:
     first, across = digest.first, digest.first.axis
     time = lay_out_time(first.x, first.noise) if across == "step" else None
     x = np.arange(len(first.x), dtype=np.float64) if time is None else time.x
@@ -64,7 +66,7 @@ def _draw(axes: Axes, digest: Gathered) -> None:
         top = max(top, _draw_series(axes, x, values, number))
     dress(axes, 1.05 * top)
     if time is None:
-        mark_layers(axes, list(first.x))
+        mark_layers(axes, list(first.x), first.names)
         name_axes(axes, across, "")
     else:
         mark_time(axes, time)
@@ -74,8 +76,8 @@ def _draw(axes: Axes, digest: Gathered) -> None:
     remark = f"{first.unit} · n = {count}"
     if digest.others:
         remark += f", {digest.others} with other {across}s left out"
-    write_title(axes, first.title, remark, size=10.5)
-    _name_series(axes, [printable(name) for name in digest.series])
+    write_title(axes, title, remark, size=10.5)
+    _name_series(axes, [printable(name) for name in digest.series], layer_room(first.names))
 
 
 def _draw_series(
@@ -93,12 +95,15 @@ def _draw_series(
     return float(high.max())
 
 
-def _name_series(axes: Axes, names: Sequence[str]) -> None:
+def _name_series(axes: Axes, names: Sequence[str], room: float) -> None:
+    """Name lines below axes and the names of their layers, which take some inches."""
+    below = ScaledTranslation(0, -(LEGEND + room), axes.figure.dpi_scale_trans)
     axes.legend(
         line_handles(len(names)),
         list(names),
         loc="upper left",
-        bbox_to_anchor=(0, -LEGEND),
+        bbox_to_anchor=(0, 0),
+        bbox_transform=axes.transAxes + below,
         borderpad=0,
         borderaxespad=0,
         ncols=FEW,

@@ -159,6 +159,16 @@ def test_steady(sweep):
     assert (result.works, result.breaks) == (None, None)
 
 
+def test_invisible(sweep):
+    """However much faster images change, nothing breaks where nobody would see the difference."""
+    _, runs = sweep
+    faint = [
+        (label, at, [replace(pair, images=pair.images / 8) for pair in pairs])
+        for label, at, pairs in runs
+    ]
+    assert make_sweep("LoRA style", 0.0, faint).breaks is None
+
+
 def test_files(sweep):
     """Files of a training are swept by their places, in a column of their own."""
     _, runs = sweep

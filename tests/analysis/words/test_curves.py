@@ -1,7 +1,5 @@
 """Curves over steps: tables against raw probabilities in float64, and time that runs forward."""
 
-import functools
-import operator
 from dataclasses import replace
 
 import numpy as np
@@ -156,15 +154,16 @@ def test_topk():
 
 
 def test_digest():
-    """For collections the words of the whole prompt are one curve per segment."""
+    """For collections each word of the first segment is a curve, of its prompt alone."""
     trace, about, probs = make_full()
     digest = run(trace, CurvesOptions(words=("cat",))).digests["1 words by step"]
-    assert list(digest.series) == ["clip", "t5"]
-    positions = functools.reduce(operator.iadd, CLIP_WORDS.values(), [])
+    assert (list(digest.series), digest.is_of_prompt) == (["cat"], True)
     curves = [
-        plain(about, probs, layer, positions, sample) for layer in about.layers for sample in (0, 1)
+        plain(about, probs, layer, CLIP_WORDS["cat", 1], sample)
+        for layer in about.layers
+        for sample in (0, 1)
     ]
-    np.testing.assert_allclose(digest.series["clip"], np.mean(curves, axis=0), rtol=1e-6)
+    np.testing.assert_allclose(digest.series["cat"], np.mean(curves, axis=0), rtol=1e-6)
 
 
 def test_without_words():

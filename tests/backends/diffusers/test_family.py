@@ -25,7 +25,7 @@ CODE = re.search(r"## A diffusers family in 60 lines.*?^```python\n(.*?)^```$", 
 HOOK = """
 @hookimpl
 def attn_backends():
-    return [BackendSpec(name="pixart", summary="PixArt", load=load_pixart)]
+    return [BackendSpec(name="pixart-alpha", summary="PixArt", load=load_pixart)]
 
 def load_pixart():
     from attn_pixart_family import PixArtBackend
@@ -127,7 +127,7 @@ def test_every_option_of_capture(family, folder, lora, tmp_path):
     }
     runs = {
         name: attn.capture(
-            *("pixart", ["a red cat", "a dog"]),
+            *("pixart-alpha", ["a red cat", "a dog"]),
             out=tmp_path / name,
             **requested,
             **options,
@@ -156,7 +156,7 @@ def test_every_option_of_capture(family, folder, lora, tmp_path):
 def test_what_it_has_not_is_said(family, folder):
     """No demo, another pipeline, another family's LoRA: one message each."""
     backend = family.PixArtBackend()
-    with pytest.raises(AttnError, match="pixart has no demo model; give one with --model"):
+    with pytest.raises(AttnError, match="pixart-alpha has no demo model; give one with --model"):
         backend.open("demo", backend.Options())
     with pytest.raises(AttnError, match="this is a StableDiffusion3Pipeline, not a PixArtAlpha"):
         backend.open(str(demo.checkpoint("sd35")), backend.Options())

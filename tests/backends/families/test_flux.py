@@ -12,12 +12,13 @@ from attn.checkpoints.layouts import FLUX
 from attn.checkpoints.probe import CONFIGS, probe
 from attn.demo.untrained import flux as untrained
 from attn.engine.plan import Keep, make_plan
-from attn.errors import RequestError
+from attn.errors import ModelError, RequestError
 from attn.lora.base.fit import fit
 from attn.lora.base.weights import open_base
 from attn.lora.reader import read
 from attn.schema import Lora, Request
-from tests.helpers import full_size, layouts
+from attn.verbs.lora import find_model
+from tests.helpers import full_size, layouts, lora_spellings
 from tests.helpers.opening import opening, refusal
 from tests.helpers.toy_sessions import remarks, shared_session
 
@@ -278,40 +279,30 @@ PLACES = ("transformer_blocks.0.attn.to_q", "single_transformer_blocks.1.attn.to
 def loras(tmp_path_factory):
     """One LoRA in every spelling: to_q of the double block, to_k of the second single block."""
     generator = torch.Generator().manual_seed(0)
-    draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
     width, rank, mlp = 24, 5, 96
-    factors = {place: (draw(rank, width), draw(width, rank)) for place in PLACES}
-    (down, up), (single_down, single_up) = factors.values()
+    down, single_down = (torch.randn(rank, width, generator=generator) for _ in range(2))
+    up, single_up = (torch.randn(width, rank, generator=generator) for _ in range(2))
     joined = torch.cat([up, torch.zeros(2 * width, rank)])  # query, key, value
     single = torch.cat([torch.zeros(width, rank), single_up, torch.zeros(width + mlp, rank)])
-    double_name, single_name = "double_blocks.0.img_attn.qkv", "single_blocks.1.linear1"
-    authors = {double_name: (down, joined), single_name: (single_down, single)}
-    kohya = {f"lora_unet_{name.replace('.', '_')}": pair for name, pair in authors.items()}
-    xlabs = {
-        "double_blocks.0.processor.qkv_lora1": (down, joined),
-        "single_blocks.1.processor.qkv_lora": (single_down, single[: 3 * width]),
+    folder = lora_spellings.write(
+        tmp_path_factory.mktemp("loras"),
+        dict(zip(PLACES, [(down, up), (single_down, single_up)], strict=True)),
+        {
+            "double_blocks.0.img_attn.qkv": (down, joined),
+            "single_blocks.1.linear1": (single_down, single),
+        },
+    )
+    tensors = {
+        "double_blocks.0.processor.qkv_lora1.down.weight": down,
+        "double_blocks.0.processor.qkv_lora1.up.weight": joined,
+        "single_blocks.1.processor.qkv_lora.down.weight": single_down,
+        "single_blocks.1.processor.qkv_lora.up.weight": single[: 3 * width].contiguous(),
     }
-    spellings = {
-        "diffusers": ("transformer.{}.lora_A.weight", "transformer.{}.lora_B.weight", factors),
-        "peft": ("base_model.model.{}.lora_A.weight", "base_model.model.{}.lora_B.weight", factors),
-        "kohya": ("{}.lora_down.weight", "{}.lora_up.weight", kohya),
-        "ai-toolkit": ("transformer.{}.lora_down.weight", "transformer.{}.lora_up.weight", factors),
-        "comfyui": (
-            "diffusion_model.{}.lora_A.weight", "diffusion_model.{}.lora_B.weight", authors),
-        "xlabs": ("{}.down.weight", "{}.up.weight", xlabs),
-    }  # fmt: skip
-    folder = tmp_path_factory.mktemp("loras")
-    for spelling, (first, second, pairs) in spellings.items():
-        tensors = {
-            pattern.format(name): factor.contiguous()
-            for name, pair in pairs.items()
-            for pattern, factor in zip((first, second), pair, strict=True)
-        }
-        save_file(tensors, folder / f"{spelling}.safetensors")
+    save_file(tensors, folder / "xlabs.safetensors")
     return folder
 
 
-SPELLINGS = ("diffusers", "peft", "kohya", "ai-toolkit", "comfyui", "xlabs")
+SPELLINGS = (*lora_spellings.SPELLINGS, "xlabs")
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -335,3 +326,41 @@ def test_lora_against_a_model(loras, files, spelling, layout):
     result = fit(file, open_base(files[layout][0]))
     assert file.family.name == "flux"
     assert (len(result.placed), result.misfits) == (2, ())
+
+
+def test_the_demo_has_no_files(loras):
+    """A LoRA cannot be compared with a demo that is built where it is opened, and it is said."""
+    path = loras / "kohya.safetensors"
+    with pytest.raises(ModelError, match="the demo of 'flux' has no files to compare with"):
+        find_model("demo", path)
+
+
+@pytest.mark.parametrize("keep", ["heads", "factors"])
+def test_every_option_of_capture(loras, tmp_path, keep):
+    """Prompts, seeds, batches, LoRAs, both branches, all blocks: every option works together."""
+    result = attn.capture(
+        *("flux", ["a red cat", "a dog"]),
+        out=tmp_path / "out",
+        size=(64, 96),
+        steps=2,
+        negative="a dog",
+        settings={"t5_tokens": str(TEXT), "true_cfg": "3"},
+        lora=f"{loras / 'kohya.safetensors'}:0.5",
+        seed=(3, 7),
+        images=2,
+        batch=2,
+        scheduler="euler-karras",
+        keep=keep,
+        keys="all",
+        mass="full",
+        branch="both",
+        blocks=("image.text", "image.image"),
+        entropy=True,
+        offload="none",
+        device="cpu",
+    )
+    traces = [attn.open(result.path / entry.folder) for entry in result.entries]
+    assert len(traces) == 4
+    assert {tuple(trace.manifest.branches) for trace in traces} == {("cond", "uncond")}
+    assert {trace.manifest.kept.level for trace in traces} == {keep}
+    assert {len(trace.manifest.request.loras) for trace in traces} == {1}

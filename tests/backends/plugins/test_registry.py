@@ -24,6 +24,7 @@ def test_builtins(install):
         ("gated", "gated-dit", "sd-scripts"),
         ("hf",),
         ("mmada", "mmada-dllm", "llada"),
+        ("pixart", "pixart-sigma"),
         ("scribble", "scribble-controlnet"),
         ("sd15", "sd1"),
         ("sd35", "sd35-mmdit"),

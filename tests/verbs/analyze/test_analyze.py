@@ -121,7 +121,7 @@ def test_files(whole):
 
 def test_index(trace):
     """`analysis.json` says of what, with which options, and which files."""
-    analyze(trace, topk=1, settings={"words.heads": "yes"})
+    analyze(trace, topk=1, settings={"words.heads": "yes"}, pictures=False)
     index = json.loads((trace / "analysis" / "analysis.json").read_text(encoding="utf-8"))
     about = {"status": "complete", "backend": "toy", "prompt": PROMPT, "seed": 7}
     assert (index["schema"], index["trace"]) == (1, about)
@@ -143,7 +143,7 @@ def test_the_generated_picture_is_shown(trace):
         trace / MANIFEST,
         lambda fields: fields["identity"]["outputs"].update({"outputs/image-0.png": digest}),
     )
-    analyze(trace)
+    analyze(trace, only=["words"])
     heatmaps = trace / "analysis/clip/heatmaps"
     assert (0, 200, 0) in colours(heatmaps / "words.png")
     assert (0, 200, 0) in colours(heatmaps / "words/001-cat.png")
@@ -164,7 +164,7 @@ def test_without_pictures(trace):
 
 def test_words(trace):
     """Selected words choose rows and pictures."""
-    analyze(trace, words=["CAT"])
+    analyze(trace, words=["CAT"], only=["words"])
     drawn = [file for file in tree(trace / "analysis") if "heatmaps/words/" in file]
     assert drawn == ["clip/heatmaps/words/001-cat.png"]
     with (trace / "analysis/clip/tables/words_summary.csv").open(encoding="utf-8") as stream:
@@ -482,8 +482,13 @@ def test_every_drawing_exists():
 
 @pytest.fixture
 def collection(tmp_path):
-    """Two traces, one of them with another prompt's error, and one that failed."""
-    folder = tmp_path / "runs"
+    """Two traces, one that failed, and one that is to come."""
+    return fill(tmp_path)
+
+
+def fill(path):
+    """Write a collection below a path."""
+    folder = path / "runs"
     for name, seed in (("0000", 0), ("0002", 2)):
         write_trace(folder / name, asked(manifest(samples=1), seed=seed))
     entries = (
@@ -502,11 +507,19 @@ FAILED = (
 )
 
 
-def test_collection(collection):
-    """The traces of a collection are analysed one by one; what is missing is reported."""
+@pytest.fixture(scope="module")
+def gathered(tmp_path_factory):
+    """A collection as above and its results, which no test changes, and what was warned of."""
+    folder = fill(tmp_path_factory.mktemp("gathered"))
     with pytest.warns(UserWarning) as told:
-        done = analyze(collection, pictures=False)
-    assert [str(item.message) for item in told] == [FAILED]
+        done = analyze(folder, pictures=False)
+    return folder, done, [str(item.message) for item in told]
+
+
+def test_collection(gathered):
+    """The traces of a collection are analysed one by one; what is missing is reported."""
+    collection, done, told = gathered
+    assert told == [FAILED]
     assert [item.trace.name for item in done.failures] == ["0001", "0003"]
     assert [item.trace.name for item in done.traces if item.path] == ["0000", "0002"]
     assert [item.error for item in done.traces][1] == "its capture failed: out of memory"
@@ -516,9 +529,9 @@ def test_collection(collection):
     assert tree(collection / "0002" / "analysis") == TABLES
 
 
-def test_collection_tables(collection):
+def test_collection_tables(gathered):
     """The rows of all traces are in one table, with the trace, its prompt and its seed."""
-    done = analyze(collection, pictures=False, report=Report())
+    collection, done, _ = gathered
     assert tree(collection / "analysis") == JOINED
     assert done.summary.path == collection / "analysis"
     assert set(done.files) > {collection / "analysis" / file for file in JOINED}
@@ -649,7 +662,7 @@ def test_names_that_no_prompt_has(prompts, asked):
 
 def test_a_failed_collection_keeps_the_results(collection):
     """If no trace can be analysed, the joined tables stay as they were."""
-    analyze(collection, pictures=False, report=Report())
+    analyze(collection, only=["words"], pictures=False, report=Report())
     before = (collection / "analysis/words_summary.csv").read_bytes()
     with pytest.raises(AnalysisError):
         analyze(collection, words=["dog"], pictures=False)

@@ -2,24 +2,28 @@
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
 from attn.analysis.compare.changes import TermChange
 from attn.analysis.compare.paired import paired_change
 from attn.analysis.compare.sweep import Sweep, SweepPoint
 from attn.analysis.compare.terms import Term
 from attn.analysis.tables import make_frame, make_table
-from attn.verbs.compare.answer import VariantTables, farthest, tell, tell_variant
+from attn.verbs.compare.answer import VariantTables, chance, farthest, tell, tell_variant
 from attn.verbs.report_page import plain
 
 COLUMNS = ("word", "base", "change", "low", "high")
 LAYERS = {1: "down.1", 5: "up.2.attn.1"}
+SURE = 9.0
+"""An effect size that is no chance, of 16 pairs."""
 
 
 def table(rows, **more):
     """Return a table of words from (word, base, change, low, high)."""
     columns = {name: [row[at] for row in rows] for at, name in enumerate(COLUMNS)}
     relative = [row[2] / row[1] for row in rows]
-    common = {"occurrence": [1] * len(rows), "segment": ["clip"] * len(rows), "n": [16] * len(rows)}
+    equal = {"occurrence": 1, "segment": "clip", "n": 16, "effect_size": SURE}
+    common = {name: [value] * len(rows) for name, value in equal.items()}
     return make_frame(columns | common | {"relative_change": relative} | more)
 
 
@@ -61,7 +65,7 @@ def test_a_word():
     assert [(sentence.text, sentence.href) for sentence in tell_variant(told)] == [
         ("With style the word “square” gets 2.4× the attention,", "tables/mass.csv"),
         ("more in 15 of 16 images,", "tables/mass_pairs.csv"),
-        ("most of it in up.2.attn.1;", "tables/mass_layers.csv"),
+        ("most of it in up.2.attn.1, where it gets 3.4× the attention;", "tables/mass_layers.csv"),
         ("no other word moves by more than 6 %.", "tables/mass.csv"),
         ("The picture changes by 6 of 255 levels (SSIM 0.9).", "tables/images.csv"),
     ]
@@ -86,6 +90,37 @@ def test_style():
     )
 
 
+LAYER = ("square", 0.01, 0.02, 0.019, 0.021)
+
+
+@pytest.mark.parametrize(
+    ("lead", "layers", "effect", "hidden"),
+    [
+        (NOISE, [LAYER, NOISE], SURE, True),  # the mean shows nothing
+        (STILL, [LAYER, NOISE], SURE, True),  # it shows another word
+        (LEAD, [LAYER, NOISE], SURE, False),  # it shows this word
+        (("square", 0.01, -0.001, -0.0012, -0.0008), [LAYER, NOISE], SURE, True),  # the other way
+        (NOISE, [LAYER, NOISE], 0.55, False),  # shown alone, and not among all
+        (NOISE, [("square", 0.1, 0.02, 0.019, 0.021), NOISE], SURE, False),  # little of its base
+        (NOISE, [("a", 0.01, 0.02, 0.019, 0.021), NOISE], SURE, False),  # no content word
+    ],
+)
+def test_what_the_mean_hides(lead, layers, effect, hidden):
+    """What one layer does to a word is told if the mean over layers shows nothing like it."""
+    told = variant([lead], layers=layers)
+    told.tables["mass_layers.csv"]["effect_size"] = effect
+    expected = "The mean over layers hides that in down.1 “square” gets 3× the attention."
+    assert (expected in plain(tell_variant(told))) == hidden
+
+
+def test_chance():
+    """The probability of a layer's change is that of Student's t test of the pairs."""
+    changes = np.random.default_rng(3).normal(0.7, 1, 11)
+    row = {"effect_size": changes.mean() / changes.std(ddof=1), "n": 11}
+    assert chance(row) == pytest.approx(ttest_1samp(changes, 0).pvalue)
+    assert chance({"effect_size": UNKNOWN, "n": 11}) == 0
+
+
 @pytest.mark.parametrize(
     ("rows", "text"),
     [
@@ -100,6 +135,8 @@ def test_style():
         ([("of", 0.02, 0.02, -0.01, 0.05), ("a", 0.02, 0.02, 0.01, 0.03)], "With style the word "
          "“a” gets 2× the attention, more in 16 of 16 images, no other word's interval leaves 0 "
          "out."),
+        ([("a", 0.02, 0.02, 0.01, 0.03), ("of", 0.02, 0.018, 0.01, 0.02)], "With style the word "
+         "“a” gets 2× the attention, more in 16 of 16 images, “of” gets 90 % more attention."),
         ([LEAD, ("red", 0.04, -0.04, -0.041, -0.039)], "With style the word “square” gets 2.4× the "
          "attention, more in 16 of 16 images, “red” gets 100 % less attention."),
         ([LEAD], "With style the word “square” gets 2.4× the attention, more in 16 of 16 images, "
@@ -148,10 +185,11 @@ def test_no_words():
     [
         (1, 1, "LoRA style works from scale 1: there “cat” gets 50 % more attention. It breaks the "
          "picture from scale 1, where a step changes it at least twice as fast as the step "
-         "before."),
+         "before, to 20 of 255 levels."),
         (0, 0, "LoRA style is not shown to work from scale 0.5 to 1: no interval of the leading "
          "word “cat” leaves 0 out. It breaks the picture nowhere from scale 0.5 to 1: no step of "
-         "it is shown to change the picture twice as fast as the step before."),
+         "it is shown to change the picture twice as fast as the step before, and visibly (over "
+         "2.55 of 255 levels)."),
     ],
 )  # fmt: skip
 def test_sweep(works, breaks, expected):
@@ -165,6 +203,7 @@ def test_sweep(works, breaks, expected):
             "word": ["cat"] * 2,
             "change": [0.0, 0.1],
             "relative_change": [0.0, 0.5],
+            "level": [5.0, 20.0],
             "works": [0, works],
             "breaks": [0, breaks],
         }
@@ -186,6 +225,7 @@ def test_files():
             "word": ["cat"] * 3,
             "change": [0.0, 0.1, 0.3],
             "relative_change": [0.0, 0.5, 1.5],
+            "level": [5.0, 10.0, 30.0],
             "works": [0, 1, 0],
             "breaks": [0, 0, 1],
         }
@@ -195,5 +235,5 @@ def test_files():
     assert plain(tell([VariantTables("style", {}, {})], sweep)) == (
         "The LoRA works from file style-10: there “cat” gets 50 % more attention. It changes most "
         "with file style: 2.5× the attention. It breaks the picture from file style, where a step "
-        "changes it at least twice as fast as the step before."
+        "changes it at least twice as fast as the step before, to 30 of 255 levels."
     )

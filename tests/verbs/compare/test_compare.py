@@ -142,7 +142,7 @@ def test_one_pair_is_shown(runs, tmp_path, monkeypatch):
     (scene,) = result
     shown = scene.texts["seed"]
     assert shown in "34"
-    expected = f"toy · 2/5 pairs, from the same noise · shown: seed {shown}"
+    expected = f"toy · 2/5 pairs, seeds 0-4, from the same noise · shown: seed {shown}"
     assert scene.subtitle_of_images == expected
     assert [side.note for side in scene.sides] == ["", "", ""]
     item = (runs / f"base/000{shown}", runs / f"style/000{shown}")
@@ -185,7 +185,8 @@ def test_names_of_a_lora(tmp_path):
     with_it = replace(about.request, loras=(Lora("style.safetensors", 1.0),))
     write_trace(tmp_path / "base", about, picture=(16, 24))
     write_trace(tmp_path / "style", replace(about, request=with_it), picture=(16, 24))
-    done = compare(tmp_path / "base", tmp_path / "style", out=tmp_path / "out", only=["maps"])
+    few = {"only": ["maps"], "words": ["cat"]}
+    done = compare(tmp_path / "base", tmp_path / "style", out=tmp_path / "out", **few)
     names = {file.partition("/")[0] for file in done.files if "token_" not in file}
     assert {"base_image.png", "lora_image.png", "lora_analysis"} < names
     assert not [name for name in names if name.startswith("variant")]
@@ -248,7 +249,7 @@ def contents(folder):
 
 def test_replaced(runs, tmp_path):
     """A later comparison replaces the files of the earlier one, and leaves other files alone."""
-    compare(runs / "base", runs / "style", out=tmp_path, pictures=False)
+    compare(runs / "base", runs / "style", out=tmp_path, only=["words", "sinks"], pictures=False)
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "comparison/notes.txt").write_text("mine")
     compare(runs / "base", runs / "other", out=tmp_path, only=["words"], pictures=False)
@@ -274,31 +275,39 @@ def test_an_index_of_others(runs, tmp_path, listed):
 
 def test_clash_keeps_the_earlier_results(runs, tmp_path):
     """What others have under the name of a result stays; without it, results are replaced."""
-    compare(runs / "base", runs / "style", out=tmp_path, pictures=False)
+    only = {"out": tmp_path, "only": ["words"]}
+    compare(runs / "base", runs / "style", pictures=False, **only)
     (tmp_path / "comparison/summary.png").write_text("mine")
     before = contents(tmp_path)
     with pytest.raises(AnalysisError, match=r"summary\.png is in the way"):
-        compare(runs / "base", runs / "style", out=tmp_path, only=["words"])
+        compare(runs / "base", runs / "style", **only)
     assert contents(tmp_path) == before
     (tmp_path / "comparison/summary.png").unlink()
-    done = compare(runs / "base", runs / "other", out=tmp_path, only=["words"])
+    done = compare(runs / "base", runs / "other", **only)
     assert contents(done.path).keys() == set(done.files)
+
+
+@pytest.fixture(scope="module")
+def taken(tmp_path_factory):
+    """Return a folder of two traces, the results of one of them, and a file."""
+    folder = tmp_path_factory.mktemp("taken")
+    for name in ("base", "style"):
+        write_collection(folder / name, range(1), picture=(16, 24))
+    attn.analyze(folder / "base/0000", out=folder / "results", pictures=False)
+    (folder / "a").touch()
+    return folder
 
 
 @pytest.mark.parametrize(
     "out",
     ["base/analysis", "base/0000/analysis/x", "base/0000/attention", "results", "results/x", "a"],
 )
-def test_where_no_comparison_goes(tmp_path, out):
+def test_where_no_comparison_goes(taken, out):
     """Nothing is written into results of other commands, nor into what a trace keeps for itself."""
-    for name in ("base", "style"):
-        write_collection(tmp_path / name, range(1), picture=(16, 24))
-    attn.analyze(tmp_path / "base/0000", out=tmp_path / "results", pictures=False)
-    (tmp_path / "a").touch()
-    before = contents(tmp_path)
+    before = contents(taken)
     with pytest.raises(AnalysisError, match=r"nothing else goes into it|is a file"):
-        compare(tmp_path / "base", tmp_path / "style", out=tmp_path / out, pictures=False)
-    assert contents(tmp_path) == before
+        compare(taken / "base", taken / "style", out=taken / out, pictures=False)
+    assert contents(taken) == before
 
 
 def test_names_that_are_not_utf8(runs, tmp_path):
@@ -338,7 +347,8 @@ def test_partial(tmp_path):
     """An interrupted trace is compared in its finished steps, without its picture."""
     write_trace(tmp_path / "base")
     write_trace(tmp_path / "cut", partial=True, done=2)
-    done = compare(tmp_path / "base", tmp_path / "cut", out=tmp_path / "out")
+    few = {"only": ["steps", "maps"], "words": ["cat"]}
+    done = compare(tmp_path / "base", tmp_path / "cut", out=tmp_path / "out", **few)
     assert done.warnings == (
         "cut: the capture of seed 7 was interrupted: its first 2 steps are compared with the same "
         "ones",
@@ -404,7 +414,8 @@ def test_why_maps_are_missing(tmp_path):
         )
         assert f"maps are not compared: {reason}" in done.warnings[-1]
         assert "maps.csv" not in done.tables
-        only = compare(tmp_path / base, tmp_path / variant, out=tmp_path / "w", only=["words"])
+        words = {"only": ["words"], "pictures": False}
+        only = compare(tmp_path / base, tmp_path / variant, out=tmp_path / "w", **words)
         assert not [warning for warning in only.warnings if "maps" in warning]
 
 
@@ -426,7 +437,8 @@ def write_two_prompts(folder, seed):
 def test_first_prompt_with_the_words(tmp_path):
     """What is drawn is of the first prompt that has the asked words, and only these words."""
     write_two_prompts(tmp_path, 9)
-    done = compare(tmp_path / "a", tmp_path / "b", out=tmp_path / "out", words=["cat"])
+    few = {"only": ["words", "maps"], "words": ["cat"]}
+    done = compare(tmp_path / "a", tmp_path / "b", out=tmp_path / "out", **few)
     assert [file for file in done.files if file.startswith("token_")] == [
         "token_comparisons/001-cat.png"
     ]

@@ -202,7 +202,6 @@ def load_folder(folder: Path, model: Any, dtype: torch.dtype) -> Any:
             for key, tensor in _read(file, names)
         }
         _filled(part, state, model, dtype)
-        _compute_tables(model, folder)
     empty = [name for name, table in model.named_buffers() if table.is_meta]
     if empty:
         raise ModelError(
@@ -212,12 +211,14 @@ def load_folder(folder: Path, model: Any, dtype: torch.dtype) -> Any:
     return model
 
 
-def _compute_tables(model: Any, folder: Path) -> None:
-    """Give a model the tables that are in no file, if it was built without."""
+def _compute_tables(model: Any) -> None:
+    """Give a model of diffusers the tables that are in no file, if it was built without."""
     empty = [name for name, table in model.named_buffers() if table.is_meta]
-    if not empty:
+    build = getattr(type(model), "from_config", None)  # of transformers they are never left out
+    if not empty or build is None:
         return
-    tables = dict(empty_model(ModelSpec(type(model), folder), tables=True).named_buffers())
+    with Unfilled(tables=True):
+        tables = dict(build(model.config).named_buffers())
     for name in empty:
         owner, _, attribute = name.rpartition(".")
         model.get_submodule(owner).register_buffer(attribute, tables[name], persistent=False)
@@ -231,6 +232,7 @@ def _filled(part: str, state: dict[str, Tensor], model: Any, dtype: torch.dtype)
     model.load_state_dict(state, strict=True, assign=True)
     if hasattr(model, "tie_weights"):
         model.tie_weights()
+    _compute_tables(model)
     return model
 
 

@@ -52,9 +52,11 @@ def may_lack(part: str, model: Any) -> set[str]:
 
 
 def may_hold(part: str, model: Any) -> set[str]:
-    """Return names that files may hold though a model does not read them: see `IDENTITY`."""
-    state = model.state_dict()
-    return {name for owner, name in IDENTITY if owner == part and name not in state}
+    """Return names that files may hold though a model does not read them."""
+    names = {name for owner, name in IDENTITY if owner == part}
+    if part == "dit":
+        names |= {name for layout in LAYOUTS for name in layout.unused}
+    return names - set(model.state_dict())
 
 
 def fill(part: str, tensors: Tensors, model: Any) -> None:
@@ -91,6 +93,8 @@ def _of_layout(layout: Naming, tensors: Tensors, model: Any) -> Tensors:
     """Cut the authors' tensors into those of a model; what it has no room for keeps its name."""
     state, renamed = model.state_dict(), {}
     for name, tensor in tensors.items():
+        if name in layout.unused:
+            continue
         targets = layout.targets(name) or ()
         rows = [len(state[target]) for target in targets if target in state]
         if not rows or len(rows) < len(targets):

@@ -163,8 +163,8 @@ def _tell_left_out(row: Row) -> str:
     start = (
         f"Without {row['part']} {_percent(row)} of the effect of {row['whole_name']} on {_of(row)}"
     )
-    if math.isnan(row["low"]):
-        return f"{start} is left, in too few images to tell from chance."
+    if unknown := _unknown(row):
+        return f"{start} is left, {unknown}."
     held = "" if not row["low"] <= 1 <= row["high"] else ", which may be all of it"
     return f"{start} is left ({_interval(row, 100)}){held}."
 
@@ -177,6 +177,31 @@ def _tell_leaks(rows: Sequence[Row]) -> Iterator[Sentence]:
             yield Sentence(_tell_leak(told), LEAK)
 
 
+def summarise_leak(rows: Sequence[Row]) -> str:
+    """Return how much of a LoRA's change of the images is left without its trigger words.
+
+    Args:
+        rows: of `leak.csv`, those of one variant.
+    """
+    row = next((row for row in rows if row["measure"] == "level"), None)
+    if row is None or math.isnan(row["ratio"]):
+        return "The images change neither with nor without the words"
+    without = f"Without {_quoted(row['trigger'])} {_percent(row)} of the change of the images"
+    least = {**row, "low": max(row["low"], 0.0)}  # levels are not negative
+    return f"{without} is left ({_unknown(row) or _interval(least, 100)})"
+
+
+def _unknown(row: Row) -> str:
+    """Say why a ratio has no interval; nothing if it has one."""
+    if math.isnan(row["least"]):
+        return "in too few images to tell from chance"
+    return "with an interval that has no end" if math.isnan(row["low"]) else ""
+
+
+def _quoted(trigger: str) -> str:
+    return " and ".join(f"“{word}”" for word in trigger.split(", "))
+
+
 def _tell_leak(by_measure: Mapping[str, Row]) -> str:
     first = next(iter(by_measure.values()))
     triggers = first["trigger"].split(", ")
@@ -186,10 +211,11 @@ def _tell_leak(by_measure: Mapping[str, Row]) -> str:
         for measure, does in (("level", "changes the picture"), ("moved", "moves attention"))
         if (row := by_measure.get(measure)) is not None
     ]
-    words = " and ".join(f"“{word}”" for word in triggers)
-    start = f"Without {words} in the prompt {first['variant_name']} {' and '.join(amounts)}"
-    if any(math.isnan(row["low"]) for row in by_measure.values()):
-        return f"{start}, in too few images to tell from chance."
+    without = f"Without {_quoted(first['trigger'])} in the prompt"
+    start = f"{without} {first['variant_name']} {' and '.join(amounts)}"
+    unknown = next(filter(None, map(_unknown, by_measure.values())), "")
+    if unknown:
+        return f"{start}, {unknown}."
     if all(row["high"] < LITTLE for row in by_measure.values()):
         return f"{start}: it hardly acts without."
     if all(row["low"] > MOST for row in by_measure.values()):

@@ -38,7 +38,7 @@ def draw_controls(
     if rows := controls.part_rows:
         files += write_figures(_draw_parts(base, controls, rows, options), folder)
     if controls.leak is not None:
-        files += write_figures(_draw_leaks(base, controls.leak, controls.plain, options), folder)
+        files += write_figures(_draw_leaks(base, controls, controls.leak, options), folder)
     return files
 
 
@@ -58,12 +58,13 @@ def _draw_parts(
 
 
 def _draw_leaks(
-    base: ComparedRun, leak: Leak, variants: Sequence[Variant], options: PairOptions
+    base: ComparedRun, controls: Controls, leak: Leak, options: PairOptions
 ) -> Iterator[FigureFile]:
     """Draw the first images of each variant with and without the trigger words."""
+    from attn.verbs.compare.controls.control_answer import summarise_leak
     from attn.viz.compare.leak_sheet import MOST, draw_leak
 
-    beside = [variant for variant in variants if variant.label in leak.variants]
+    beside = [variant for variant in controls.plain if variant.label in leak.variants]
     for number, variant in enumerate(beside, 1):
         other = leak.variants[variant.label]
         words = ", ".join(leak.triggers)
@@ -74,8 +75,9 @@ def _draw_leaks(
             rows.append((shown[0], shown[1]))
         if rows:
             scene = make_scene(base, [variant], options.words)
+            of_variant = [row for row in controls.leak_rows if row["variant_name"] == variant.label]
             heading = (
-                scene.title_of_charts,
+                f"{summarise_leak(of_variant)} · {scene.title_of_charts}",
                 f"with and without {words} · {scene.subtitle} · left {base.label}, right "
                 f"{variant.label} · level: mean |difference| of 255",
             )

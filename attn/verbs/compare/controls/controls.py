@@ -58,10 +58,12 @@ class Controls:
     @property
     def part_rows(self) -> list[dict[str, Any]]:
         """The rows of `parts.csv`."""
-        from attn.analysis.tables import make_frame
+        return self._rows("parts.csv")
 
-        rows: list[dict[str, Any]] = make_frame(self.tables.get("parts.csv", {})).to_dict("records")
-        return rows
+    @property
+    def leak_rows(self) -> list[dict[str, Any]]:
+        """The rows of `leak.csv`."""
+        return self._rows("leak.csv")
 
     @property
     def backend(self) -> str:
@@ -74,6 +76,12 @@ class Controls:
     def drawn(self) -> list[Variant]:
         """The variants that have figures of their own."""
         return list(self.variants) if len(self.variants) <= MOST_DRAWN else self.plain
+
+    def _rows(self, name: str) -> list[dict[str, Any]]:
+        from attn.analysis.tables import make_frame
+
+        rows: list[dict[str, Any]] = make_frame(self.tables.get(name, {})).to_dict("records")
+        return rows
 
 
 def find_controls(

@@ -25,7 +25,7 @@ from attn.verbs.compare.runs.variant_runs import (
     choose_setting,
     generate_variants,
 )
-from attn.verbs.lora_specs import LoraVariant, parse_variants
+from attn.verbs.lora_specs import LoraVariant, lone_scales, parse_variants
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ def generate(
     variants = parse_variants(options.lora)
     if not variants:
         raise UsageError("lora: nothing is named; give a file with --lora FILE")
+    for spec in lone_scales(options.lora) if len(variants) == 1 else ():
+        report.warn(f"{spec}: one scale beside the baseline makes no curve; give two or more")
     plain, variants = variants, add_controls(variants, options)
     setting = choose_setting(options.backend or infer_backend(variants), options, settings)
     # what is wrong with a file is said before a model is loaded

@@ -22,6 +22,8 @@ SD15, SDXL = ("unet", "vae", "clip_l"), ("unet", "vae", "clip_l", "clip_g")
 SD3 = ("dit", "vae", "clip_l", "clip_g", "t5xxl")
 PUBLISHED = {"sd15": SD15, "sdxl": SDXL, "sd35-large": SD3, "sd35-medium": SD3, "sd3-medium": SD3}
 FLUX = ("dit", "vae", "clip_l", "t5xxl")
+PIXART = ("dit", "vae", "t5xxl")
+PUBLISHED |= {"pixart-sigma": PIXART}
 PUBLISHED |= {"flux-dev": FLUX, "flux-schnell": FLUX}
 DIT = "joint_blocks.3.x_block."
 
@@ -67,14 +69,15 @@ def published(state):
 def test_published_sizes(empty, config, parts, prefix):
     """A drawing of each published model fits in full, and nothing of the file is left out."""
     models = empty(CONFIGS / config)
-    write = {SD3: layouts.sai, FLUX: layouts.bfl}.get(parts, layouts.ldm)
+    write = {SD3: layouts.sai, FLUX: layouts.bfl, PIXART: layouts.pixart}.get(parts, layouts.ldm)
     header = published(write(SimpleNamespace(**models), prefix=prefix))
     result = probe(header)
     sorted_out = members(header, result)
     assert (result.config, set(result.parts), sorted_out.unknown) == (config, set(parts), [])
     for part, tensors in sorted_out.parts.items():
         shapes = {name: info.shape for name, info in tensors.items()}
-        component = "text_encoder_2" if (parts, part) == (FLUX, "t5xxl") else COMPONENTS[part]
+        others = {(FLUX, "t5xxl"): "text_encoder_2", (PIXART, "t5xxl"): "text_encoder"}
+        component = others.get((parts, part), COMPONENTS[part])
         assert str(fit.compare(part, shapes, models[component])) == ""
 
 

@@ -113,13 +113,6 @@ def test_zeros(files, tmp_path):
     assert any("all modules are zero" in warning for warning in done.warnings)
 
 
-def test_stacks(files, tmp_path):
-    """A stack is taken apart into what is left without each of its LoRAs."""
-    stack = f"{files[0]}:0.8+{files[1]}:0.5"
-    done = compare(lora=stack, leave_one_out=True, out=tmp_path / "x", dry_run=True, **SMALL)
-    assert list(done.variants) == ["a:0.8+b:0.5", "b:0.5", "a:0.8"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
