@@ -20,7 +20,7 @@ Key = TypeVar("Key")
 
 _lock = Lock()
 _holders = 0
-_stance: torch.compiler.set_stance | None = None
+_stance: Any = None
 
 
 class Uncompiled:
