@@ -1,6 +1,7 @@
 """The transformers of diffusers for video, sound and proteins, and what each needs more."""
 
 import torch
+from diffusers.models.transformers.transformer_wan_animate_2 import WanAnimate2KVCache
 
 from benchmarks.diffusers_models import (
     AXES,
@@ -37,6 +38,11 @@ COG = {"attention_head_dim": 16, "sample_width": 2 * COLUMNS, "sample_height": 2
 COG |= {"sample_frames": 4 * FRAMES - 3, "max_text_seq_length": WORDS}
 SOUND = {"audio_in_channels": LATENT, "audio_out_channels": LATENT, "audio_attention_head_dim": 8}
 SOUND |= {"audio_num_attention_heads": HEADS, "audio_cross_attention_dim": 8 * HEADS}
+
+REFERENCE = WanAnimate2KVCache(2)
+"""What a first pass over a reference leaves to the pass that generates."""
+for _layer in REFERENCE.layer_caches:
+    _layer.store(noise(2, FRAMES * PATCHES, HEADS, HEAD), noise(2, FRAMES * PATCHES, HEADS, HEAD))
 
 OTHERS: dict[str, Tiny] = {
     "AceStepTransformer1DModel": Tiny(
@@ -139,6 +145,11 @@ OTHERS: dict[str, Tiny] = {
         | {"num_visual_blocks": 2, "in_audio_dim": PICTURE, "out_audio_dim": PICTURE},
         {"audio_hidden_states": noise(2, 13, PICTURE)},
     ),
+    "Kandinsky6SRTransformer3DModel": Tiny(
+        noise(2, 1, 8, 16, 2 * LATENT + 1),  # it attends in tiles of 8 × 8
+        {"in_visual_dim": LATENT, "out_visual_dim": LATENT, "time_dim": 14, "ff_dim": 19}
+        | {"num_visual_blocks": 2},
+    ),
     "LTX2VideoTransformer3DModel": Tiny(
         tokens(FRAMES * PATCHES),
         CROSS | SOUND,
@@ -240,6 +251,14 @@ OTHERS: dict[str, Tiny] = {
         noise(6, WIDTH, ROWS, COLUMNS),
         CLASSIC,
         {"num_frames": 3, "encoder_hidden_states": ...},
+    ),
+    "WanAnimate2Transformer3DModel": Tiny(
+        None,
+        {"in_dim": 2 * LATENT, "out_dim": LATENT, "text_len": WORDS, "use_img_emb": False},
+        {"hidden_states": [*video()], "condition_latents": [*video()], "kv_cache": REFERENCE}
+        | {"encoder_hidden_states": [*noise(2, WORDS, WORD)], "kv_cache_mode": "cached"}
+        | {"seq_len": FRAMES * PATCHES, "origin_len": 4, "origin_area": [80, 48]}
+        | {"reference_grid_sizes": torch.tensor([[FRAMES, ROWS, COLUMNS]] * 2)},
     ),
     "WanAnimateTransformer3DModel": Tiny(
         video(14, 2),

@@ -16,6 +16,11 @@ SINKS = "sinks"
 """What modules of transformers call their learned sinks, a logit for each head."""
 
 
+def say_module(path: str) -> str:
+    """Return what a message calls a module; the path of a whole model is empty."""
+    return path or "the model itself"
+
+
 def count_heads(module: nn.Module) -> int | None:
     """Return how many heads a module says that it has, or None."""
     for owner in (module, getattr(module, "config", None)):
@@ -39,9 +44,9 @@ def require_sink(path: str, module: nn.Module, attention: Attention) -> None:
     """
     if has_sink(module) and attention.sink is None:
         raise CaptureError(
-            f"{path} has learned sinks ({SINKS}), which are not among the keys of its softmax "
-            f"({attention.kernel}), so what goes to them cannot be told; load the model with "
-            "attn_implementation='eager', if it has its sinks there"
+            f"{say_module(path)} has learned sinks ({SINKS}), which are not among the keys of its "
+            f"softmax ({attention.kernel}), so what goes to them cannot be told; load the model "
+            "with attn_implementation='eager', if it has its sinks there"
         )
 
 
@@ -129,7 +134,7 @@ def check_axes(
             else "its axes are others than batch, head, query, key: name them, as in axes='bqhk'"
         )
         raise CaptureError(
-            f"{path} has {expected}, but its softmax would have {got} heads and {queries} queries; "
-            f"{way}"
+            f"{say_module(path)} has {expected}, but its softmax would have {got} heads and "
+            f"{queries} queries; {way}"
         )
     return axes is None and (heads != got and queries != length)

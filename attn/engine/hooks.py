@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
-from threading import get_ident
+from threading import Lock, get_ident
 from typing import Any, Generic, TypeVar
 
+import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils.hooks import RemovableHandle
@@ -16,6 +18,40 @@ from attn.errors import CaptureError
 
 Key = TypeVar("Key")
 
+_lock = Lock()
+_holders = 0
+_stance: Any = None
+
+
+class Uncompiled:
+    """While any of these is entered, nothing is compiled and no compiled code runs.
+
+    Compiled code hides its attention, and torch compiles hooks along with what they are hooked to.
+    What is compiled stays so: it runs again once the last of them is left.
+    """
+
+    def __init__(self) -> None:
+        self._is_entered = False
+
+    def __enter__(self) -> Uncompiled:
+        global _holders, _stance  # noqa: PLW0603 - torch has one stance for the process
+        with _lock:
+            self._is_entered = True
+            _holders += 1
+            # the compiler takes seconds to load; without it, nothing was compiled
+            if _stance is None and "torch._dynamo" in sys.modules:
+                _stance = torch.compiler.set_stance("force_eager")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        global _holders, _stance  # noqa: PLW0603
+        with _lock:
+            _holders -= self._is_entered
+            self._is_entered = False
+            if _stance is not None and not _holders:
+                _stance.__exit__(None, None, None)
+                _stance = None
+
 
 def _ignore(key: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
     """Take no note of a module that begins to run."""
@@ -23,6 +59,8 @@ def _ignore(key: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
 
 class ModeHooks(Generic[Key]):
     """Switch a mode of torch on while chosen modules run.
+
+    Meanwhile, nothing runs that `torch.compile` made: see `Uncompiled`.
 
     Args:
         modules: what to watch, under the keys that the functions are told.
@@ -60,6 +98,7 @@ class ModeHooks(Generic[Key]):
         self._running: list[Key] = []
         self._thread = get_ident()  # in which the watched modules run
         self._handles: list[RemovableHandle] = []
+        self._uncompiled = Uncompiled()
 
     @property
     def running(self) -> Key:
@@ -67,6 +106,7 @@ class ModeHooks(Generic[Key]):
         return self._running[-1]
 
     def __enter__(self) -> ModeHooks[Key]:
+        self._uncompiled.__enter__()
         for key, module in self._modules.items():
             self._handles += [
                 module.register_forward_pre_hook(self._before(key), with_kwargs=True),
@@ -81,6 +121,7 @@ class ModeHooks(Generic[Key]):
             handle.remove()
         self._handles.clear()
         self._running.clear()
+        self._uncompiled.__exit__()
         # torch calls no hook when KeyboardInterrupt leaves a module
         while any(mode is self._mode for mode in _get_current_dispatch_mode_stack()):
             self._mode.__exit__(None, None, None)

@@ -68,7 +68,7 @@ class OpenSoftmaxes:
             probs: its result.
             axes: letters of `AXES` for each axis of `probs`; None where nobody said them.
         """
-        if probs.ndim < 2:  # noqa: PLR2004 - queries and keys
+        if probs.ndim < 2 or not probs.numel():  # noqa: PLR2004 - queries and keys
             return
         axis = int(args[1]) % probs.ndim
         if axis != (probs.ndim - 1 if axes is None else axes.index("k")):

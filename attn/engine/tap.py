@@ -212,18 +212,20 @@ class Tap:
         self._status = "complete" if is_whole else "partial"
         if any(step.tensors for step in self._tapped.steps):
             self._guarded(self._finish)
+            fit = self._tapped.layout.require_fit
+            self._guarded(fit, self._options.width, self._history.length)
         if kind is None:
             self._raise()
 
     def _finish(self) -> None:
         unseen = find_unseen(self._model, self._modules, self.seen)
-        is_sorted = any(parents is not None for parents in self._history.parents)
         warnings = say_warnings(
             self.assumed,
             self.left_out,
             self.pieces,
             unseen,
-            is_sorted=is_sorted,
+            is_sorted=self._history.is_sorted,
+            is_guessed=self._tapped.layout.is_guessed,
             is_rewritten=self._history.is_rewritten,
         )
         about = {
@@ -313,8 +315,7 @@ class Tap:
             return None
 
     def _see(self, path: str, attention: Attention) -> None:
-        seen = None if self._stopped else self._guarded(self._read, path, attention)
-        if seen is None:
+        if self._stopped or (seen := self._guarded(self._read, path, attention)) is None:
             return
         attention, sides = seen
         if self._callback is not None:
@@ -325,8 +326,7 @@ class Tap:
         """Find out which positions of the text this forward reads."""
         self._main = reading
         stretch = self._history.follow(reading)
-        layout = self._tapped.layout
-        layout.prompt = layout.prompt or stretch.stop
+        self._tapped.layout.read(stretch, reading.whole)
         self._tapped.step.stretch = stretch
 
     def _read(self, path: str, attention: Attention) -> tuple[Attention, tuple[Side, Side]] | None:

@@ -384,9 +384,43 @@ def test_unknown_modules_are_an_error(model):
 @torch.no_grad()
 def test_changed_shapes_are_an_error(model, x):
     """Forwards of other lengths cannot share one trace; the message says what to do."""
-    with pytest.raises(CaptureError, match="use one tap for each shape"), attn.tap(model):
+    with pytest.raises(CaptureError) as error, attn.tap(model):
         model(x)
         model(x[:, :5])
+    assert str(error.value) == (
+        "0 changed its shape between forwards: first a sequence of 11 attends to itself with "
+        "3 heads, then a sequence of 5 attends to itself with 3 heads; use one tap for each shape"
+    )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"grid": (2, 3)}, "grid= has 2 x 3 = 6 places, but the tapped modules attend with 11 p"),
+        ({"segments": {"a": 7}}, "segments= names 7 positions .a 7., but the tapped modules att"),
+    ],
+)
+def test_positions_that_no_sequence_has(model, x, options, message):
+    """A grid or segments that fit nothing are an error, and the trace is kept."""
+    with pytest.raises(CaptureError, match=f"^{message}"), attn.tap(model, **options) as tapped:
+        model(x)
+    assert tapped.trace.manifest.status == "complete"
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode, nullcontext])
+def test_attention_to_nothing(x, context):
+    """A kernel without keys is no part of the trace, nor is a softmax over none."""
+
+    class Empty(Attention):
+        def forward(self, x):
+            nothing = x[:, :0]
+            more = functional.scaled_dot_product_attention(x, nothing, nothing)
+            return super().forward(x + more + (x @ nothing.mT).softmax(-1) @ nothing)
+
+    with context(), attn.tap(Empty()) as tapped:
+        tapped._model(x)
+    assert [layer.blocks for layer in tapped.trace.layers] == [("all.all",)]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

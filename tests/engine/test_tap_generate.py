@@ -143,17 +143,47 @@ def test_thinned_steps():
     np.testing.assert_allclose(trace.probs(0, 2), probs[0][:, 6:7, :7], atol=6e-4)
 
 
-def test_beams_are_followed_back():
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_a_prompt_in_pieces_is_a_prompt(size):
+    """Pieces of a prompt, the last of one token, too, are none of what is written."""
+    trace, ids = tapped_text("llama", prefill_chunk_size=size)
+    parts = [(part.name, part.stop) for part in trace.manifest.segments["cond"]]
+    assert parts == [("prompt", PROMPT), ("generated", LENGTH)]
+    assert trace.manifest.warnings == ()
+    probs = tiny.matrices("llama", ids, None)[1]
+    for step in trace.steps:
+        start, stop = step.span
+        got = trace.probs(1, step.index, sample=1)
+        np.testing.assert_allclose(got, probs[1][:, start:stop, :stop], atol=6e-4)
+
+
+@pytest.mark.parametrize("sizes", [(3, 2, 1, 1), (3, 1, 1, 1, 1)])
+def test_a_loop_that_reads_the_prompt_in_pieces(sizes):
+    """Where nothing says how long it is, the prompt is the first pieces; a warning says so."""
+    model, cache, start = tiny.make("llama"), DynamicCache(), 0
+    text = torch.arange(3, 3 + sum(sizes))[None]
+    with torch.no_grad(), attn.tap(model, keep="mass") as tapped:
+        for size in sizes:
+            model(text[:, start : start + size], past_key_values=cache)
+            start += size
+    (prompt, written) = tapped.trace.manifest.segments["cond"]
+    assert (prompt.stop, written.stop) == (sum(size for size in sizes if size > 1), len(text[0]))
+    told = [text for text in tapped.trace.manifest.warnings if "name segments=" in text]
+    assert len(told) == (sizes[1] > 1)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_beams_are_followed_back(cache):
     """Beams that change places are put back: each sample is one text from begin to end."""
     model = tiny.make("llama")
     with attn.tap(model, keep="heads") as tapped:
-        tiny.generate(model, num_beams=3)
+        tiny.generate(model, num_beams=3, use_cache=cache)
     trace = tapped.trace
     assert trace.manifest.samples == 3 * BATCH
     assert any("as beams do" in warning for warning in trace.manifest.warnings)
     ids = torch.tensor([[token.id for token in trace.tokens(sample=at)] for at in range(3 * BATCH)])
     probs = tiny.matrices("llama", ids, None)[1]
-    for step, (start, stop) in enumerate(SPANS):
+    for step, (start, stop) in enumerate(each.span for each in trace.steps):
         for sample in range(3 * BATCH):
             got = trace.probs(1, step, sample=sample)
             np.testing.assert_allclose(got, probs[sample][:, start:stop, :stop], atol=6e-4)
@@ -218,6 +248,28 @@ def test_cache_that_was_filled_before():
         model(IDS[:, :2], past_key_values=cache)
         with attn.tap(model):
             model(IDS[:, 2:], past_key_values=cache)
+
+
+@torch.no_grad()
+def test_padding_of_other_lengths():
+    """A padding that is as long as no text is refused; the trace is kept."""
+    model, hidden = tiny.make("llama"), torch.zeros(BATCH, 3, dtype=torch.bool)
+    refused = pytest.raises(
+        CaptureError, match=r"^padding= names 3 positions, but the model reads 5;"
+    )
+    with refused, attn.tap(model, padding=hidden) as tapped:
+        model(IDS)
+    assert len(tapped.trace.steps) == 1
+
+
+@torch.no_grad()
+def test_batches_of_other_rows():
+    """A forward of other rows is refused in words."""
+    model = tiny.make("llama")
+    refused = pytest.raises(CaptureError, match=r"^a forward reads 1 rows, those before it 2; use")
+    with refused, attn.tap(model):
+        model(IDS)
+        model(IDS[:1])
 
 
 def test_padding_of_other_rows():

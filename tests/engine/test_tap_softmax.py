@@ -57,8 +57,8 @@ def test_axes_in_another_order_are_refused(x):
     with pytest.raises(CaptureError) as error, attn.tap(model):
         model(x)
     assert str(error.value) == (
-        " has 3 heads, but its softmax would have 11 heads and 3 queries; its axes are others than "
-        "batch, head, query, key: name them, as in axes='bqhk'"
+        "the model itself has 3 heads, but its softmax would have 11 heads and 3 queries; its axes "
+        "are others than batch, head, query, key: name them, as in axes='bqhk'"
     )
 
 
@@ -134,7 +134,9 @@ def test_softmax_of_no_values_is_no_attention(x, context):
     model = Router()
     with context(), pytest.raises(CaptureError) as error, attn.tap(model):
         model(x)
-    assert str(error.value).startswith("no attention kernel ran in the tapped modules (, choose")
+    assert str(error.value).startswith(
+        "no attention kernel ran in the tapped modules (the model itself, choose"
+    )
 
 
 def test_routers_of_a_model_are_left_out():

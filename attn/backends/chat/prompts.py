@@ -28,6 +28,7 @@ LONGEST_TEMPLATE = 2**20
 TEMPLATE_HINT = "; give another one (Jinja) by --set chat_template=FILE"
 GENERATED = "generated"
 """The segment that a model writes."""
+EMPTY_PROMPT = "the prompt is empty: the model is asked nothing"
 Template = str | None
 """A Jinja template, or None for the bare prompt."""
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from attn.engine.tapping.readings import Reading, cached_keys, continued_rows
 from attn.engine.tapping.stretches import Stretch, follow
+from attn.errors import CaptureError
 
 
 class History:
@@ -52,7 +53,16 @@ class History:
         Raises:
             CaptureError: it is another text.
         """
+        rows = len(self.padding) if self.padding is not None else reading.rows
+        if reading.rows != rows:
+            raise CaptureError(
+                f"a forward reads {reading.rows} rows, those before it {rows}; use one tap for "
+                "each batch"
+            )
         parents = continued_rows(self._keys, cached_keys(reading.cache))
+        if reading.ids is not None and not reading.past and reading.length > self.reached:
+            # the text is read again from its begin on: its tokens say what rows continue
+            parents = continued_rows(self.ids, reading.ids[:, : self.reached].cpu().long())
         self._keys = None
         self.parents.append(parents)
         if parents is not None:
@@ -66,6 +76,11 @@ class History:
         """Note what a cache holds at the end of a forward, to see whether its rows are sorted."""
         self._keys = cached_keys(cache)
         self.length = self.reached
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether rows took each other's places."""
+        return any(parents is not None for parents in self.parents)
 
     def invalid(self, stretch: Stretch) -> Tensor | None:
         """Return which positions of a stretch are padding, (row, position); None if none is."""

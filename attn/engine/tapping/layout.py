@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from attn.engine.tapping.options import is_count
 from attn.engine.tapping.stretches import Pieces, Side, Stretch
 from attn.errors import CaptureError, UsageError
 from attn.schema import Grid, Segment
+from attn.wording import list_some
 
 Sides = tuple[Side, Side]
 Declared = Mapping[str, int] | Sequence[Segment]
@@ -23,14 +24,67 @@ class Layout:
     Attributes:
         declared: the segments that the user named, in order; None where nobody did.
         grid: rows and columns of a picture, if the user said them.
-        prompt: end of what was read in the first forward.
+        prompt: end of what was read in the first forward, or in the first ones, where each reads
+            several positions or the last one.
+        whole: positions of the text of which the first forward read a piece, if it says so.
+        pieces: how many forwards read the prompt.
         source: length of the text that an encoder reads, where there is one.
+        lengths: of the sequences of which the user said nothing.
     """
 
     declared: tuple[Segment, ...] | None = None
     grid: Grid | None = None
     prompt: int | None = None
+    whole: int | None = None
+    pieces: int = 0
     source: int | None = None
+    lengths: set[int] = field(default_factory=set)
+    _fits: set[str] = field(default_factory=set)
+
+    def read(self, stretch: Stretch, whole: int | None) -> None:
+        """Note what a forward reads, and how many positions that is a piece of, if it says so."""
+        if self.prompt is None:
+            self.whole = whole
+        elif self.prompt != stretch.start or (stretch.length == 1 and stretch.stop != self.whole):
+            return
+        self.prompt = stretch.stop
+        self.pieces += 1
+
+    @property
+    def is_guessed(self) -> bool:
+        """Whether the end of the prompt is taken from how it was read in pieces."""
+        return self.declared is None and self.pieces > 1 and self.prompt != self.whole
+
+    def require_fit(self, padded: int | None, reached: int) -> None:
+        """Refuse what the user says of positions if it is true of none.
+
+        Args:
+            padded: positions of which the user says whether they are padding, if at all.
+            reached: length of the text, if there is one.
+
+        Raises:
+            CaptureError: `segments=`, `grid=` or `padding=` has another length than every sequence.
+        """
+        texts = {self.prompt, reached, self.source} if reached else self.lengths
+        if padded is not None and padded not in texts:
+            expected = list_some(sorted(length for length in texts if length), 4)
+            raise CaptureError(
+                f"padding= names {padded} positions, but the model reads {expected}; name those "
+                "of the prompt, or of the whole text"
+            )
+        lengths = f"the tapped modules attend with {list_some(sorted(self.lengths), 4)} positions"
+        if self.declared is not None and "segments" not in self._fits:
+            parts = ", ".join(f"{part.name} {part.length}" for part in self.declared)
+            raise CaptureError(
+                f"segments= names {self.declared[-1].stop} positions ({parts}), but {lengths}; "
+                "name each of them"
+            )
+        if self.grid is not None and "grid" not in self._fits:
+            rows, columns = self.grid
+            raise CaptureError(
+                f"grid= has {rows} x {columns} = {rows * columns} places, but {lengths}; say with "
+                f"segments= where the picture is, such as {{'class': 1, 'image': {rows * columns}}}"
+            )
 
     def queries(self, sides: Sides, stretch: Stretch | None) -> tuple[Segment, ...]:
         """Return what the queries of a kernel are, counted from the first of them."""
@@ -65,7 +119,9 @@ class Layout:
                     f"segments= names {self.declared[-1].stop} positions, but the model reads "
                     f"{stop}; name them all"
                 )
+            self._note_fit(self.declared)
             return _clip(self.declared, 0, stop)
+        self.lengths.add(stop)
         prompt = 0 if self.source is not None else min(self.prompt or stop, stop)
         parts = [Segment("prompt", "text", 0, prompt)] if prompt else []
         if stop > prompt:
@@ -79,13 +135,22 @@ class Layout:
         length = self.source if side == "source" else side
         if not isinstance(length, int):
             raise CaptureError("text is attended to before any was read")
+        self.lengths.add(length)
         if side == "source":
             return (Segment("prompt", "text", 0, length),)
         for segments in self._candidates():
             if sum(segment.length for segment in segments) == length:
+                self._note_fit(segments)
                 begin = segments[0].start
                 return tuple(_moved(segment, -begin) for segment in segments)
-        return (Segment(name, "image", 0, length, self._grid_of(length)),)
+        grid = self._grid_of(length)
+        self._fits |= {"grid"} if grid else set()
+        return (Segment(name, "image", 0, length, grid),)
+
+    def _note_fit(self, segments: Sequence[Segment]) -> None:
+        self._fits.add("segments")
+        if any(segment.grid for segment in segments):
+            self._fits.add("grid")
 
     def _candidates(self) -> list[tuple[Segment, ...]]:
         declared = self.declared or ()

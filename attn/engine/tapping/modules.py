@@ -8,7 +8,9 @@ from typing import Any
 
 from torch import nn
 
+from attn.engine.heads import say_module
 from attn.errors import UsageError
+from attn.wording import count_noun
 
 
 def choose_modules(model: nn.Module, layers: str | Sequence[str] | None) -> dict[str, nn.Module]:
@@ -84,7 +86,7 @@ def find_ends(model: nn.Module) -> tuple[tuple[int, ...], int | None]:
 def say_outside(path: str) -> str:
     """Say why attention that ran outside of a forward belongs to no step."""
     return (
-        f"{path or 'a part of the model'} ran outside of a forward of the tapped model, so it "
+        f"{say_module(path)} ran outside of a forward of the tapped model, so it "
         "belongs to no step; call the tapped model, or tap what is called"
     )
 
@@ -109,11 +111,13 @@ def say_nothing(model: nn.Module, modules: Mapping[str, nn.Module], forwards: in
     name = type(model).__name__
     if not forwards:
         return f"no attention kernel ran in the tapped modules: {name} was not called in the block"
+    shown = list(map(say_module, modules))[:3]
     return (
-        f"no attention kernel ran in the tapped modules ({', '.join(list(modules)[:3])}, "
-        f"{len(modules)} in all) in {forwards} forwards of {name}: they compute their attention "
-        "without torch's scaled_dot_product_attention or a softmax that multiplies values, or are "
-        "compiled, or are others; attn.tap(model) without globs finds those that do"
+        f"no attention kernel ran in the tapped modules ({', '.join(shown)}, "
+        f"{len(modules)} in all) in {count_noun(forwards, 'forward')} of {name}: they compute "
+        "their attention without torch's scaled_dot_product_attention or a softmax that multiplies "
+        "values (over the axis k, where axes= says which that is), or are others; attn.tap(model) "
+        "without globs finds those that do"
     )
 
 
@@ -124,6 +128,7 @@ def say_warnings(
     unseen: Sequence[str],
     *,
     is_sorted: bool,
+    is_guessed: bool,
     is_rewritten: bool,
 ) -> tuple[str, ...]:
     """Say what a trace had to assume or leave out.
@@ -134,25 +139,27 @@ def say_warnings(
         pieces: modules in which each row of the batch attends in pieces.
         unseen: modules that were asked for, but run no kernel.
         is_sorted: whether the rows of the batch took each other's places.
+        is_guessed: whether several forwards read the prompt, and nothing says where it ends.
         is_rewritten: whether forwards read different tokens at the same positions.
     """
     warnings = []
     if assumed:
         warnings.append(
             f"{len(assumed)} modules compute their softmax in the open, such as "
-            f"{min(assumed)}, and nothing says what its axes are: batch, head, query, key "
-            "are assumed; name them with axes= if they are others"
+            f"{say_module(min(assumed))}, and nothing says what its axes are: batch, head, query, "
+            "key are assumed; name them with axes= if they are others"
         )
     if left_out:
         warnings.append(
             f"{len(left_out)} modules attend in other rows than those of the batch, such "
-            f"as {min(left_out)} (a picture in pieces?), and are left out"
+            f"as {say_module(min(left_out))} (a picture in pieces?), and are left out"
         )
     if pieces:
         warnings.append(
             f"{len(pieces)} modules attend in pieces of each row of the batch (windows of a "
-            f"picture, frames), such as {min(pieces)}: their queries are those of all pieces, one "
-            "after the other as the model has them, their keys the positions inside a piece"
+            f"picture, frames), such as {say_module(min(pieces))}: their queries are those of all "
+            "pieces, one after the other as the model has them, their keys the positions inside a "
+            "piece"
         )
     if unseen:
         warnings.append(
@@ -165,6 +172,12 @@ def say_warnings(
             "the rows of the batch took each other's places between forwards, as beams do: "
             "each sample is one of those at the end, followed back through the steps; what "
             "generate returns may be a beam that ended before"
+        )
+    if is_guessed:
+        warnings.append(
+            "the prompt was read in several forwards, and nothing says where it ends: the first "
+            "forwards that read several positions each are taken for it; name segments= if it "
+            "ends elsewhere"
         )
     if is_rewritten:
         warnings.append(

@@ -27,6 +27,11 @@ class TapOptions:
     value_norm: bool | str
     tokens: Tokens
 
+    @property
+    def width(self) -> int | None:
+        """Positions that `padding` names, if it is there."""
+        return None if self.padding is None else self.padding.shape[1]
+
     def require_rows(self, rows: int | None) -> None:
         """Refuse a padding of other rows than those that the model reads, where it says so.
 

@@ -22,6 +22,8 @@ KEPT = ("decoder_attention_mask", "attention_mask")
 """Arguments that say which positions are no padding, 1 or True."""
 HIDES = ("src_key_padding_mask", "tgt_key_padding_mask")
 """Arguments that say which positions are padding, True or -inf."""
+CUT = ("position_ids", "attention_mask")
+"""Arguments that transformers cuts into pieces where it reads a prompt in pieces."""
 NO_IDS = ("mask", "position", "type", "label")
 """Parts of the names of arguments with whole numbers that are no tokens."""
 MATRIX, VECTORS, FULL = 2, 3, 4
@@ -42,6 +44,7 @@ class Reading:
         padding: (row, past + length) bool, True where a position only fills the row up; None where
             nothing says so.
         cache: the model's cache of keys, if it is given one.
+        whole: positions of the whole text, if what is given of this piece was cut from theirs.
     """
 
     rows: int
@@ -50,6 +53,7 @@ class Reading:
     ids: Tensor | None
     padding: Tensor | None
     cache: Any = None
+    whole: int | None = None
 
 
 class Readings:
@@ -130,7 +134,9 @@ def read_call(module: nn.Module, args: tuple[Any, ...], named: Arguments) -> Rea
     cache = names.get("past_key_values")
     past = _past(cache, names.get("cache_position"))
     padding = _padding(names, past or 0, length)
-    return Reading(rows, length, past, ids[0] if ids else None, padding, cache)
+    return Reading(
+        rows, length, past, ids[0] if ids else None, padding, cache, _width_of_whole(names)
+    )
 
 
 def read_source(reading: Reading) -> tuple[np.ndarray, np.ndarray]:
@@ -219,6 +225,17 @@ def _past(cache: Any, position: Any) -> int | None:
         return int(cache.get_seq_length())
     if isinstance(position, Tensor) and position.numel():
         return int(position.flatten()[0])
+    return None
+
+
+def _width_of_whole(names: Arguments) -> int | None:
+    """Return how wide the mask or the positions were of which a piece is given."""
+    for name in CUT:
+        piece = names.get(name)
+        if isinstance(piece, Tensor) and piece.ndim >= MATRIX:
+            row, column = piece.stride()[-2:]
+            if column == 1 and row > piece.shape[-1]:
+                return row
     return None
 
 

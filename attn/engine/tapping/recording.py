@@ -10,6 +10,7 @@ import numpy as np
 
 from attn.engine.attention import Attention
 from attn.engine.cells import to_numpy
+from attn.engine.heads import say_module
 from attn.engine.layer_plans import LayerPlan
 from attn.engine.measures import Scratch, measure
 from attn.engine.plan import Keep, plan_layer
@@ -18,6 +19,7 @@ from attn.engine.tapping.stretches import Pieces, Side, Stretch
 from attn.errors import CaptureError
 from attn.schema import Column, Layer, Segment, with_sink
 from attn.schema import Sequence as TokenSequence
+from attn.wording import count_noun
 
 BLOCK = "all.all"
 PICTURE = "image.text"
@@ -245,14 +247,27 @@ def kind_of(kernel: Kernel) -> Any:
 
 def _other_rows(path: str, expected: int, got: int) -> str:
     return (
-        f"{path} attends in {got} rows, the modules before it in {expected}; use one tap for each "
-        "batch, or tap only modules that attend in as many rows"
+        f"{say_module(path)} attends in {got} rows, the modules before it in {expected}; use one "
+        "tap for each batch, or tap only modules that attend in as many rows"
     )
 
 
 def _other_shape(path: str, expected: Kernel, got: Kernel) -> str:
-    before, after = (f"{one.heads}, {one.queries}, {one.keys}" for one in (expected, got))
     return (
-        f"{path} changed its shape between forwards: {before} heads, queries, keys, then {after}; "
-        "use one tap for each shape"
+        f"{say_module(path)} changed its shape between forwards: first {_say_kernel(expected)}, "
+        f"then {_say_kernel(got)}; use one tap for each shape"
     )
+
+
+def _say_kernel(kernel: Kernel) -> str:
+    queries, keys = (_say_side(side) for side in kernel.sides)
+    whole = f"{queries} attends to itself" if queries == keys else f"{queries} attends to {keys}"
+    return f"{whole} with {count_noun(kernel.heads, 'head')}"
+
+
+def _say_side(side: Side) -> str:
+    if isinstance(side, Pieces):
+        return f"a picture in {count_noun(side.count, 'piece')} of {side.length}"
+    if isinstance(side, int):
+        return f"a sequence of {side}"
+    return "the text" if side == "text" else "the encoder's text"

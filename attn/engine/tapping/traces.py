@@ -274,7 +274,7 @@ def _fill(shards: dict[str, Tensors]) -> None:
 
 def _means(tapped: Tapped, layers: Sequence[_Described], history: History) -> Tensors:
     """Return the mean over the steps that computed each row of a map."""
-    if any(parents is not None for parents in history.parents):
+    if history.is_sorted:
         raise CaptureError(
             "keep='means': the rows of the batch are beams that take each other's places, so they "
             "have no mean over steps; use keep='maps', or generate without beams"

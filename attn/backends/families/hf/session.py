@@ -10,7 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from attn.backends.chat.prompts import GENERATED, Template, Vocabulary, read_prompt
+from attn.backends.chat.prompts import (
+    EMPTY_PROMPT,
+    GENERATED,
+    Template,
+    Vocabulary,
+    read_prompt,
+)
 from attn.backends.families.hf.layers import attention_layers
 from attn.backends.families.hf.options import HFOptions
 from attn.backends.families.hf.pictures import Picture, lay_out, read_with_picture
@@ -85,10 +91,11 @@ class HFSession(Session):
         return replace(request, negative="", steps=steps, guidance=1.0)
 
     def remarks(self, request: Request, completed: Request) -> tuple[str, ...]:
-        """Tell of a negative prompt, and of texts that are the same; see `Session.remarks`."""
+        """Tell of negative and empty prompts, and of equal texts; see `Session.remarks`."""
         is_repeated = request.images > 1 and not self.options.temperature
         return (
             *([UNREAD_NEGATIVE] if request.negative else []),
+            *([] if request.prompt.strip() else [EMPTY_PROMPT]),
             *([SAME_TEXTS] if is_repeated else []),
         )
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
-from attn.backends.chat.prompts import Template, read_prompt
+from attn.backends.chat.prompts import EMPTY_PROMPT, Template, read_prompt
 from attn.backends.diffusers.encoders import prompts_checked
 from attn.backends.diffusers.finite import require_finite
 from attn.backends.families.mmada import history
@@ -33,7 +33,6 @@ THINK = (
 CACHED = 16
 """So many prompts are tokenized only once; each is asked for several times."""
 UNREAD_NEGATIVE = "the negative prompt is not read: the uncond row reads a masked prompt"
-EMPTY_PROMPT = "the prompt is empty: the model is asked nothing"
 
 
 class MMaDASession(Session):

@@ -224,3 +224,12 @@ def test_generate_is_for_writers():
     """A backend that does not write token by token refuses to."""
     with pytest.raises(AttnError, match="does not write token by token"):
         attn.capture("sd15", PROMPT, generate=3)
+
+
+def test_empty_prompts(make_folder, tmp_path):
+    """Of an empty prompt the chat template is read, with a warning; without one there is none."""
+    folder = make_folder()
+    run = capture(folder, tmp_path / "out", prompt="", generate=1)
+    assert run.warnings == ("the prompt is empty: the model is asked nothing",)
+    with pytest.raises(AttnError, match=r"^the prompt is empty; give a text with --prompt$"):
+        capture(folder, tmp_path / "none", prompt="", settings={"chat_template": "none"})

@@ -1,14 +1,21 @@
 """Language models that read a picture: its tokens, its grid, and the attention to it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
-from transformers import AutoProcessor, LlavaForConditionalGeneration
+from transformers import (
+    AutoProcessor,
+    LlavaForConditionalGeneration,
+    Qwen2VLForConditionalGeneration,
+)
 
 import attn
+from attn.backends.families.hf import pictures
 from attn.errors import AttnError
-from tests.backends.families.hf import vision
+from tests.backends.families.hf import grids, vision
 
 PROMPT, NEW = "a red cat", 4
 RENDERED = (
@@ -144,3 +151,51 @@ def test_text_alone(folder, tmp_path):
     """A model that could read a picture reads text without one."""
     trace = attn.capture("hf", PROMPT, model=folder, generate=2, out=tmp_path / "out").trace
     assert [part.name for part in trace.manifest.segments["cond"]] == ["prompt", "generated"]
+
+
+@pytest.fixture(scope="module")
+def merged(tmp_path_factory):
+    """A Qwen2-VL, whose processor tells the grid of patches, and the processor."""
+    folder = tmp_path_factory.mktemp("grids")
+    return folder, grids.Processor(grids.save(folder))
+
+
+def test_grid_that_is_told(merged, picture, tmp_path, monkeypatch):
+    """The grid of a Qwen2-VL is that of its merged patches, and its attention float64's."""
+    folder, processor = merged
+    monkeypatch.setattr(pictures, "tokenizers", SimpleNamespace(read=lambda kind, path: processor))
+    trace = capture(folder, picture, tmp_path / "run").trace
+    (part,) = [part for part in trace.manifest.segments["cond"] if part.name == "image"]
+    read = processor([Image.open(picture)], ["<|image_pad|>"], "pt")
+    rows, columns = (read["image_grid_thw"][0, 1:] // grids.MERGED).tolist()
+    assert part.grid == (rows, columns)
+    assert rows < columns
+    kind = Qwen2VLForConditionalGeneration
+    model = kind.from_pretrained(folder, attn_implementation="eager").double()
+    ids = torch.tensor([[token.id for token in trace.tokens()]])
+    seen = {name: read[name] for name in ("pixel_values", "image_grid_thw")}
+    kinds = (ids == processor.image_token_id).long()
+    with torch.no_grad():
+        exact = model(ids, **seen, mm_token_type_ids=kinds, output_attentions=True).attentions
+    for layer, probs in enumerate(exact):
+        for step, (start, stop) in enumerate(each.span for each in trace.steps):
+            got = trace.probs(layer, step)
+            np.testing.assert_allclose(got, probs[0, :, start:stop, :stop], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"image_grid_thw": torch.tensor([[1, 6, 10], [1, 6, 10]])},  # several crops
+        {"image_grid_thw": torch.tensor([[2, 6, 10]])},  # a film
+        {"image_grid_thw": torch.tensor([[1, 5, 9]])},  # no whole tokens
+        {"image_grid_thw": torch.tensor([[1, 4, 10]])},  # of other tokens
+    ],
+)
+def test_grids_that_cannot_be(merged, picture, tmp_path, monkeypatch, changes):
+    """A picture in several crops, and a grid of other tokens than the text has, are refused."""
+    folder, processor = merged
+    odd = grids.Processor(processor.tokenizer, **changes)
+    monkeypatch.setattr(pictures, "tokenizers", SimpleNamespace(read=lambda kind, path: odd))
+    with pytest.raises(AttnError, match=r"^Processor does not say how the .* tokens of a picture"):
+        capture(folder, picture, tmp_path / "out")
