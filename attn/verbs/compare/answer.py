@@ -33,6 +33,8 @@ MOST = 0.5
 """A layer has most of a change from this part on."""
 STRONG = 0.25
 """A word that changes by this part in a layer is told, if the mean over layers shows nothing."""
+NEXT_TO_NONE = 1000.0
+"""A word whose attention grows by more times had next to none: the factor would say nothing."""
 MATTERS = 0.1
 """A layer matters to a word if it changes it by this part of the largest change or more."""
 CHANCE = 0.05
@@ -362,8 +364,9 @@ def _name(row: Row, words: Sequence[Row]) -> str:
 def _amount(row: Row) -> str:
     """Return how much more or less attention a word gets."""
     relative = row["relative_change"]
-    if not math.isfinite(relative):
-        return f"{digits(100 * row['change'])} % of all attention, and none before"
+    if relative > NEXT_TO_NONE:
+        before = "next to none" if math.isfinite(relative) else "none"
+        return f"{digits(100 * row['change'])} % of all attention, and {before} before"
     if relative >= 1:
         return f"{digits(1 + relative)}× the attention"
     return f"{digits(100 * abs(relative))} % {'more' if relative > 0 else 'less'} attention"

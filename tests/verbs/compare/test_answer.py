@@ -141,6 +141,9 @@ def test_chance():
          "attention, more in 16 of 16 images, “red” gets 100 % less attention."),
         ([LEAD], "With style the word “square” gets 2.4× the attention, more in 16 of 16 images, "
          "it is the only word that was compared."),
+        ([("cat", 1e-13, 0.02, 0.019, 0.021)], "With style the word “cat” gets 2 % of all "
+         "attention, and next to none before, more in 16 of 16 images, it is the only word that "
+         "was compared."),
     ],
 )  # fmt: skip
 def test_no_more_than_the_intervals(rows, text):
