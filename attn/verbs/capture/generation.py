@@ -189,6 +189,8 @@ def _try(job: Job, batch: Batch, missing: Batch, progress: Progress, *remarks: s
     except (ModelError, TraceError):
         raise
     except Exception as error:
+        if _is_interrupt(error):
+            raise KeyboardInterrupt from error
         progress.total -= batch[0].plan.steps - (progress.done - before)
         for item in missing:
             _remove_stepless(item.folder, job.is_collection)
@@ -201,6 +203,13 @@ def _try(job: Job, batch: Batch, missing: Batch, progress: Progress, *remarks: s
             raise
         return as_utf8(_in_words(error))
     return None
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C led to an error: where it meets a context of torch, that fails to close."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -586,6 +586,25 @@ def test_interrupted_collection(run, tmp_path):
     assert statuses == ["complete", "partial"]
 
 
+class Clumsy(Interrupting):
+    """Presses Ctrl-C where what is to be closed then fails to."""
+
+    def progress(self, done, total, written):
+        try:
+            super().progress(done, total, written)
+        finally:
+            if done == self.after:
+                [].pop()
+
+
+def test_interrupt_that_became_an_error(run, tmp_path):
+    """Ctrl-C that an error of a library covers ends a collection, not only its trace."""
+    with pytest.raises(KeyboardInterrupt):
+        run(["a red cat", "a dog"], report=Clumsy(after=1))
+    index = json.loads((tmp_path / "run" / "index.json").read_text())
+    assert [item["status"] for item in index["traces"]] == ["pending", "pending"]
+
+
 def test_interrupt_of_the_first_trace(run, tmp_path):
     """A collection is one from the start: its index is there before its first trace is."""
     with pytest.raises(KeyboardInterrupt):
