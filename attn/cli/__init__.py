@@ -1,10 +1,11 @@
-"""The command line: one file per command; importing this package or a command is cheap.
+"""The command line; importing this package or a command is cheap.
 
-capture, analyze, compare, …   one command each: options in, one verb, lines or JSON out
-_errors     the one place that turns errors into exit codes
-_terminal   what is printed: safe for any terminal
-_report     progress and warnings on stderr
-_once, _options, _plan, _text   what commands share
+commands    a file for each: options in, one verb, lines or JSON out
+errors      the one place that turns errors into exit codes
+terminal    what is printed: safe for any terminal
+report      progress and warnings on stderr
+once, options, plan, text   what commands share
+compared, lora, inventory   what is printed of a comparison, a LoRA, the files of a model
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import Annotated
 
 import typer
 
-from attn.cli._errors import Commands
-from attn.cli._once import Once
-from attn.cli._terminal import keep_results_apart, resend_lost_interrupts, say
+from attn.cli.errors import Commands
+from attn.cli.once import Once
+from attn.cli.terminal import keep_results_apart, resend_lost_interrupts, say
 
 
 def main() -> None:
@@ -32,15 +33,15 @@ def run() -> None:
 
 def build() -> typer.Typer:
     """Return the application with all its commands."""
-    from attn.cli.ablate import ablate
-    from attn.cli.analyze import analyze
-    from attn.cli.backends import backends
-    from attn.cli.capture import capture
-    from attn.cli.compare import compare
-    from attn.cli.gallery import gallery
-    from attn.cli.lora import lora
-    from attn.cli.verify import verify
-    from attn.cli.view import view
+    from attn.cli.commands.ablate import ablate
+    from attn.cli.commands.analyze import analyze
+    from attn.cli.commands.backends import backends
+    from attn.cli.commands.capture import capture
+    from attn.cli.commands.compare import compare
+    from attn.cli.commands.gallery import gallery
+    from attn.cli.commands.lora import lora
+    from attn.cli.commands.verify import verify
+    from attn.cli.commands.view import view
 
     app = typer.Typer(
         cls=Commands,

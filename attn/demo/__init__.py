@@ -176,6 +176,9 @@ def _cache() -> Path:
 
 def _install(name: str, folder: Path) -> None:
     """Build next to `folder` and move into place at once, so nobody sees a half-built model."""
+    if not folder.parent.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.chmod(stat.S_IMODE(folder.parent.parent.stat().st_mode))  # others build there, too
     with scratch(folder) as built:
         built.mkdir()
         build(name, built)

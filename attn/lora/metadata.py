@@ -84,7 +84,7 @@ def highlights(decoded: Mapping[str, Any]) -> dict[str, str]:
     tags = frequent_tags(decoded)
     if tags:
         summary["frequent words"] = ", ".join(f"{tag} ({count})" for tag, count in tags)
-    return {label: _short(text) for label, text in summary.items()}
+    return {label: cut(text, LONGEST) for label, text in summary.items()}
 
 
 def frequent_tags(decoded: Mapping[str, Any]) -> list[tuple[str, int]]:
@@ -111,10 +111,6 @@ def _date(text: str) -> str:
         return datetime.fromtimestamp(float(text), UTC).strftime("%Y-%m-%d %H:%M UTC")
     except (ValueError, OverflowError, OSError):
         return text
-
-
-def _short(text: str) -> str:
-    return cut(text, LONGEST)
 
 
 def _is_true(value: object) -> bool:

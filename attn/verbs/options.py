@@ -1,7 +1,7 @@
 """Options of a verb, each declared once: as a field of a frozen dataclass, in one line.
 
 The line has the option's name, its type, what is said of it, and its default. The command line
-makes its parameter of it (`attn.cli._options`), the Python function its keyword (`takes`), and both
+makes its parameter of it (`attn.cli.options`), the Python function its keyword (`takes`), and both
 are checked by it (`validate`).
 """
 

@@ -17,7 +17,7 @@ import attn
 from attn import demo
 from attn.backends.families.sd35 import SD35Session
 from attn.cli import build
-from attn.cli._report import ShownReport
+from attn.cli.report import ShownReport
 from attn.errors import CaptureError
 from tests.helpers import lora_demo
 
@@ -32,7 +32,7 @@ EXAMPLE = "prompt: a red square left of a purple triangle on a white background\
 def run(demo_cache, tmp_path, monkeypatch):
     """Run `attn capture -b sd35` in an empty folder; return exit code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("attn.cli._report.LINE_SECONDS", 600.0)  # however slow the machine is
+    monkeypatch.setattr("attn.cli.report.LINE_SECONDS", 600.0)  # however slow the machine is
 
     def capture(*arguments, size=SMALL):
         pairs = zip(size[::2], size[1::2], strict=True)
@@ -299,7 +299,7 @@ def test_interrupt(run, monkeypatch):
 def test_progress_is_rare_without_a_terminal(capsys, monkeypatch):
     """Between first and last step a line comes at most every few seconds."""
     now = [100.0]
-    monkeypatch.setattr("attn.cli._report.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("attn.cli.report.time.monotonic", lambda: now[0])
     report = ShownReport(SimpleNamespace(meta={}))
     for step in range(1, 9):
         report.progress(step, 8, step * 1000)

@@ -19,7 +19,7 @@ SMALL = ("--steps", "2", "--size", "96x64", "-m", "demo:sd15")
 def run(demo_cache, tmp_path, monkeypatch):
     """Run a command in an empty folder that holds a drawing; return code, stdout and stderr."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("attn.cli._report.LINE_SECONDS", 600.0)
+    monkeypatch.setattr("attn.cli.report.LINE_SECONDS", 600.0)
     sketches.save(tmp_path)
 
     def command(*arguments):

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import attn
 from attn.cli import build
-from attn.cli._options import Typed, with_options
+from attn.cli.options import Typed, with_options
 from attn.errors import UsageError
 from attn.verbs import checks, inputs
 from attn.verbs.analyze.options import AnalyzeOptions

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from attn.cli._options import Json, Typed, with_options
-from attn.cli._terminal import say
+from attn.cli.options import Json, Typed, with_options
+from attn.cli.terminal import say
 from attn.verbs.view_options import ViewOptions
 
 

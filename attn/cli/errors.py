@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from attn.cli._terminal import say
+from attn.cli.terminal import say
 from attn.errors import AttnError, OutputError
 from attn.files.disk import is_there
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attn.cli._options import Json
-from attn.cli._terminal import say
-from attn.cli._text import aligned
+from attn.cli.options import Json
+from attn.cli.terminal import say
+from attn.cli.text import aligned
 
 if TYPE_CHECKING:
     from attn.backends.plugins.registry import Installed, Registered
@@ -36,11 +36,11 @@ def backends(
     if model is not None:
         from attn.backends.loading.source import existing
         from attn.checkpoints.describe import describe
-        from attn.cli import _model
+        from attn.cli import inventory
 
         entry = find(name) if name else None
         looked, facts = describe(existing(model, "model")), [_facts(entry)] if entry else []
-        lines = _model.lines(looked, entry.spec.name if entry else None)
+        lines = inventory.lines(looked, entry.spec.name if entry else None)
     elif name is None:
         facts = [_facts(entry) for entry in plugins.specs]
         lines = _list(plugins)

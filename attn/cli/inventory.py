@@ -7,7 +7,7 @@ from typing import Any
 
 from attn.checkpoints.describe import Facts
 from attn.checkpoints.inventory import OPTIONAL
-from attn.cli._text import aligned
+from attn.cli.text import aligned
 
 
 def lines(facts: Facts, backend: str | None) -> list[str]:

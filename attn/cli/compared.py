@@ -8,8 +8,8 @@ from math import isfinite
 from textwrap import wrap as wrapped
 from typing import TYPE_CHECKING, Any
 
-from attn.cli._plan import describe
-from attn.cli._text import aligned, listed_files
+from attn.cli.plan import describe
+from attn.cli.text import aligned, listed_files
 from attn.wording import count_noun
 from attn.words import fold, is_content
 

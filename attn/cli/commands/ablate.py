@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from attn.cli._compared import as_json as spell_json
-from attn.cli._compared import as_text
-from attn.cli._options import Json, Typed, with_options
-from attn.cli._terminal import say
-from attn.cli.view import look
+from attn.cli.commands.view import look
+from attn.cli.compared import as_json as spell_json
+from attn.cli.compared import as_text
+from attn.cli.options import Json, Typed, with_options
+from attn.cli.terminal import say
 from attn.verbs.ablate.options import AblateOptions
 from attn.verbs.options import Look
 
@@ -22,7 +22,7 @@ def ablate(
     as_json: Json = False,
 ) -> None:
     """Cut parts of the attention from the same noise: does that do what its map says?"""
-    from attn.cli._report import ShownReport
+    from attn.cli.report import ShownReport
     from attn.verbs.ablate.ablate import ablate as run
 
     report = ShownReport(context)

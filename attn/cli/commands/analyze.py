@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attn.cli._errors import ANSWERED
-from attn.cli._options import Json, Typed, with_options
-from attn.cli._terminal import say
-from attn.cli._text import aligned, listed_files
-from attn.cli.view import look
+from attn.cli.commands.view import look
+from attn.cli.errors import ANSWERED
+from attn.cli.options import Json, Typed, with_options
+from attn.cli.terminal import say
+from attn.cli.text import aligned, listed_files
 from attn.verbs.analyze.options import AnalyzeOptions
 from attn.verbs.options import Look
 from attn.wording import count_noun, list_some
@@ -44,7 +44,7 @@ def analyze(
 ) -> None:
     """Make tables and pictures of what was captured; no model is loaded."""
     from attn.analysis.registry import ANALYSES
-    from attn.cli._report import ShownReport
+    from attn.cli.report import ShownReport
     from attn.errors import AnalysisError, UsageError
     from attn.verbs.analyze.analyze import analyze as run
 

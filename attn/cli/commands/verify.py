@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from attn.cli._options import Json
-from attn.cli._terminal import say
+from attn.cli.options import Json
+from attn.cli.terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attn.cli._errors import ANSWERED
-from attn.cli._options import Json, Typed, with_options
-from attn.cli._plan import describe
-from attn.cli._terminal import say
-from attn.cli.view import look
+from attn.cli.commands.view import look
+from attn.cli.errors import ANSWERED
+from attn.cli.options import Json, Typed, with_options
+from attn.cli.plan import describe
+from attn.cli.terminal import say
 from attn.verbs.capture.options import CaptureOptions
 from attn.verbs.options import Look
 from attn.wording import count_noun, cut
@@ -40,7 +40,7 @@ def capture(
     as_json: Json = False,
 ) -> None:
     """Generate, and record what the model attends to."""
-    from attn.cli._report import ShownReport
+    from attn.cli.report import ShownReport
     from attn.verbs.capture.capture import capture_with
 
     report = ShownReport(context)
@@ -70,7 +70,7 @@ def capture(
 
 def _analyze(captured: Captured, report: Report) -> tuple[list[str], AttnError | None]:
     """Analyse what was captured; a failure must not hide that the capture is there."""
-    from attn.cli.analyze import explain
+    from attn.cli.commands.analyze import explain
     from attn.errors import AnalysisError, AttnError
     from attn.verbs.analyze.analyze import analyze
 

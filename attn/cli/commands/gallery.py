@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from attn.cli._options import Json
-from attn.cli._terminal import say
+from attn.cli.options import Json
+from attn.cli.terminal import say
 
 
 def gallery(
@@ -21,7 +21,7 @@ def gallery(
     as_json: Json = False,
 ) -> None:
     """Write a page of all runs and comparisons in a folder: pictures, settings, results."""
-    from attn.cli._report import ShownReport
+    from attn.cli.report import ShownReport
     from attn.verbs.gallery import build, count
 
     report = ShownReport(context)

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from attn.cli._compared import as_json as spell_json
-from attn.cli._compared import as_text
-from attn.cli._options import Json, Typed, with_options
-from attn.cli._terminal import say
-from attn.cli.view import look
+from attn.cli.commands.view import look
+from attn.cli.compared import as_json as spell_json
+from attn.cli.compared import as_text
+from attn.cli.options import Json, Typed, with_options
+from attn.cli.terminal import say
 from attn.verbs.compare.options import CompareOptions
 from attn.verbs.options import Look
 
@@ -29,7 +29,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare runs, or a model without and with LoRAs: what changed for each word."""
-    from attn.cli._report import ShownReport
+    from attn.cli.report import ShownReport
     from attn.errors import UsageError
     from attn.verbs.compare.compare import compare as run
 

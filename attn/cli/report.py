@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 from rich import filesize
 
-from attn.cli._errors import REPORT
-from attn.cli._terminal import say
+from attn.cli.errors import REPORT
+from attn.cli.terminal import say
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:

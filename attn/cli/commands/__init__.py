@@ -1,0 +1,1 @@
+"""The commands, a file each: options in, one verb, lines or JSON out."""
