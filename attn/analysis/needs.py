@@ -174,11 +174,25 @@ def _has(layer: Layer, kind: SegmentKind) -> bool:
     return any(segment.kind == kind for segment in (*layer.queries, *layer.keys))
 
 
+def _is_reached(rows: str, manifest: Manifest) -> bool:
+    """Whether a kept step has rows of a segment; of a text that grows, some may have none."""
+    parts = [part for parts in manifest.segments.values() for part in parts if part.name == rows]
+    spans = [step.span for step in manifest.steps]
+    return not parts or any(
+        span is None or (span[0] < part.stop and part.start < span[1])
+        for part in parts
+        for span in spans
+    )
+
+
 def _find_measure(needed: str, manifest: Manifest) -> Lack | None:
     """Look for a measure; the small ones are also kept of blocks that were not asked for."""
     measure, _, block = needed.partition(".")
     levels = _LEVELS.get(measure)
     by_product = any(block in layer.blocks for layer in manifest.layers)
+    rows = block.partition(".")[0]
+    if by_product and not _is_reached(rows, manifest):
+        return Lack(f"the block {block}: no step that was kept reads anything of '{rows}'", None)
     is_requested = block in manifest.kept.blocks or measure in ("share_max", "peak")
     if not by_product or (levels and not is_requested):
         return Lack(f"the block {block}, which was not captured", f"--blocks {block}")

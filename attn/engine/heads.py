@@ -113,7 +113,8 @@ def check_axes(
         axes: that were named for the module.
 
     Returns:
-        whether the axes had to be assumed: nothing names or confirms them.
+        whether the axes had to be assumed: nothing names or confirms them, or what the module says
+        is as true of heads and queries the other way round.
 
     Raises:
         CaptureError: the axes contradict the module.
@@ -137,4 +138,5 @@ def check_axes(
             f"{say_module(path)} has {expected}, but its softmax would have {got} heads and "
             f"{queries} queries; {way}"
         )
-    return axes is None and (heads != got and queries != length)
+    is_either = got == queries > 1  # one head and one query are the same in both orders
+    return axes is None and (is_either or (heads != got and queries != length))

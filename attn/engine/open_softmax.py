@@ -2,7 +2,8 @@
 
 A softmax is attention if its result multiplies values: if it, or what is made of it number by
 number (a cast, another layout, dropout), is a factor of a matrix product. The probabilities of a
-router or a classifier are sorted, picked or returned, and are none.
+router or a classifier are sorted, picked or returned, and are none; nor are those that weigh values
+of each query's own, as a mixture of all experts does.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class _Candidate:
     """A softmax that may be attention; `copies` are all tensors with its numbers."""
 
     attention: Attention
+    axes: str | None
     copies: list[Tensor]
     storages: set[int] = field(default_factory=set)
 
@@ -86,7 +88,7 @@ class OpenSoftmaxes:
             kernel=func._schema.name,
             valid=None if bool(valid.all()) else valid,
         )
-        candidate = _Candidate(attention, [])
+        candidate = _Candidate(attention, axes, [])
         candidate.add(probs)
         self._candidates.append(candidate)
 
@@ -120,6 +122,8 @@ class OpenSoftmaxes:
         self._candidates.remove(candidate)
         if not is_left:
             probs, values = probs.mT, values.mT
+        if candidate.axes is None and _is_mixture(candidate, probs):
+            return None
         attention = _without_sink(candidate.attention, probs)
         return replace(attention, value=_lay_out(attention, probs, values))
 
@@ -189,6 +193,20 @@ def _without_sink(attention: Attention, probs: Tensor) -> Attention:
                 valid=None if bool(valid.all()) else valid,
             )
     return attention
+
+
+def _is_mixture(candidate: _Candidate, probs: Tensor) -> bool:
+    """Whether each query weighs values of its own, as the outputs of experts are, and no keys.
+
+    Args:
+        candidate: a softmax whose axes nobody said.
+        probs: what multiplies the values: a matrix of one row for each query.
+    """
+    batch, heads, queries, _ = candidate.attention.shape
+    is_of_step = candidate.copies[0].ndim == len(AXES) and heads == 1  # (batch, query, head, key)
+    rows = probs.shape[:-1]
+    is_alone = len(rows) > 1 and rows[-1] == 1 and rows.numel() == batch * heads * queries
+    return queries > 1 and is_alone and not is_of_step
 
 
 def _lay_out(attention: Attention, probs: Tensor, values: Tensor) -> Tensor | None:

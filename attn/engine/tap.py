@@ -113,6 +113,7 @@ def tap(  # noqa: PLR0913 - all but the first two by name
     require_usable(model, layers, keep, see)
     options = read_options(every, axes, padding, value_norm, tokens)
     declared = declare(segments, grid)
+    choose_modules(model, list(options.axes), "axes")
     return Tap(model, choose_modules(model, layers), keep, see, Layout(declared, grid), options)
 
 
@@ -158,6 +159,7 @@ class Tap:
         self.error: Exception | None = None
         self.seen: set[str] = set()
         self.assumed: set[str] = set()
+        self.confirmed: set[str] = set()
         self.left_out: set[str] = set()
         self.pieces: set[str] = set()
         self._trace: Trace | None = None
@@ -212,18 +214,16 @@ class Tap:
         self._status = "complete" if is_whole else "partial"
         if any(step.tensors for step in self._tapped.steps):
             self._guarded(self._finish)
-            fit = self._tapped.layout.require_fit
-            self._guarded(fit, self._options.width, self._history.length)
         if kind is None:
             self._raise()
 
     def _finish(self) -> None:
-        unseen = find_unseen(self._model, self._modules, self.seen)
+        assumed = self.assumed - self.confirmed  # by another call
         warnings = say_warnings(
-            self.assumed,
+            assumed,
             self.left_out,
             self.pieces,
-            unseen,
+            find_unseen(self._model, self._modules, self.seen),
             is_sorted=self._history.is_sorted,
             is_guessed=self._tapped.layout.is_guessed,
             is_rewritten=self._history.is_rewritten,
@@ -231,11 +231,11 @@ class Tap:
         about = {
             "status": "partial" if self._status == "partial" else "complete",
             "model": {"source": type(self._model).__name__},
-            "identity": {"kernels": self._hooks.report, "axes_assumed": sorted(self.assumed)},
+            "identity": {"kernels": self._hooks.report, "axes_assumed": sorted(assumed)},
             "warnings": warnings,
         }
-        tokens = self._options.tokens
-        self._trace = make_trace(self._tapped, self._history, tokens, about)
+        self._trace = make_trace(self._tapped, self._history, self._options.tokens, about)
+        self._tapped.layout.require_fit(self._options.width, self._history.length)
 
     def __del__(self) -> None:
         if self._handles:
@@ -344,8 +344,8 @@ class Tap:
         require_sink(path, self._modules[path], attention)
         attention = unfold(with_heads(attention, batch), heads, length)
         attention = share_keys(attention, getattr(self._modules[path], "num_key_value_groups", 1))
-        if check_axes(path, attention, heads, length, self._axes(path)):
-            self.assumed.add(path)
+        is_assumed = check_axes(path, attention, heads, length, self._axes(path))
+        (self.assumed if is_assumed else self.confirmed).add(path)
         if reading is not None and attention.shape[0] != batch:
             self.left_out.add(path)
             return None

@@ -376,9 +376,11 @@ def test_nothing_seen_is_an_error(model):
 
 
 def test_unknown_modules_are_an_error(model):
-    """A glob that matches nothing is named."""
-    with pytest.raises(UsageError, match=r"no module of Sequential matches 'blocks\.\*'"):
-        attn.tap(model, "blocks.*")
+    """A glob that matches nothing is named, and the option that it is of."""
+    for name, value in (("layers", "zzz.*"), ("axes", {"zzz.*": "bqhk"})):
+        text = rf"^{name}: no module of Sequential matches 'zzz\.\*'; there is the model itself, "
+        with pytest.raises(UsageError, match=text):
+            attn.tap(model, **{name: value})
 
 
 @torch.no_grad()

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, LogitsProcessor
 
 import attn
+from attn.analysis.needs import find_lack
+from attn.analysis.texts import flow
 from attn.errors import CaptureError
 from tests.helpers import language_models as tiny
 from tests.helpers.language_models import BATCH, IDS, KEY_HEADS, MASKS, NEW, PROMPT
@@ -222,6 +224,76 @@ def test_ended_texts_are_padding(options):
     assert np.isnan(mass.isel(sample=0)).all() == options.get("use_cache", True)  # else whole
     assert (mass.isel(sample=0, key=-1).fillna(0) == 0).all()
     np.testing.assert_allclose(mass.isel(sample=1).sum("key"), 1, atol=1e-5)
+
+
+class Forced(LogitsProcessor):
+    """Lets the first row write 41, the second one a token at a position."""
+
+    def __init__(self, position, token):
+        self.position, self.token = position, token
+
+    def __call__(self, ids, scores):
+        scores[0, 41] = torch.inf
+        if ids.shape[1] == self.position:
+            scores[1, self.token] = torch.inf
+        return scores
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "token", "is_end"),
+    [
+        ({}, {}, 0, False),
+        ({"eos_token_id": 3}, {}, 0, False),
+        ({"eos_token_id": 3, "pad_token_id": None}, {"pad_token_id": 9}, 3, True),
+        ({"eos_token_id": 3}, {"eos_token_id": 50}, 50, True),
+        ({"eos_token_id": 3}, {"eos_token_id": 50}, 3, False),
+        ({"eos_token_id": 3}, {"pad_token_id": 9}, 3, True),
+    ],
+)
+def test_generate_says_which_rows_have_ended(settings, options, token, is_end):
+    """Filler is what `generate` fills up, whatever its ids are and the model's settings say."""
+    model = tiny.make("llama")
+    model.generation_config.update(**settings)
+    forced = [Forced(PROMPT + 1, token)]
+    with attn.tap(model, keep="mass") as tapped:
+        tiny.generate(model, MASKS["left"], max_new_tokens=5, logits_processor=forced, **options)
+    padding = [token.padding for token in tapped.trace.tokens(sample=1)]
+    assert padding == [False] * (PROMPT + 2) + [is_end] * 2
+    mass = tapped.trace.mass(0, "all.all").isel(sample=1).squeeze("branch")
+    assert np.isnan(mass).all(["head", "key"]).values.tolist() == [False] * 3 + [is_end] * 2
+
+
+@pytest.mark.parametrize(("end", "filled"), [(None, 0), (3, 2)])
+def test_padding_of_a_loop_of_ones_own(end, filled):
+    """Where no `generate` runs, a pad fills up only what a known end has ended."""
+    model, cache = tiny.make("llama"), DynamicCache()
+    model.generation_config.eos_token_id = end
+    with torch.no_grad(), attn.tap(model, keep="mass") as tapped:
+        for step in (IDS, *torch.tensor([[[7], [3]], [[9], [0]], [[8], [0]]])):
+            model(step, past_key_values=cache)
+    padding = [token.padding for token in tapped.trace.tokens(sample=1)]
+    assert padding == [False] * (len(padding) - filled) + [True] * filled
+
+
+def test_no_kept_step_of_the_text():
+    """What reads the rows of a text is told where thinned steps have none of them."""
+    trace, _ = tapped_text("llama", keep="mass", every=100)
+    assert "no step that was kept reads anything of 'generated'" in str(
+        find_lack(flow.NEEDS, trace.manifest)
+    )
+    trace, _ = tapped_text("llama", keep="mass", every=2)
+    assert find_lack(flow.NEEDS, trace.manifest) is None
+
+
+def test_beams_behind_an_encoder():
+    """An encoder that runs once for several beams is told from another batch; its decoder goes."""
+    model = tiny.make("t5")
+    refused = pytest.raises(CaptureError, match=r"in 6 rows, .* for the 3 beams .*'decoder\.\*'")
+    with refused, attn.tap(model, keep="mass"):
+        tiny.generate(model, num_beams=3)
+    with attn.tap(model, "decoder.*", keep="mass") as tapped:
+        tiny.generate(model, num_beams=3)
+    assert tapped.trace.manifest.samples == 3 * BATCH
 
 
 @pytest.mark.parametrize("rows", [1, BATCH])

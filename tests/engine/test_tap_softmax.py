@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import AlbertConfig, AlbertModel, LongformerConfig, LongformerModel
+from transformers import AlbertConfig, AlbertModel, DynamicCache, LongformerConfig, LongformerModel
 
 import attn
 from attn.errors import CaptureError, UsageError
@@ -96,6 +96,31 @@ def test_assumed_axes_are_marked(x):
 
 
 @torch.no_grad()
+def test_as_many_heads_as_queries(x):
+    """Axes that fit both ways are assumed, until another call or `axes=` tells them apart."""
+    expected = [(None, [""], 1), ("bqhk", [], 0)]
+    for axes, assumed, warnings in expected:
+        model = Einsum()
+        with attn.tap(model, axes=axes, keep="heads") as tapped:
+            model(x[:, :HEADS])
+        manifest = tapped.trace.manifest
+        assert (manifest.identity["axes_assumed"], len(manifest.warnings)) == (assumed, warnings)
+        assert all("such as axes='bqhk'" in warning for warning in manifest.warnings)
+    got = tapped.trace.headmaps(0, "all.all").squeeze(["step", "branch"])
+    np.testing.assert_allclose(got, model.probs, atol=6e-4)
+
+
+def test_another_call_confirms_the_axes():
+    """A step of another length says what the axes were where there were as many as heads."""
+    model, cache = tiny.make("llama", "eager"), DynamicCache()
+    text = torch.arange(3, 4 + tiny.HEADS)[None]
+    with torch.no_grad(), attn.tap(model, keep="mass") as tapped:
+        model(text[:, :-1], past_key_values=cache)
+        model(text[:, -1:], past_key_values=cache)
+    assert tapped.trace.manifest.warnings == ()
+
+
+@torch.no_grad()
 def test_longformer_needs_its_axes():
     """Windows of keys, heads behind queries: refused by the module's name, right with axes."""
     torch.manual_seed(3)
@@ -137,6 +162,49 @@ def test_softmax_of_no_values_is_no_attention(x, context):
     assert str(error.value).startswith(
         "no attention kernel ran in the tapped modules (the model itself, choose"
     )
+
+
+class Mixture(nn.Module):
+    """Weighs the outputs of all experts, which each position has for itself."""
+
+    def __init__(self, multiply):
+        super().__init__()
+        self.gate, self.experts = nn.Linear(21, 5), nn.Linear(21, 5 * 13)
+        self.multiply = multiply
+
+    def forward(self, x):
+        return self.multiply(self.gate(x).softmax(-1), self.experts(x).unflatten(-1, (5, 13)))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("axes", [2, 3])
+@pytest.mark.parametrize(
+    "multiply",
+    [
+        lambda weights, y: torch.einsum("...e,...ef->...f", weights, y),
+        lambda weights, y: weights.unsqueeze(-2) @ y,
+        lambda weights, y: y.mT @ weights.unsqueeze(-1),
+    ],
+)
+def test_mixtures_of_all_experts_are_no_attention(x, axes, multiply):
+    """Values that each query has for itself are no keys."""
+    model = Mixture(multiply)
+    with pytest.raises(CaptureError, match=r"^no attention kernel ran"), attn.tap(model):
+        model(x if axes == x.ndim else x.flatten(0, 1))
+
+
+@torch.no_grad()
+def test_one_query_is_attention(x):
+    """A single query over keys multiplies one row, too, and is recorded."""
+
+    class Pool(nn.Module):
+        def forward(self, x):
+            return (x[:, :1] @ x.mT).softmax(-1) @ x
+
+    model = Pool()
+    with attn.tap(model, keep="heads") as tapped:
+        model(x)
+    assert tapped.trace.layers[0].num_heads == 1
 
 
 def test_routers_of_a_model_are_left_out():

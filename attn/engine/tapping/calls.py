@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any
 from weakref import WeakMethod
 
@@ -14,6 +16,8 @@ SEQUENCE = 3
 """Axes of vectors: row, position, channel."""
 OTHERS = ("key_value_states", "encoder_hidden_states", "cross_attention_states")
 """Arguments that hold another sequence, to which a module attends."""
+GENERATION, UNFINISHED = "transformers.generation", "unfinished_sequences"
+"""Where `generate` writes a text, and what it calls a 1 or 0 for each row, 0 behind its end."""
 
 
 class InnerCalls:
@@ -45,6 +49,28 @@ def count_rows(args: tuple[Any, ...], named: Mapping[str, Any]) -> int | None:
     inputs = (*args, *named.values())
     sizes = (value.shape[0] for value in inputs if isinstance(value, Tensor) and value.ndim > 1)
     return next(sizes, None)
+
+
+def ended_rows(rows: int) -> Tensor | None:
+    """Return which rows `generate` of transformers counts as ended, (row,) bool, on the CPU.
+
+    Whether it ends a row depends on arguments that the model is not told (`eos_token_id`,
+    `stop_strings`), so this reads, and only reads, the variable of the loop that calls the model.
+
+    Args:
+        rows: of the batch.
+
+    Returns:
+        None where no such loop runs: in a loop of one's own, in other versions, with beams.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").startswith(GENERATION):
+            unfinished = frame.f_locals.get(UNFINISHED)
+            if isinstance(unfinished, Tensor) and unfinished.shape == (rows,):
+                return unfinished.detach().cpu() == 0
+        frame = frame.f_back
+    return None
 
 
 def is_backward() -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attn.engine.tapping.calls import ended_rows
 from attn.engine.tapping.readings import Reading, cached_keys, continued_rows
 from attn.engine.tapping.stretches import Stretch, follow
 from attn.errors import CaptureError
@@ -17,7 +18,7 @@ class History:
     """Tokens, padding and ends of the rows of a batch.
 
     Args:
-        ends: ids of the tokens that end a text: what a row reads behind one is no text.
+        ends: ids of the tokens that end a text, where nothing but its tokens says where it ends.
         pad: id of the token that fills rows up which have ended, if it is no end itself.
         told: (row, position) bool, what the user says is padding.
 
@@ -38,12 +39,13 @@ class History:
         self.reached = 0
         self.length = 0
         self._told = told
-        self._pad = pad
         self.ids: Tensor | None = None
         self.padding: Tensor | None = None
         self.parents: list[Sequence[int] | None] = []
         self.is_rewritten = False
         self._ends = torch.tensor(sorted(ends), dtype=torch.int64)
+        pads = () if pad is None else (pad,)
+        self._fillers = torch.tensor(sorted({*ends, *pads}), dtype=torch.int64)
         self._finished: Tensor | None = None
         self._keys: Tensor | None = None
 
@@ -128,17 +130,21 @@ class History:
         self.ids, self.padding = ids, padding
 
     def _fills(self, written: Tensor) -> Tensor:
-        """Return which rows, (row, 1), have ended and are only filled up while others go on."""
-        is_end = torch.isin(written, self._ends)
-        fills = torch.zeros(len(written), dtype=torch.bool)
-        if self._finished is not None:
-            fills = self._finished
-        if self._pad is not None:
-            is_pad = (written == self._pad) & ~is_end
-            fills = is_pad.all(1) | fills & (is_pad | is_end).all(1)
+        """Return which rows, (row, 1), have ended and are only filled up while others go on.
+
+        `generate` knows. Elsewhere a row has ended if it read an end, and is filled up as long as
+        it reads nothing but ends and pads.
+        """
+        before, ended = self._finished, ended_rows(len(written))
+        if before is None:
+            before = torch.zeros(len(written), dtype=torch.bool)
+        if ended is not None:  # the end itself is read by a row that has just ended: it is text
+            fills, self._finished = before & ended, ended
+            return fills[:, None]
+        fills = before & torch.isin(written, self._fillers).all(1)
         if bool(fills.all()):  # nobody fills up a text that no row continues
             fills = torch.zeros_like(fills)
-        self._finished = fills | is_end[:, -1]
+        self._finished = fills | torch.isin(written[:, -1], self._ends)
         return fills[:, None]
 
 

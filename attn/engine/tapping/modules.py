@@ -10,11 +10,18 @@ from torch import nn
 
 from attn.engine.heads import say_module
 from attn.errors import UsageError
-from attn.wording import count_noun
+from attn.wording import count_noun, list_some
 
 
-def choose_modules(model: nn.Module, layers: str | Sequence[str] | None) -> dict[str, nn.Module]:
+def choose_modules(
+    model: nn.Module, layers: str | Sequence[str] | None, option: str = "layers"
+) -> dict[str, nn.Module]:
     """Return the modules that globs name, by path; None is all.
+
+    Args:
+        model: whose modules they are.
+        layers: globs of paths.
+        option: what an error calls them.
 
     Raises:
         UsageError: a glob matches no module.
@@ -26,7 +33,10 @@ def choose_modules(model: nn.Module, layers: str | Sequence[str] | None) -> dict
     for pattern in [layers] if isinstance(layers, str) else layers:
         matches = {path: module for path, module in modules.items() if fnmatchcase(path, pattern)}
         if not matches:
-            raise UsageError(f"no module of {type(model).__name__} matches '{pattern}'")
+            raise UsageError(
+                f"{option}: no module of {type(model).__name__} matches '{pattern}'; there is "
+                f"{list_some(map(say_module, modules), 4)}"
+            )
         chosen |= matches
     return chosen
 
@@ -146,8 +156,9 @@ def say_warnings(
     if assumed:
         warnings.append(
             f"{len(assumed)} modules compute their softmax in the open, such as "
-            f"{say_module(min(assumed))}, and nothing says what its axes are: batch, head, query, "
-            "key are assumed; name them with axes= if they are others"
+            f"{say_module(min(assumed))}, and nothing says what its axes are (as many heads as "
+            "queries are the same in both orders): batch, head, query, key (axes='bhqk') are "
+            "assumed; name them if they are others, such as axes='bqhk'"
         )
     if left_out:
         warnings.append(

@@ -146,7 +146,7 @@ class Tapped:
         attention = attention.with_sink()
         self.samples = self.samples or samples
         if samples != self.samples:
-            raise CaptureError(_other_rows(module[0], self.samples, samples))
+            raise CaptureError(self._say_rows(module[0], samples))
         place = self._place(module, kernel)
         plan = self._plan(kernel, attention)
         rows = [measure(plan, attention, row, self._scratch) for row in range(samples)]
@@ -193,6 +193,21 @@ class Tapped:
             raise CaptureError(_other_shape(path, kernels[number], kernel))
         ran.append((layer, number))
         return layer, number
+
+    def _say_rows(self, path: str, got: int) -> str:
+        """Say that a module attends in other rows than those before it."""
+        text = f"{say_module(path)} attends in {got} rows, the modules before it in {self.samples}"
+        times, rest = divmod(got, self.samples)
+        if self.layout.source is None or rest or times < 2:  # noqa: PLR2004 - several texts
+            return (
+                f"{text}; use one tap for each batch, or tap only modules that attend in as many "
+                "rows"
+            )
+        return (
+            f"{text}: the encoder runs once for the {times} beams or texts that are written of "
+            "each row; tap the modules of the decoder alone, such as attn.tap(model, 'decoder.*'), "
+            "or write with num_beams=1 and num_return_sequences=1"
+        )
 
     def _kernel(self, place: Place) -> Kernel:
         return self.layers[place[0]].kernels[place[1]]
@@ -243,13 +258,6 @@ def kind_of(kernel: Kernel) -> Any:
     """Return who attends to whom: a sequence to itself, or to another."""
     is_piecewise = isinstance(kernel.queries, Pieces) and isinstance(kernel.keys, Pieces)
     return "self" if is_piecewise or kernel.queries == kernel.keys else "cross"
-
-
-def _other_rows(path: str, expected: int, got: int) -> str:
-    return (
-        f"{say_module(path)} attends in {got} rows, the modules before it in {expected}; use one "
-        "tap for each batch, or tap only modules that attend in as many rows"
-    )
 
 
 def _other_shape(path: str, expected: Kernel, got: Kernel) -> str:
