@@ -13,16 +13,16 @@ from attn.__main__ import main
 
 WRITES = """
 import os, subprocess, sys
-from attn.cli import _terminal
-_terminal.keep_results_apart()
+from attn.cli import terminal
+terminal.keep_results_apart()
 os.write(1, b"a library\\n")
 subprocess.run([sys.executable, "-c", "print('a program')"], check=True)
-_terminal.say("{}")
+terminal.say("{}")
 """
 LOSES = """
 import time
-from attn.cli import _terminal
-_terminal.resend_lost_interrupts()
+from attn.cli import terminal
+terminal.resend_lost_interrupts()
 class Lost:
     def __del__(self):
         raise KeyboardInterrupt

@@ -281,6 +281,17 @@ def test_everybody_may_read_the_cache(cache: Path, monkeypatch: pytest.MonkeyPat
     assert modes == [0o777 & ~mask, 0o666 & ~mask]
 
 
+def test_everybody_may_build_who_may_write_to_the_cache(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of this version is as open as the cache that it is in, whoever was first."""
+    fake_build(monkeypatch, before=lambda: None)
+    cache.mkdir(exist_ok=True)
+    cache.chmod(0o1777)
+    demo.checkpoint("sd15")
+    assert stat.S_IMODE((cache / SHELF).stat().st_mode) == 0o1777
+
+
 def _private(path: Path) -> int:
     return os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
 
