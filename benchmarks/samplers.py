@@ -22,7 +22,7 @@ from diffusers import DiffusionPipeline, EulerDiscreteScheduler
 from attn import demo
 from attn.backends import find, load
 from attn.backends.diffusers.samplers import NAMES, SCHEDULES
-from attn.backends.types import Session
+from attn.backends.types import Placement, Session
 from attn.demo import scenes
 from attn.errors import RequestError
 from attn.schema import Request
@@ -84,7 +84,7 @@ def open_model(backend: str, source: str) -> Session:
         changes: dict[str, Any] = {"rescale_betas_zero_snr": False, "timestep_spacing": "leading"}
         own = model.scheduler.config
         model.scheduler = EulerDiscreteScheduler.from_config(own, **changes, steps_offset=1)
-    session = family.open(model, family.Options(), device="cpu")
+    session = family.open(model, family.Options(), Placement("cpu"))
     session.default_guidance = demo.guidance(backend) or session.default_guidance  # type: ignore[attr-defined]
     return session
 

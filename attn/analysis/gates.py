@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from attn.analysis.digest import Digest
 from attn.analysis.needs import Needs
-from attn.analysis.numbers import Numbers, mean_present
+from attn.analysis.numbers import Numbers, mean_present, or_nan
 from attn.analysis.result import Result
 from attn.analysis.tables import Table, stack_tables
 from attn.analysis.words.select import select_layers, select_steps
@@ -129,8 +129,8 @@ def _by_step(branches: Sequence[str], gatings: Sequence[Gating], steps: Sequence
                 "branch": np.array(branches, object)[branch],
                 "sample": sample,
                 "step": np.array([each.index for each in steps])[step],
-                "timestep": _or_nan([each.timestep for each in steps])[step],
-                "noise": _or_nan([each.noise for each in steps])[step],
+                "timestep": or_nan([each.timestep for each in steps])[step],
+                "noise": or_nan([each.noise for each in steps])[step],
                 **_describe(gating, head),
                 **_statistics(gating.values),
             }
@@ -173,10 +173,6 @@ def _join(columns: Sequence[dict[str, NDArray[Any]]]) -> Table:
     return stack_tables(columns, by)
 
 
-def _or_nan(values: Sequence[float | None]) -> Numbers:
-    return np.array([np.nan if value is None else value for value in values], np.float64)
-
-
 def _label(
     gatings: Sequence[Gating], steps: Sequence[Step], branch: str, value: str
 ) -> dict[str, xr.DataArray]:
@@ -199,7 +195,7 @@ def _label(
     coords = {"layer": [gating.layer.index for gating in gatings]}
     axis = {
         "step": [step.index for step in steps],
-        "noise": ("step", _or_nan([step.noise for step in steps])),
+        "noise": ("step", or_nan([step.noise for step in steps])),
     }
     return {
         f"heads {part}": xr.DataArray(table, coords, ("layer", "head"), attrs=attrs),

@@ -1,6 +1,8 @@
-"""Means that leave out what was not computed."""
+"""Numbers of which some are missing."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,3 +16,8 @@ def mean_present(array: Numbers, axis: int) -> Numbers:
     count = present.sum(axis)
     total = np.where(present, array, 0.0).sum(axis)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def or_nan(values: Sequence[float | None]) -> Numbers:
+    """Return numbers as an array, NaN for each that is missing."""
+    return np.array([np.nan if value is None else value for value in values], np.float64)

@@ -70,6 +70,7 @@ def attn_backends() -> list[BackendSpec]:
             name="hf",
             summary="causal language models of transformers, which write token by token",
             load=_hf,
+            takes=("lengths",),
         ),
     ]
 

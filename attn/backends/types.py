@@ -53,8 +53,8 @@ class BackendSpec:
         summary: one line for `attn backends`.
         load: imports the family's module and returns its backend.
         aliases: other names that `--backend` takes.
-        takes: what its models take beside a text, of `loras` and `drawings`; users of a backend
-            without are told of those that have it.
+        takes: what its models take beside a text, of `loras`, `drawings` and `lengths` (how many
+            tokens to write); users of a backend without are told of those that have it.
     """
 
     name: str

@@ -178,7 +178,8 @@ def _install(name: str, folder: Path) -> None:
     """Build next to `folder` and move into place at once, so nobody sees a half-built model."""
     if not folder.parent.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.parent.chmod(stat.S_IMODE(folder.parent.parent.stat().st_mode))  # others build there, too
+        # others who may write to the cache build there, too
+        folder.parent.chmod(stat.S_IMODE(folder.parent.parent.stat().st_mode))
     with scratch(folder) as built:
         built.mkdir()
         build(name, built)

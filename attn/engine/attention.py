@@ -10,16 +10,10 @@ from torch.nn.functional import pad
 
 from attn.engine.shapes import Logits, Norms, Probs, RowMask
 from attn.errors import CaptureError
+from attn.trace.measures.exact import UNIFORM_BELOW
 
 Index = slice | Tensor
 """Positions along one axis: a slice where they are contiguous, else a vector of integers."""
-
-UNIFORM_BELOW = -1e38
-"""A row's log-sum-exp under this means that every key was masked with the dtype's lowest number.
-
-Adding that number rounds every logit away, so the kernel spreads such a row evenly over the keys
-that are not hidden by -inf.
-"""
 
 
 HIDDEN = -5e3

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from attn.engine.attention import HIDDEN, UNIFORM_BELOW, Attention
+from attn.engine.attention import HIDDEN, Attention
 from attn.engine.open_softmax import OpenSoftmaxes
 from attn.errors import CaptureError
+from attn.trace.measures.exact import UNIFORM_BELOW
 
 _aten = torch.ops.aten
 

@@ -13,7 +13,7 @@ from attn.lora.changes.kinds import KINDS, MAGNITUDES
 from attn.lora.families import claimed
 from attn.lora.file import LoraFile, Module, Oddity, counted, is_finite
 from attn.lora.names import DENOISER, embedding_word, underscored
-from attn.wording import list_some
+from attn.wording import count_noun, list_some
 
 LARGE = 20.0
 """A change is large if its root mean square is this many times the median of its tower."""
@@ -45,7 +45,7 @@ def obstacles(lora: LoraFile, adapters: Mapping[str, Adapter]) -> dict[str, tupl
     reasons = {f"{_are(len(names))} {reason}": tuple(names) for reason, names in modules.items()}
     is_bare = any(m.rank is not None and "alpha" not in m.roles for m in lora.modules)
     if is_bare and (names := tuple(name for name in lora.unknown if _STRENGTH.search(name))):
-        number = _plural(len(names), "tensor")
+        number = count_noun(len(names), "tensor")
         reasons[f"{number} may be a strength, under a name that is not read"] = names
     if len(lora.adapters) > 1:
         reasons[f"{_adapters_told(lora)}: choose one, as in FILE:adapter={lora.adapters[-1]}"] = ()
@@ -87,10 +87,6 @@ def _are(number: int) -> str:
     return "1 module is" if number == 1 else f"{number} modules are"
 
 
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _damaged(lora: LoraFile) -> Iterator[Oddity]:
     for module in lora.modules:
         if module.problem:
@@ -100,21 +96,23 @@ def _damaged(lora: LoraFile) -> Iterator[Oddity]:
 
 def _unknown(lora: LoraFile) -> Iterator[Oddity]:
     if lora.unknown:
-        number = _plural(len(lora.unknown), "tensor")
+        number = count_noun(len(lora.unknown), "tensor")
         yield Oddity("unknown_tensors", f"{number} that no LoRA has", tuple(lora.unknown))
 
 
 def _unread(lora: LoraFile) -> Iterator[Oddity]:
     names = tuple(name for module in lora.modules for name in module.unread)
     if names:
-        number = _plural(len(names), "tensor")
+        number = count_noun(len(names), "tensor")
         yield Oddity("unread_tensors", f"{number} that no formula of the module reads", names)
 
 
 def _biases(lora: LoraFile) -> Iterator[Oddity]:
     names = _names(lora, lambda m: not {"bias", "diff_b", "b_norm"}.isdisjoint(m.roles))
     if names:
-        message = f"{_plural(len(names), 'module')} with a change of the bias, which no norm counts"
+        message = (
+            f"{count_noun(len(names), 'module')} with a change of the bias, which no norm counts"
+        )
         yield Oddity("biases", message, names)
 
 
@@ -122,7 +120,7 @@ def _embeddings(lora: LoraFile) -> Iterator[Oddity]:
     words = dict.fromkeys(filter(None, map(embedding_word, lora.embeddings)))
     for word in words:
         names = tuple(name for name in lora.embeddings if embedding_word(name) == word)
-        number = _plural(len(names), "tensor")
+        number = count_noun(len(names), "tensor")
         message = (
             f"{number} of an embedding for the word '{word}', which is not read: in a prompt "
             f"'{word}' is an ordinary word"
@@ -157,7 +155,7 @@ def _without_alpha(lora: LoraFile) -> Iterator[Oddity]:
     elif any(module.name.startswith("base_model.model.") for module in bare):
         others, why = bare, f"peft keeps it in {CONFIG}, which is not beside the file"
     if others:
-        number = _plural(len(others), "module")
+        number = count_noun(len(others), "module")
         message = f"{number} without alpha, which means the rank; {why}"
         yield Oddity("assumed_alpha", message, tuple(module.name for module in others))
 
@@ -178,7 +176,7 @@ def _duplicated(lora: LoraFile) -> Iterator[Oddity]:
     names = [name for same in seen.values() if len(same) > 1 for name in same]
     names += lora.repeated
     if names:
-        message = f"{_plural(len(names), 'name')} for modules that are there under another too"
+        message = f"{count_noun(len(names), 'name')} for modules that are there under another too"
         yield Oddity("duplicated", message, tuple(names))
 
 
@@ -188,7 +186,7 @@ def _mixed_naming(lora: LoraFile) -> Iterator[Oddity]:
     new = [path for path in paths if path.startswith(("down_blocks_", "mid_", "up_blocks_"))]
     if old and new:
         message = (
-            f"{_plural(len(old), 'module')} with blocks named as in LDM (input_blocks) beside "
+            f"{count_noun(len(old), 'module')} with blocks named as in LDM (input_blocks) beside "
             f"{len(new)} named as in diffusers (down_blocks); loaders use one of both"
         )
         yield Oddity("mixed_naming", message, tuple(old if len(old) < len(new) else new))
@@ -197,7 +195,9 @@ def _mixed_naming(lora: LoraFile) -> Iterator[Oddity]:
 def _not_finite(lora: LoraFile) -> Iterator[Oddity]:
     names = _names(lora, _is_not_finite)
     if names:
-        yield Oddity("not_finite", f"{_plural(len(names), 'module')} with NaN or infinity", names)
+        yield Oddity(
+            "not_finite", f"{count_noun(len(names), 'module')} with NaN or infinity", names
+        )
 
 
 def _is_not_finite(module: Module) -> bool:
@@ -208,14 +208,14 @@ def _is_not_finite(module: Module) -> bool:
 def _zero_alpha(lora: LoraFile) -> Iterator[Oddity]:
     names = _names(lora, lambda m: m.scale == 0)
     if names:
-        message = f"{_plural(len(names), 'module')} with alpha 0, which takes all effect away"
+        message = f"{count_noun(len(names), 'module')} with alpha 0, which takes all effect away"
         yield Oddity("zero_alpha", message, names)
 
 
 def _untrained(lora: LoraFile) -> Iterator[Oddity]:
     names = _names(lora, lambda m: m.norm == 0 and m.scale != 0)
     if names:
-        message = f"{_plural(len(names), 'module')} of zeros, as before training: no effect"
+        message = f"{count_noun(len(names), 'module')} of zeros, as before training: no effect"
         yield Oddity("untrained", message, names)
 
 
@@ -228,12 +228,12 @@ def _large(lora: LoraFile) -> Iterator[Oddity]:
     if lora.base is not None:
         names = _names(lora, lambda m: (m.relative or 0) > 1)
         if names:
-            message = f"{_plural(len(names), 'module')} changed by more than their own weight"
+            message = f"{count_noun(len(names), 'module')} changed by more than their own weight"
             yield Oddity("large", message, names)
     limits = _limits(lora.modules)
     names = _names(lora, lambda m: (_spread(m) or 0) > limits[m.tower])
     if names:
-        what = f"{_plural(len(names), 'module')} with numbers over {LARGE:g} times as large"
+        what = f"{count_noun(len(names), 'module')} with numbers over {LARGE:g} times as large"
         yield Oddity("large", f"{what} as the median of the tower", names)
 
 
@@ -272,7 +272,7 @@ def _unmeasured(lora: LoraFile) -> Iterator[Oddity]:
         why = (
             "are not in the base model" if lora.base is not None else "need the base model: --model"
         )
-        number = _plural(len(names), "module")
+        number = count_noun(len(names), "module")
         yield Oddity("unmeasured", f"the norms of {number} {why}", names)
 
 
@@ -285,7 +285,7 @@ def _lacks_base(module: Module) -> bool:
 def _dora(lora: LoraFile) -> Iterator[Oddity]:
     names = _names(lora, lambda m: m.is_dora)
     if names:
-        number = _plural(len(names), "module")
+        number = count_noun(len(names), "module")
         message = f"{number} with a magnitude (DoRA): norms are of the change without it"
         yield Oddity("dora", message, names)
 
@@ -311,7 +311,7 @@ def _missing(lora: LoraFile) -> Iterator[Oddity]:
         reason = missing[name].partition(" (")[0]  # without the shapes
         reasons.setdefault(reason, []).append(name)
     for reason, names in reasons.items():
-        number = _plural(len(names), "module")
+        number = count_noun(len(names), "module")
         yield Oddity("not_in_model", f"{number} without a base weight: {reason}", tuple(names))
 
 

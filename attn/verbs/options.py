@@ -176,7 +176,7 @@ def describe(verb: Any, options: Any) -> None:
     """Give a function the signature of a dataclass of options, and its docstring their list.
 
     Positional arguments of any number stay. The list takes the place of the argument of which the
-    docstring says: see `DATACLASS`.
+    docstring says to see the dataclass.
     """
     listed = "\n".join(
         f"    {option.name}: {option.about.python or option.about.help}"

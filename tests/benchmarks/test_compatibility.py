@@ -83,7 +83,9 @@ def test_page_lists_all():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore::FutureWarning", "ignore::UserWarning", "ignore:_compile flag:DeprecationWarning"
+)
 def test_page_is_made_anew():
     """The whole page is what the installed libraries give."""
     assert compatibility.page(compatibility.all_rows()).splitlines() == LISTED

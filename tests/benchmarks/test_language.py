@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from attn.backends import find, load
+from attn.backends.types import Placement
 from attn.demo import language, questions
 from attn.demo.questions import CAPITALS, COLOURS, KINDS
 from benchmarks import score_text
@@ -104,7 +105,7 @@ def test_weights_arrive(model: torch.nn.Module, tmp_path: Path) -> None:
     save_file(recipe.export(model), tmp_path / language.FILE)
     language.save_trained(tmp_path / "model", tmp_path)
     family = load(find("mmada"))
-    opened = family.open(tmp_path / "model", family.Options(), device="cpu")
+    opened = family.open(tmp_path / "model", family.Options(), Placement("cpu"))
     ids = torch.tensor([[5, 300, 17, 41]])
     with torch.no_grad():
         left, right = (item(ids).logits for item in (model, opened.model))

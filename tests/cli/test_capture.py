@@ -201,7 +201,7 @@ USAGE = {
     "prompts in UTF-8.",
     "--set t5": "--set takes KEY=VALUE, got 't5'.",
     "-m x -p a --set skip=1": "backend sd35 has no option 'skip'. Did you mean 'skip_stop'? "
-    "Options: vae, clip_l, config, tokenizers, lora_text_encoder_scale, dit, clip_g, t5xxl, "
+    "Options: vae, config, tokenizers, lora_text_encoder_scale, clip_l, dit, clip_g, t5xxl, "
     "t5_tokens, skip_layers, skip_scale, skip_start, skip_stop.",
     "-m x -p a --keys any": "keys: expected one of content, all; got 'any'",
     "-m x -p a --budget x": "budget: expected a size such as 8GB or 500MB; got 'x'",

@@ -7,14 +7,14 @@ from pathlib import Path
 
 SCRIPT = """
 import numpy as np
-from attn.backends import find, load
+from attn.backends import Placement, find, load
 from attn.demo import scenes
 from benchmarks.scoring import judge
 from attn.schema import Request
 
 CAPTION = "a red star right of a blue circle on a white background"
 family = load(find("sdxl"))
-session = family.open("demo", family.Options(), device="cpu")
+session = family.open("demo", family.Options(), Placement("cpu"))
 for name in ("default", "ddim", "Euler a", "DPM++ 2M Karras", "unipc"):
     request = session.complete(Request(CAPTION, seed=26, steps=12, scheduler=name))
     picture = np.asarray(session.generate([request], None)[0].images[0])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attn.analysis.compare.controls.roles import stem
 from attn.schema import Lora, Manifest
 from attn.schema.requests import shortest
 
@@ -114,18 +115,14 @@ def _loras(side: Manifest, other: Manifest) -> dict[str, Any]:
     """Return the strength of each LoRA by its name, with its checksum if that tells two apart."""
     digests: dict[str, set[str | None]] = {}
     for lora in (*side.request.loras, *other.request.loras):
-        digests.setdefault(_stem(lora), set()).add(lora.sha256)
+        digests.setdefault(stem(lora), set()).add(lora.sha256)
     strengths: dict[str, Any] = {}
     for lora in side.request.loras:
-        name, strength = _stem(lora), _strength(lora)
+        name, strength = stem(lora), _strength(lora)
         if len(digests[name]) > 1:
             strength = f"{strength} ({str(lora.sha256)[:SHOWN_DIGITS]})"
         strengths[f"{LORA} {name}"] = strength
     return strengths
-
-
-def _stem(lora: Lora) -> str:
-    return f"{Path(lora.path).name.removesuffix('.safetensors')}{lora.selection}"
 
 
 def _strength(lora: Lora) -> Setting:

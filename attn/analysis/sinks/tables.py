@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.analysis.numbers import Numbers, mean_present
+from attn.analysis.numbers import Numbers, mean_present, or_nan
 from attn.analysis.sinks.key_mass import Incoming
 from attn.analysis.sinks.roles import Key
 from attn.analysis.tables import Table, make_table, stack_tables
@@ -155,8 +155,8 @@ def _token_rows(token: FollowedToken, steps: Sequence[Step]) -> dict[str, NDArra
         "branch": np.array(names, object)[branch],
         "sample": sample,
         "step": np.array([entry.index for entry in steps])[step],
-        "timestep": _or_nan([entry.timestep for entry in steps])[step],
-        "noise": _or_nan([entry.noise for entry in steps])[step],
+        "timestep": or_nan([entry.timestep for entry in steps])[step],
+        "noise": or_nan([entry.noise for entry in steps])[step],
         "layer": np.full(step.size, token.layer),
         "head": heads[head],
         **{name: column[branch] for name, column in described.items()},
@@ -207,7 +207,3 @@ def _flat_cells(values: Numbers) -> Numbers:
     """Join the axes of steps and heads: (branch, sample, cell, key)."""
     branch, sample, step, head, key = values.shape
     return values.reshape(branch, sample, step * head, key)
-
-
-def _or_nan(values: Sequence[float | None]) -> Numbers:
-    return np.array([np.nan if value is None else value for value in values], np.float64)

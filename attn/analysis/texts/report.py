@@ -74,7 +74,7 @@ class Measured:
     """What was measured of one sample.
 
     Attributes:
-        shape: by the names in `text_patterns.MEASURES` and `matrix_entropy`, (layer, step).
+        shape: by the names in `patterns.MEASURES` and `matrix_entropy`, (layer, step).
         read: mass of the rows of each segment (prompt, text) on the keys of each, (row segment,
             layer, step, key segment).
         received: mean mass of every token, (layer, token).

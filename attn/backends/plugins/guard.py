@@ -48,7 +48,7 @@ def guarded(registered: Registered) -> Backend:
     """Load a backend; one of another package, and its sessions, come guarded.
 
     Raises:
-        PluginError: see `manager.load`.
+        PluginError: see `registry.load`.
     """
     backend = load(registered)
     if registered.distribution == BUILTIN_PACKAGE:

@@ -79,7 +79,7 @@ def find(name: str) -> Registered:
 
 
 def takers(what: str) -> tuple[Registered, ...]:
-    """Return the backends whose models take `loras` or `drawings`, those of this package first."""
+    """Return the backends with this in `BackendSpec.takes`, those of this package first."""
     able = (item for item in installed().specs if what in item.spec.takes)
     return tuple(sorted(able, key=lambda item: item.distribution != BUILTIN_PACKAGE))
 

@@ -41,9 +41,12 @@ def backend_options(kind: type[Any], name: str, settings: Mapping[str, str]) -> 
             f"backend {name} reads no drawing, so --sketch would have no effect; {'; '.join(able)}"
         )
     if GENERATE in settings and GENERATE not in {field.name for field in fields(kind)}:
+        from attn.backends.plugins.registry import takers
+
+        writers = ", ".join(f"--backend {taker.spec.name} does" for taker in takers("lengths"))
         raise UsageError(
             f"backend {name} does not write token by token, so --generate would have no effect; "
-            "--backend hf does; how much a model writes that unmasks, says --set gen_length=N"
+            f"{writers}; `attn backends {name}` lists the options of {name}"
         )
     return parse_options(kind, settings, f"backend {name}")
 

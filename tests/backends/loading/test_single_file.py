@@ -121,7 +121,7 @@ def refuse(*arguments, **keywords):
     raise OSError("no network here")
 socket.socket.connect = socket.socket.connect_ex = socket.socket.sendto = refuse
 socket.getaddrinfo = socket.gethostbyname = socket.create_connection = refuse
-from attn.backends import find, load
+from attn.backends import Placement, find, load
 for backend, model, settings in json.loads(sys.stdin.read()):
     family = load(find(backend))
     options = family.Options(**settings)

@@ -242,6 +242,7 @@ def test_wrong_backends(offer_bad, refused, change, fact):
 def test_wrong_loras(offer_bad, refused, tmp_path):
     """What `complete_loras` returns is checked too."""
     offer_bad(changed_class="Bad.complete_loras = lambda self, loras: None")
+    (tmp_path / "a.safetensors").touch()
     message = refused(lora=str(tmp_path / "a.safetensors"))
     assert says(message, "complete_loras(): got None, expected tuple[Lora, ...]")
 

@@ -1,8 +1,10 @@
 """Drawings that are compared with a backend of another package."""
 
 import sys
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import attn
 from attn.backends import find
@@ -35,20 +37,27 @@ def attn_backends():
 """
 
 
+def draw(path):
+    """Write a drawing."""
+    Image.new("L", (13, 7), 255).save(path)
+    return path
+
+
 @pytest.mark.parametrize(
     ("varying", "opened"), [((), ["a.png", "none", "b.png"]), (("sketch",), ["none"])]
 )
 def test_every_variant_has_its_drawing(install, tmp_path, varying, opened):
     """Unless its requests have the drawing, each variant is opened with its own."""
     install("attn-drawn", CODE.format(varying=varying))
+    drawings = [str(draw(tmp_path / name)) for name in ("a.png", "b.png")]
     attn.compare(
-        sketch=["a.png", "none", "b.png"],
+        sketch=[drawings[0], "none", drawings[1]],
         backend="drawn",
         prompt="a red cat",
         out=tmp_path / "out",
         dry_run=True,
     )
-    assert opened == sys.modules["attn_drawn"].OPENED
+    assert opened == [Path(name).name for name in sys.modules["attn_drawn"].OPENED]
 
 
 def test_unknown_request_options(install):
@@ -64,5 +73,6 @@ def test_unknown_request_options(install):
 def test_who_takes_drawings_is_told(install, tmp_path):
     """A backend without drawings names those of other packages too."""
     install("attn-drawn", CODE.format(varying=()))
+    drawing = str(draw(tmp_path / "a.png"))
     with pytest.raises(UsageError, match="--backend drawn does: With a drawing"):
-        attn.compare(sketch=["a.png", "none"], backend="sdxl", out=tmp_path / "out")
+        attn.compare(sketch=[drawing, "none"], backend="sdxl", out=tmp_path / "out")

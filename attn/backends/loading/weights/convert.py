@@ -1,7 +1,7 @@
 """Give the weights of checkpoint files the names that diffusers and transformers use.
 
 The key maps are those of diffusers. They leave out in silence what they do not know, so nothing
-here is to be believed before `_fit.compare` has said that it fits.
+here is to be believed before `fit.compare` has said that it fits.
 """
 # diffusers leaves its converters untyped.
 # mypy: disable-error-code="no-untyped-call"

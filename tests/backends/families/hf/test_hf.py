@@ -13,6 +13,7 @@ import attn
 from attn.backends.families.hf.hf import HFBackend
 from attn.backends.families.hf.options import HFOptions
 from attn.backends.testing import CHECKS
+from attn.backends.types import Placement
 from attn.errors import AttnError
 from attn.schema import Request
 from tests.backends.families.hf.conftest import KINDS
@@ -210,7 +211,7 @@ def test_requests_it_cannot_do(make_folder, name):
     """What such a model does not have is refused, with what to do."""
     request, reason = WRONG[name]
     with pytest.raises(AttnError, match=reason):
-        HFBackend().open(make_folder(), HFOptions(), weights=False).complete(request)
+        HFBackend().open(make_folder(), HFOptions(), Placement(weights=False)).complete(request)
 
 
 @pytest.mark.parametrize("model", [None, "demo"])
