@@ -84,7 +84,7 @@ def test_page_lists_all():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings(
-    "ignore::FutureWarning", "ignore::UserWarning", "ignore:_compile flag:DeprecationWarning"
+    "ignore::FutureWarning", "ignore::UserWarning", "ignore::DeprecationWarning"
 )
 def test_page_is_made_anew():
     """The whole page is what the installed libraries give."""

@@ -7,6 +7,7 @@ import pytest
 
 from attn.backends import find, load
 from attn.backends.families.sd35 import SD35Options
+from attn.backends.types import Placement
 from attn.engine.plan import Keep, make_plan
 from attn.errors import CaptureError, RequestError, UsageError
 from attn.options import parse_options
@@ -340,7 +341,7 @@ def test_without_t5(copied):
     without_t5(folder)
     family = load(find("sd35"))
     for weights in (True, False):
-        session = family.open(folder, family.Options(), weights=weights)
+        session = family.open(folder, family.Options(), Placement(weights=weights))
         tokens = session.sequence(complete(session, 96, 64), "cond").tokens
         zeros = [token for token in tokens if token.segment == "t5"]
         assert {(token.text, token.padding, token.is_content) for token in zeros} == {

@@ -239,11 +239,10 @@ def test_wrong_backends(offer_bad, refused, change, fact):
     assert says(refused(), fact)
 
 
-def test_wrong_loras(offer_bad, refused, tmp_path):
+def test_wrong_loras(offer_bad, refused):
     """What `complete_loras` returns is checked too."""
     offer_bad(changed_class="Bad.complete_loras = lambda self, loras: None")
-    (tmp_path / "a.safetensors").touch()
-    message = refused(lora=str(tmp_path / "a.safetensors"))
+    message = refused(lora="demo:sdxl")
     assert says(message, "complete_loras(): got None, expected tuple[Lora, ...]")
 
 
