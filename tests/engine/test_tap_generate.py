@@ -263,6 +263,25 @@ def test_generate_says_which_rows_have_ended(settings, options, token, is_end):
     assert np.isnan(mass).all(["head", "key"]).values.tolist() == [False] * 3 + [is_end] * 2
 
 
+def test_a_prompt_of_vectors():
+    """A text that is written behind vectors is named and filled up as behind tokens."""
+    model = tiny.make("llama")
+    vectors = model.get_input_embeddings()(IDS).detach()
+    mask, forced = torch.ones_like(IDS), [Forced(1, 3)]
+    with attn.tap(model, keep="mass") as tapped:
+        ids = model.generate(
+            inputs_embeds=vectors,
+            attention_mask=mask,
+            logits_processor=forced,
+            eos_token_id=3,
+            do_sample=False,
+            max_new_tokens=5,
+        )
+    tokens = tapped.trace.tokens(sample=1)
+    assert [token.id for token in tokens] == [-1] * PROMPT + ids[1, :-1].tolist()
+    assert [token.padding for token in tokens] == [False] * (PROMPT + 2) + [True] * 2
+
+
 @pytest.mark.parametrize(("end", "filled"), [(None, 0), (3, 2)])
 def test_padding_of_a_loop_of_ones_own(end, filled):
     """Where no `generate` runs, a pad fills up only what a known end has ended."""

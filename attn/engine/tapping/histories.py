@@ -11,6 +11,7 @@ from torch import Tensor
 from attn.engine.tapping.calls import ended_rows
 from attn.engine.tapping.readings import Reading, cached_keys, continued_rows
 from attn.engine.tapping.stretches import Stretch, follow
+from attn.engine.tapping.texts import NO_ID
 from attn.errors import CaptureError
 
 
@@ -25,7 +26,7 @@ class History:
     Attributes:
         reached: how many positions were read.
         length: how many were read in forwards that ended.
-        ids: (row, position) int64; None where vectors are read.
+        ids: (row, position) int64, `texts.NO_ID` where vectors were read; None if all were.
         padding: (row, position) bool.
         parents: of each forward, which row of the forward before each row continues; None where
             that is its own.
@@ -119,6 +120,8 @@ class History:
             told = self._told[:, : stretch.stop]
             padding[:, : told.shape[1]] |= told
         ids = None if reading.ids is None else reading.ids.detach().cpu().long()
+        if ids is not None and self.ids is None and stretch.start:  # vectors stood before them
+            self.ids = torch.full((reading.rows, stretch.start), NO_ID)
         if ids is not None and self.ids is not None:
             before = self.ids.shape[1]
             if not stretch.start:

@@ -16,6 +16,8 @@ Tokens = Any
 
 SPACES = {" ": "␣", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 """How a token is shown that is nothing but space."""
+NO_ID = -1
+"""The id of a position of which nobody says what token it is."""
 LOOK_BACK = 8
 """So many tokens before one may change how it is decoded."""
 
@@ -82,7 +84,7 @@ def _read(tokens: Tokens, segments: Sequence[Segment], row: Row) -> SampleText:
         for position in range(segment.start, segment.stop)
     ]
     blank = [
-        Token(position, segment.name, -1, UNKNOWN, True, _at(row.padding, position), 0, 0, None)
+        Token(position, segment.name, NO_ID, UNKNOWN, True, _at(row.padding, position), 0, 0, None)
         for segment, position in places
     ]
     if not _is_tokenizer(tokens):
@@ -92,9 +94,11 @@ def _read(tokens: Tokens, segments: Sequence[Segment], row: Row) -> SampleText:
     special = _special_ids(tokens)
     pad = getattr(tokens, "pad_token_id", None)
     named = [
-        replace(
+        token
+        if (number := int(row.ids[token.position])) == NO_ID
+        else replace(
             token,
-            id=(number := int(row.ids[token.position])),
+            id=number,
             piece=str(tokens.convert_ids_to_tokens(number)),
             text=_spell(str(tokens.decode([number]))) or str(tokens.convert_ids_to_tokens(number)),
             special=number in special and number != pad,
@@ -115,9 +119,9 @@ def _of_list(
         return SampleText(
             "",
             tuple(
-                replace(
-                    one, id=int(ids[one.position]), text=f"<{ids[one.position]}>", special=False
-                )
+                one
+                if (number := int(ids[one.position])) == NO_ID
+                else replace(one, id=number, text=f"<{number}>", special=False)
                 for one in blank
             ),
         )
@@ -207,7 +211,7 @@ def _common(tokens: tuple[Token, ...]) -> Token:
     if same:
         return replace(first, padding=padding, start=0, stop=0, word=None)
     position = first.position
-    return Token(position, first.segment, -1, f"[{position}]", False, padding, 0, 0, None)
+    return Token(position, first.segment, NO_ID, f"[{position}]", False, padding, 0, 0, None)
 
 
 def rows_of(ids: np.ndarray | None, padding: np.ndarray | None, count: int) -> list[Row]:
