@@ -1,6 +1,6 @@
 """See what a diffusion model attends to: capture, analyse and compare its attention.
 
-    cli          one file per command: `attn capture`, `attn analyze`, `attn compare`, …
+    cli          a file for each command: `attn capture`, `attn analyze`, `attn compare`, …
     verbs        what the commands do, the same for Python: puts the parts together
     viz          labelled arrays -> figures
     explorer     the interactive page: traces in a browser
@@ -11,10 +11,12 @@
     trace        what was captured, on disk and in memory
     lora         what is in a LoRA file
     checkpoints  what is in a file of weights
-    schema       what a trace is: layers, segments, tokens, words, steps
-    words        what a word of a prompt is, and how words and phrases are found
-    options      options declared once, as dataclasses
     files        reading what others wrote, and writing so that nothing is lost
+    schema       what a trace is: layers, segments, tokens, words, steps
+    options      options declared once, as dataclasses
+    shapes       names for the axes of arrays
+    words        what a word of a prompt is, and how words and phrases are found
+    wording      texts of messages; versions: of this package and others
     errors       every expected error, in one tree
 
 Imports go downwards only. A prompt becomes a trace in `engine.run.record`; a trace becomes pictures

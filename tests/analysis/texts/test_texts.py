@@ -44,8 +44,10 @@ def text():
 
 
 def rows_of(result, name):
-    """Return the rows of a table as dicts."""
-    return result.tables[name].to_dict("records")
+    """Return the rows of a table as dicts; there are some."""
+    rows = result.tables[name].to_dict("records")
+    assert rows
+    return rows
 
 
 def place(row):
