@@ -4,6 +4,7 @@
     needs      whether a trace holds that, and what to capture with where it does not
     tables     data frames: made, put below each other, written as CSV
     result     tables, arrays and files that an analysis hands back
+    numbers    arrays of which some numbers are missing
     images     the generated images of a trace, decoded
     digest     curves of many traces, for the summary page of a collection
     words/     where words and phrases are looked at, and when

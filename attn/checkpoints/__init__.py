@@ -3,6 +3,7 @@
     headers        read and check the header of a safetensors file
     inventory      the parts of a model in it, under which prefixes
     denoisers      recognise UNets and transformers
+    layouts        where modules are in the layouts of authors and of diffusers
     other_models   names by which files are known that are no model of ours
     probe          all of it together: what this file is
     folders        the same of a model's folder, from its configurations

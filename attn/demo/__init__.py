@@ -4,6 +4,11 @@ Where trained weights ship with the package, the model of that name is assembled
 has the structure of the published model with tiny random weights. Those stay reachable as
 `tiny:NAME`.
 
+    drawn, language, stability   files as ScribbleDiffusion, LLaDA and sd-scripts lay them out
+    networks, shapes_networks    the networks; text_encoders, tokenizers: what reads the text
+    scenes, rendering            the shapes world, and its images; questions: that of the text
+    shipped, quiet               where trained weights lie; silence of libraries that write
+
 Importing this module loads no torch; the first `checkpoint` of a model does.
 """
 

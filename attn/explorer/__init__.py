@@ -2,6 +2,7 @@
 
     opened       what is shown, each under a number, and which of its files may be read
     description  what a page has to know of a trace: all rules that stand in Python
+    comparisons, matrices   the same of a comparison, and of whole matrices
     guard        who may ask: host, origin, token; headers on every answer
     server       the addresses, and the server behind them
     checked      digests of shards, held against the manifest in the background

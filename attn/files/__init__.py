@@ -6,6 +6,7 @@
     digests     whether a file is as it was written
     locks       a folder that one run at a time may have
     results     put a folder of results in place by one rename; remove only what is ours
+    cache       the user's cache: what can be made again
     scratch     temporary folders in which they are built
     exchange    put a folder in place of another
     markers     what says that a folder is ours, and which files in it

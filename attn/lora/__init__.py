@@ -6,6 +6,7 @@
     families, blocks             the model family, and what each module is for
     reader, file                 all of it read, as plain records
     oddities, usable             what is odd, and whether a backend can apply it
+    block_weights                blocks turned off one by one; lists as other tools read them
     selection                    parts of it, by the names of modules
     facts                        the records as plain data, for JSON and tables
     base/                        the model that is changed, and whether the LoRA fits it

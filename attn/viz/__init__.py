@@ -7,7 +7,7 @@
     page                   sheets of images in equal cells; titles above axes
     lines, labels          line plots, words as they are printed
     fonts                  letters of every script
-    intervals, overlay     intervals on an axis; a map over an image
+    intervals, overlay     intervals on an axis; a map over an image; strokes: those of a drawing
     words/  texts/  compare/   figures of the analyses of the same name
     sinks, gates, sketch       the others
 

@@ -3,11 +3,14 @@
     session              a loaded pipeline: completing requests, reading prompts, generating
     backend              opening folders, files, hub ids, demos, pipelines that are loaded
     calls                announcing forwards: guidance rows in one batch, or in a call each
-    adapters             LoRAs, put in for one batch and taken out without a trace
+    adapters             LoRAs, put in for one batch and taken out without a trace, by the layers
+                         of adapter_layers
     samplers, schedules  samplers by name; their steps, timesteps, noise
     tokens, prompts      what a text encoder reads, with offsets and words
     encoders             what it is really given, compared with that
     prompt_syntax        syntax of other programs in a prompt, which is plain text here
+    emphasis             weights of words
+    forming              what a sampler expects of the finished image, step by step
     components           what of a loaded pipeline changes the picture
     finite               pictures that are not numbers are refused, with the first place
     sharing              one pipeline, one thread

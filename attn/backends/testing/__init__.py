@@ -3,6 +3,13 @@
     from attn.backends.testing import CHECKS, FakeBackend, FakeOptions, check_backend
 
 `FakeBackend` is a real, tiny, randomly weighted model with every irregularity of the interface.
+
+    checks                     all checks, and what runs them
+    attention, rows            that probabilities are exact, and rows what they are called
+    text, text_order           that tokens, words and positions are those that the model reads
+    events, observe            what happens without capture; a session run as a capture does
+    oracle                     every measure by its definition, in float64, by numpy alone
+    fake, toy, tokens          the backend, its model, its tokenizer
 """
 
 from attn.backends.testing.attention import attention_exact

@@ -1,1 +1,4 @@
-"""The commands, a file each: options in, one verb, lines or JSON out."""
+"""The commands, a file each: options in, one verb, lines or JSON out.
+
+ablate, analyze, backends, capture, compare, gallery, lora, verify, view
+"""
