@@ -255,7 +255,7 @@ def test_rewritten(visit, tmp_path, length):
         (tmp_path / "new").write_bytes(shard.read_bytes()[:length])
         (tmp_path / "new").replace(shard)
     page.keyboard.press("]")
-    page.wait_for_selector(".error:has-text('was written again while it was open')")
+    page.wait_for_selector(".error:has-text('was written again')")
 
 
 def test_newer(visit, tmp_path):
