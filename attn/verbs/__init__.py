@@ -9,6 +9,7 @@ lora_specs, lora_folders   LoRAs as people type them
 gallery    a page of all runs in a folder
 view       traces in a browser
 verify     every digest of traces and results
+merge      shards of one run, put together
 options, lora_options, view_options   declared once: command line, signature and checks are
            made of them
 checks     what a verb is given, each value under its name

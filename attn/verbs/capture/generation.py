@@ -16,7 +16,15 @@ from attn.schema import Step
 from attn.trace.store import MANIFEST, is_shard_file, read_manifest
 from attn.trace.writer import TraceWriter
 from attn.verbs.ablate.treatments import make_treatment
-from attn.verbs.capture.collection import Entry, note_outcomes, write_index
+from attn.verbs.capture.collection import (
+    JOURNAL,
+    Entry,
+    begin_index,
+    is_collection,
+    note_outcomes,
+    write_index,
+    write_outcomes,
+)
 from attn.verbs.capture.jobs import Job, JobItem
 from attn.verbs.capture.manifest import Ran, draft, finished
 from attn.verbs.capture.outputs import is_output
@@ -99,12 +107,21 @@ class _Outcomes:
                 error=error,
             )
         if self._job.is_collection:
-            note_outcomes(self._job.out, [self.entries[index] for index in outcomes])
+            changed = [self.entries[index] for index in outcomes]
+            note_outcomes(self._job.out, changed, self._job.journal or JOURNAL)
 
     def write(self) -> None:
-        """Write the index."""
-        if self._job.is_collection:
-            write_index(self._job.out, self.entries, self._job.run)
+        """Write the index; of one part of a run its journal, beside the index as it was begun."""
+        job = self._job
+        if not job.is_collection:
+            return
+        if job.journal is None:
+            write_index(job.out, self.entries, job.run)
+            return
+        if not is_collection(job.out):
+            begin_index(job.out, job.entries, job.run)
+        own = [self.entries[item.index] for item in job.items]
+        write_outcomes(job.out, own, job.journal)
 
     def __enter__(self) -> None:
         """Begin; whatever happens from here on, the index is written at the end."""

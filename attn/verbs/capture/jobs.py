@@ -61,6 +61,9 @@ class Job:
         batch: how many traces are generated at once.
         report: told notes, warnings and progress.
         opening: the warnings that all traces share.
+        run: what all traces share.
+        journal: of the part of the run that is made, in a run of several parts; the items are
+            those of the part only.
     """
 
     backend: str
@@ -71,19 +74,20 @@ class Job:
     batch: int
     report: Report
     opening: tuple[str, ...]
+    run: Run
+    journal: str | None = None
+
+    @property
+    def indices(self) -> frozenset[int]:
+        """Indices of the traces that are made here: all, or those of one part of the run."""
+        if self.journal is None:
+            return frozenset(range(len(self.entries)))
+        return frozenset(item.index for item in self.items)
 
     @property
     def is_collection(self) -> bool:
         """Whether several traces were asked for."""
         return len(self.entries) > 1
-
-    @property
-    def run(self) -> Run:
-        """What all traces share."""
-        item = self.items[0]
-        kept = item.plan.kept, item.plan.branches
-        model = describe_model(self.session.info)
-        return describe_run(self.backend, model, item.request, kept, self.batch)
 
 
 def plan_job(
@@ -139,7 +143,9 @@ def plan_job(
     opening = _common([item.warnings for item in items])
     for warning in opening:
         report.warn(warning)
-    return Job(backend, session, out, entries, items, batch, report, opening)
+    kept = items[0].plan.kept, items[0].plan.branches
+    run = describe_run(backend, describe_model(session.info), items[0].request, kept, batch)
+    return Job(backend, session, out, entries, items, batch, report, opening, run)
 
 
 def _refuse_weights(session: Session, wishes: Sequence[Request]) -> None:

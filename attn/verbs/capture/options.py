@@ -134,9 +134,22 @@ class GenerationOptions:
     ] = "8GB"
     dry_run: Annotated[bool, About("Show the plan and its bytes; load no weights.")] = False
     resume: Annotated[bool, About("Go on with the run in --out, if there is one.")] = False
+    shard: Annotated[
+        str | None,
+        About(
+            "Make part I of N only: I/N, or slurm for the task of a job array; all parts have the "
+            "same --out.",
+            check=checks.text,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         validate(self)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the folder may hold traces of the same run: earlier ones, or other shards'."""
+        return self.resume or self.shard is not None
 
     @property
     def seeds(self) -> tuple[int, ...]:
