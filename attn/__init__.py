@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from attn.verbs.analyze.analyze import analyze
     from attn.verbs.capture.capture import capture
     from attn.verbs.compare.compare import compare
-    from attn.verbs.merge import merge
+    from attn.verbs.shards.merge import merge
     from attn.verbs.verify import verify
     from attn.verbs.view import view
 
@@ -74,7 +74,7 @@ _HOMES = {
     "compare": "attn.verbs.compare.compare:compare",
     "hookimpl": "attn.backends:hookimpl",
     "intervene": "attn.engine.interventions.intervene:intervene",
-    "merge": "attn.verbs.merge:merge",
+    "merge": "attn.verbs.shards.merge:merge",
     "open": "attn.trace.trace:open_trace",
     "tap": "attn.engine.tap:tap",
     "verify": "attn.verbs.verify:verify",

@@ -12,7 +12,7 @@ from attn.cli.options import Json
 from attn.cli.terminal import say
 
 if TYPE_CHECKING:
-    from attn.verbs.merge import Merged
+    from attn.verbs.shards.merge import Merged
 
 TOLD = {"complete": "complete", "failed": "failed", "pending": "missing"}
 
@@ -31,7 +31,7 @@ def merge(
 ) -> None:
     """Put the shards of one run together, each trace checked."""
     from attn.cli.report import ShownReport
-    from attn.verbs.merge import merge as run
+    from attn.verbs.shards.merge import merge as run
 
     report = ShownReport(context)
     try:

@@ -7,7 +7,6 @@ first_checks   what costs little, before a family is imported
 prompt_syntax  weights of words and LoRAs in a prompt
 families       what a backend says of that before it opens a model
 jobs           the plan: every trace with what is kept of it
-job_shards     a part of the plan, beside others
 generation     batch by batch
 manifest       what a trace says of itself
 run_identity   what makes two runs the same

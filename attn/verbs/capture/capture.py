@@ -21,13 +21,6 @@ from attn.verbs.capture.families import SKETCH, backend_options, complete_loras
 from attn.verbs.capture.first_checks import check_drawing, check_folder, check_loras, check_model
 from attn.verbs.capture.folders import choose_folder, output_folder
 from attn.verbs.capture.generation import run_job
-from attn.verbs.capture.job_shards import (
-    JobShard,
-    check_shard,
-    parse_shard,
-    shard_job,
-    shard_lock,
-)
 from attn.verbs.capture.jobs import check_space, plan_job
 from attn.verbs.capture.options import CaptureOptions, GenerationOptions, read_prompt
 from attn.verbs.capture.prompt_syntax import WeightedPrompt, parse_a1111, shared_loras
@@ -36,6 +29,13 @@ from attn.verbs.capture.resume import keep_finished, refuse_other_list
 from attn.verbs.lora_specs import parse_stack
 from attn.verbs.options import takes
 from attn.verbs.report import Report, warn_of_failures
+from attn.verbs.shards.parts import (
+    JobShard,
+    check_shard,
+    parse_shard,
+    shard_job,
+    shard_lock,
+)
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace

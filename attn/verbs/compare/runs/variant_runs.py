@@ -20,10 +20,10 @@ from attn.verbs.capture.capture import (
 from attn.verbs.capture.families import backend_options
 from attn.verbs.capture.first_checks import check_folder, check_model
 from attn.verbs.capture.folders import choose_folder, output_folder
-from attn.verbs.capture.job_shards import check_shard
 from attn.verbs.capture.options import CaptureOptions, read_prompt
 from attn.verbs.compare.pairing import FOLDER, ComparedRun, open_run
 from attn.verbs.report import Report
+from attn.verbs.shards.parts import check_shard
 
 if TYPE_CHECKING:
     from attn.backends import Backend, Session
