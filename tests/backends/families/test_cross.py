@@ -15,8 +15,8 @@ from attn.lora.base.fit import fit
 from attn.lora.base.weights import open_base
 from attn.lora.reader import read
 from attn.schema import Lora, Request
-from tests.helpers import full_size, layouts, lora_spellings
-from tests.helpers.opening import opening, refusal
+from tests.helpers.models import full_size, layouts, lora_spellings
+from tests.helpers.models.opening import opening, refusal
 from tests.helpers.toy_sessions import shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
