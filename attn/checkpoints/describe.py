@@ -12,6 +12,7 @@ from attn.checkpoints.headers import read_header
 from attn.checkpoints.inventory import members, parameters
 from attn.checkpoints.probe import probe
 from attn.files.disk import is_file, is_folder
+from attn.files.names import SAFETENSORS
 
 if TYPE_CHECKING:
     from attn.checkpoints.headers import TensorInfo
@@ -81,7 +82,7 @@ def _drawn(path: Path) -> Facts:
     """Describe a checkpoint of ScribbleDiffusion, with the parts of its base model if it has it."""
     is_whole = folders.is_pipeline(path)
     base = _pipeline(path) if is_whole else {"parts": [], "missing": []}
-    files = {name.removesuffix(folders.SAFE): path / name for name in folders.DRAWN}
+    files = {name.removesuffix(SAFETENSORS): path / name for name in folders.DRAWN}
     files_here = [
         {"part": part, "file": file.name, **_weights(read_header(file).tensors)}
         for part, file in files.items()
@@ -135,7 +136,7 @@ def _pipeline(path: Path) -> Facts:
 
 def _tensors(folder: Path) -> dict[str, TensorInfo]:
     """Return the tensors of a folder; shards add up, variants in another dtype count once."""
-    headers = [read_header(path) for path in sorted(folder.glob("*.safetensors"))]
+    headers = [read_header(path) for path in sorted(folder.glob(f"*{SAFETENSORS}"))]
     return {name: info for header in headers for name, info in header.tensors.items()}
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from attn.errors import ModelError
 from attn.files.disk import is_file
+from attn.files.names import SAFETENSORS
 from attn.files.outside import decode_json, read_bytes
 
-SAFE = ".safetensors"
 INDEX = "model_index.json"
 CONFIG = "config.json"
 LARGEST_CONFIG = 2**22
@@ -20,7 +20,7 @@ LANGUAGE = {"d_model", "n_heads", "n_layers"}
 LANGUAGE_TYPES = ("llada", "mmada")
 """Their `model_type`."""
 LONGEST_TYPE = 60  # letters of another one in a message
-DRAWN = tuple(f"{name}{SAFE}" for name in ("unet", "sketch_encoder", "sketch_text_combiner"))
+DRAWN = tuple(f"{name}{SAFETENSORS}" for name in ("unet", "sketch_encoder", "sketch_text_combiner"))
 """Files of a checkpoint of ScribbleDiffusion; other models have at most the first."""
 
 
@@ -92,7 +92,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         )
     if not is_file(path):
         refuse_foreign(folder)
-        files = sorted(folder.glob(f"*{SAFE}"))
+        files = sorted(folder.glob(f"*{SAFETENSORS}"))
         hint = "the folder that the model was saved to"
         if len(files) == 1:
             hint = f"the file itself: {files[0]}"

@@ -42,6 +42,7 @@ from attn.schema.layout import (
     Grid,
     Kind,
     Layer,
+    LayerKey,
     Segment,
     SegmentKind,
     Sequence,
@@ -67,7 +68,7 @@ from attn.schema.manifest import (
     forming_names,
     image_names,
 )
-from attn.schema.requests import LORA_PARTS, Call, Emphasis, Lora, Request
+from attn.schema.requests import LORA_PARTS, UNCOND, Call, Emphasis, Lora, Request
 from attn.words import Word, find_words, word_at
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "SKETCH",
     "SKETCH_GROUND",
     "STEP_MEASURES",
+    "UNCOND",
     "UNKNOWN",
     "WITH_AMOUNT",
     "ActName",
@@ -97,6 +99,7 @@ __all__ = [
     "Keys",
     "Kind",
     "Layer",
+    "LayerKey",
     "Level",
     "Lora",
     "Manifest",

@@ -18,6 +18,7 @@ from attn.schema import Manifest, Shard
 from attn.trace.store import JOURNAL, MANIFEST, TraceFiles, load_manifest
 from attn.verbs.capture.collection import INDEX, read_index, require_listed
 from attn.verbs.capture.outputs import check_output
+from attn.wording import list_some
 
 ALONE = ("entropy", "lse", "scale", "confidence")
 """Measures with one number per row or head, any of which may be missing."""
@@ -126,8 +127,8 @@ def _look_for_nan(files: TraceFiles, shard: Shard, done: Verified) -> None:
     """Take down the tensors of a shard that are no numbers where something was computed."""
     names = [name for name in files.tensors(shard.file) if has_stray_nan(files, shard.file, name)]
     if names:
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        reason = f"{names[0]}{more} of its tensors: NaN where no row is missing"
+        told = list_some(names, 1)
+        reason = f"{told} of its tensors: NaN where no row is missing"
         done.not_numbers.append(Damage(files.folder / shard.file, reason))
 
 

@@ -10,11 +10,12 @@ from attn.backends.loading.compatibility import require_scaling
 from attn.backends.loading.family import Family, Part
 from attn.backends.loading.weights.checkpoint import Piece
 from attn.checkpoints.families import kin
-from attn.checkpoints.folders import CONFIG, SAFE, is_pipeline, read_index
+from attn.checkpoints.folders import CONFIG, is_pipeline, read_index
 from attn.checkpoints.headers import read_header
 from attn.checkpoints.probe import Checkpoint, Members, members, probe
 from attn.errors import ModelError
 from attn.files.disk import is_file, is_folder
+from attn.files.names import SAFETENSORS
 from attn.wording import list_some
 
 NAMED = 3
@@ -96,7 +97,7 @@ def part_of_override(location: Location, part: Part, family: Family) -> Piece | 
 def _folder_of_override(folder: Path, part: Part, family: Family) -> Piece | Path:
     """Return the one file of a part's folder with its configuration; of several, the folder."""
     folder = _part_folder(folder, part, family)
-    files = list(folder.glob(f"*{SAFE}"))
+    files = list(folder.glob(f"*{SAFETENSORS}"))
     file = look_into(files[0]) if len(files) == 1 else folder
     if isinstance(file, Path) or file.piece(part) is None:
         return folder

@@ -23,9 +23,10 @@ from attn.backends.loading.weights import checkpoint
 from attn.backends.loading.weights.checkpoint import ModelSpec, Piece
 from attn.backends.loading.weights.folder import refuse_pickled_weights
 from attn.backends.loading.weights.misfit import shown
-from attn.checkpoints.folders import CONFIG, INDEX, SAFE
+from attn.checkpoints.folders import CONFIG, INDEX
 from attn.errors import ModelError
 from attn.files.disk import is_file, is_folder
+from attn.files.names import SAFETENSORS
 
 SKIPPED = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts that play no role in what is drawn from a text (the safety checker blacks pictures out)."""
@@ -90,7 +91,7 @@ def load_network(cls: type[Any], folder: Path, *, dtype: torch.dtype, weights: b
             another shape.
     """
     if not is_file(folder / CONFIG):
-        raise ModelError(f"{folder} holds no network: expected {CONFIG} and {SAFE} files")
+        raise ModelError(f"{folder} holds no network: expected {CONFIG} and {SAFETENSORS} files")
     refuse_pickled_weights(folder)
     with quiet():
         model = checkpoint.empty_model(ModelSpec(cls, folder), tables=weights)

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn.backends.plugins.advice import advice, first_line, remedy
+from attn.backends.plugins.advice import advice, one_line, remedy
 from attn.backends.plugins.answers import AnswerError, as_declared, require_type, returned
 from attn.backends.plugins.entry_points import BUILTIN_PACKAGE, Registered, whose
 from attn.backends.plugins.registry import load
@@ -109,7 +109,7 @@ def signed(registered: Registered, member: str) -> Iterator[None]:
         if is_builtin or is_expected:
             raise
         if isinstance(error, SystemExit):
-            error = AnswerError(first_line(error), "raise an error of attn.errors")
+            error = AnswerError(one_line(error), "raise an error of attn.errors")
         if not isinstance(error, AnswerError):
             error.add_note(_note(registered, member, error))
             raise
@@ -159,8 +159,7 @@ class GuardedSession(Session):
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
         """See `Session.sequence`."""
-        prompt = request.negative or "" if branch == "uncond" else request.prompt
-        check = partial(check_sequence, branch=branch, prompt=prompt)
+        check = partial(check_sequence, branch=branch, prompt=request.prompt_of(branch))
         sequence: TokenSequence = self._ask("sequence", request, branch, check=check)
         return sequence
 
@@ -256,10 +255,10 @@ def _ask(
             if len(list(traceback.walk_tb(error.__traceback__))) > 1:
                 raise
             raise AnswerError(
-                first_line(error), f"give it the arguments of attn.backends.{declared}"
+                one_line(error), f"give it the arguments of attn.backends.{declared}"
             ) from error
         except StopIteration as error:  # none may pass through the generators around this
-            raise RuntimeError(first_line(error)).with_traceback(error.__traceback__) from error
+            raise RuntimeError(one_line(error)).with_traceback(error.__traceback__) from error
         kind = returned(getattr(owner, member))
         answer = as_declared(answer, kind)
         require_type(answer, kind, f"return what plugins.md says of {declared}")

@@ -16,12 +16,12 @@ from attn.choices import ItemStatus
 from attn.errors import DamagedError
 from attn.files.digests import read_sealed, seal
 from attn.files.disk import append_lines, encode_json, is_file, read_journal, reported, write_atomic
+from attn.files.names import COLLECTION as INDEX
 from attn.files.outside import require_inside
 from attn.schema import Manifest
 
 SCHEMA = 1
 """Version of `index.json`, and the newest that is read."""
-INDEX = "index.json"
 JOURNAL = "index.jsonl"
 
 

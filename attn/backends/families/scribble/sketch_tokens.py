@@ -18,7 +18,7 @@ from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.source import Source
 from attn.backends.loading.weights.fit import Misfit, misshapen
 from attn.checkpoints import folders
-from attn.checkpoints.folders import DRAWN
+from attn.checkpoints.folders import CONFIG, DRAWN
 from attn.checkpoints.headers import TensorInfo, read_header
 from attn.errors import ModelError
 from attn.files.disk import is_file
@@ -26,7 +26,6 @@ from attn.schema import Token
 
 UNET, ENCODER, COMBINER = DRAWN
 SEGMENT = "sketch"
-CONFIG = "config.json"
 CONCATENATION = "concat"
 STAGES = (64, 128, 256)
 """Channels of the published encoder's convolutions but the last."""
