@@ -30,7 +30,7 @@ def describe(path: Path) -> Facts:
         return _file(path)
     if folders.is_language_model(path):
         return _language(path)
-    return _drawn(path) if folders.is_drawn(path) else _pipeline(path)
+    return _scribble(path) if folders.is_scribble_diffusion(path) else _pipeline(path)
 
 
 def _file(path: Path) -> Facts:
@@ -78,11 +78,11 @@ def _language(path: Path) -> Facts:
     }
 
 
-def _drawn(path: Path) -> Facts:
+def _scribble(path: Path) -> Facts:
     """Describe a checkpoint of ScribbleDiffusion, with the parts of its base model if it has it."""
     is_whole = folders.is_pipeline(path)
     base = _pipeline(path) if is_whole else {"parts": [], "missing": []}
-    files = {name.removesuffix(SAFETENSORS): path / name for name in folders.DRAWN}
+    files = {name.removesuffix(SAFETENSORS): path / name for name in folders.SCRIBBLE_FILES}
     files_here = [
         {"part": part, "file": file.name, **_weights(read_header(file).tensors)}
         for part, file in files.items()

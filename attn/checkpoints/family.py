@@ -46,7 +46,7 @@ class FamilyFiles:
         name: of the backend that opens them.
         parts: of its models; see `Checkpoint.parts`.
         optional: parts that models run without.
-        kin: family whose models these are with something added.
+        base: family whose models these are with something added.
         pipelines: classes that diffusers folders of it name.
         transformer: what tells its denoiser, if that is a transformer told by a table.
         tokenizers: published repositories, and the folder in each, by the part that reads.
@@ -57,7 +57,7 @@ class FamilyFiles:
     name: str
     parts: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
-    kin: str | None = None
+    base: str | None = None
     pipelines: tuple[str, ...] = ()
     transformer: Transformer | None = None
     tokenizers: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)

@@ -15,6 +15,7 @@ name of one segment.
 All names are here; plugins import them from `attn.schema`.
 """
 
+from attn.choices import Keys, Level
 from attn.schema.blocks import (
     block_columns,
     block_names,
@@ -59,8 +60,6 @@ from attn.schema.manifest import (
     SKETCH_GROUND,
     STEP_MEASURES,
     Kept,
-    Keys,
-    Level,
     Manifest,
     SampleText,
     Shard,

@@ -9,7 +9,7 @@ from typing import Any
 from attn.backends.loading.compatibility import require_scaling
 from attn.backends.loading.family import Family, Part
 from attn.backends.loading.weights.checkpoint import Piece
-from attn.checkpoints.families import kin
+from attn.checkpoints.families import base_family
 from attn.checkpoints.folders import CONFIG, is_pipeline, read_index
 from attn.checkpoints.headers import read_header
 from attn.checkpoints.probe import Checkpoint, Members, members, probe
@@ -43,7 +43,7 @@ class CheckpointFile:
             ModelError: says what it is, and which backend takes it or why none does.
         """
         checkpoint = self.checkpoint
-        if checkpoint.family not in (family.name, kin(family.name)):
+        if checkpoint.family not in (family.name, base_family(family.name)):
             advice = (
                 f"use --backend {checkpoint.family}" if checkpoint.family else checkpoint.advice
             )
@@ -89,7 +89,11 @@ def part_of_override(location: Location, part: Part, family: Family) -> Piece | 
         raise ModelError(f"{where}; it holds no {part.name} that is known here")
     if part is family.denoiser:
         location.require(family)
-    if part.name == "vae" and checkpoint.family and kin(checkpoint.family) != kin(family.name):
+    if (
+        part.name == "vae"
+        and checkpoint.family
+        and base_family(checkpoint.family) != base_family(family.name)
+    ):
         raise ModelError(f"{where}; its VAE scales latents otherwise than {family.name} does")
     return piece
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from traceback import format_exception_only
 
-from attn.backends.plugins.answers import AnswerError
+from attn.backends.plugins.answer_types import AnswerError
 from attn.backends.plugins.switches import DISABLE
 from attn.errors import AttnError
 

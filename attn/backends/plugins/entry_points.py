@@ -19,7 +19,7 @@ import pluggy
 
 from attn.backends.hookspecs import GROUP, Hooks
 from attn.backends.plugins.advice import advice, one_line, repair
-from attn.backends.plugins.answers import AnswerError, got
+from attn.backends.plugins.answer_types import AnswerError, got
 from attn.backends.plugins.contained import contained
 from attn.backends.plugins.switches import (
     ALL,

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import distributions
 
 from attn.backends.plugins.advice import advice, one_line, repair
-from attn.backends.plugins.answers import require_type
+from attn.backends.plugins.answer_types import require_type
 from attn.backends.plugins.contained import contained
 from attn.backends.plugins.entry_points import (
     BUILTIN,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from attn.backends.plugins.answers import AnswerError
+from attn.backends.plugins.answer_types import AnswerError
 from attn.backends.plugins.guard import GuardedSession
 from attn.backends.testing.events import layer_modules
 from attn.backends.types import Output, Session

@@ -46,14 +46,10 @@ def lora_kinds() -> dict[str, LoraKind]:
 
 def backend_of(lora: str | None) -> str | None:
     """Return the backend that opens the models of a kind of LoRAs; None if none does."""
-    owners = (
-        family.name
-        for family in families().values()
-        if lora in (kind.name for kind in family.loras)
-    )
-    return next(owners, None)
+    owners = {kind.name: each.name for each in families().values() for kind in each.loras}
+    return owners.get(lora or "")
 
 
-def kin(family: str) -> str:
+def base_family(family: str) -> str:
     """Return the family whose parts and layouts a family's models have: their own, or another's."""
-    return (families()[family].kin if family in families() else None) or family
+    return (families()[family].base if family in families() else None) or family

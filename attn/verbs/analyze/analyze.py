@@ -21,8 +21,8 @@ from attn.verbs.capture.collection import Entry, is_collection, read_index
 from attn.verbs.capture.folders import ANALYSIS as FOLDER
 from attn.verbs.capture.folders import ANALYSIS_INDEX as INDEX
 from attn.verbs.capture.folders import refuse_outside, refuse_parts
-from attn.verbs.inputs import as_tuple
 from attn.verbs.options import takes
+from attn.verbs.parsing import as_tuple
 from attn.verbs.report import Report, warn_of_failures
 from attn.viz.sizes import FigureSize
 from attn.wording import count_noun

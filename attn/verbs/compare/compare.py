@@ -26,7 +26,7 @@ from attn.verbs.compare.runs.lora_files import find_lora_files
 from attn.verbs.compare.runs.lora_runs import generate
 from attn.verbs.compare.runs.sketch_runs import generate_sketches
 from attn.verbs.compare.runs.variant_runs import Generated, Required
-from attn.verbs.inputs import as_tuple
+from attn.verbs.parsing import as_tuple
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
