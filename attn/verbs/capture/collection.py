@@ -131,8 +131,8 @@ def require_listed(folder: Path, manifest: Manifest, prompt: str, seed: int) -> 
     if (request.prompt, request.seed) != (prompt, seed):
         raise DamagedError(
             f"{folder} is of seed {request.seed} and the prompt '{request.prompt}', but the "
-            f"collection's {COLLECTION} lists it with seed {seed} and the prompt '{prompt}'; one of "
-            "them was changed"
+            f"collection's {COLLECTION} lists it with seed {seed} and the prompt '{prompt}'; one "
+            "of them was changed"
         )
 
 
