@@ -1,9 +1,9 @@
 """What people type: prompts from files, seeds, sizes, bytes."""
 
 import pytest
-from attn.verbs.parsing import as_tuple, parse_bytes, parse_seeds, parse_size
 
 from attn.errors import UsageError
+from attn.verbs.parsing import as_tuple, parse_bytes, parse_seeds, parse_size
 from attn.verbs.prompt_files import read_prompts
 from tests.helpers.editing import special
 
