@@ -108,14 +108,7 @@ def test_sequence(large):
 def test_bytes(large, medium, name):
     """More detail is more bytes, in the full-size plan."""
     session = large if name == "large" else medium
-    request = session.complete(Request("a red cat", steps=5))
-    sequences = {"cond": session.sequence(request, "cond")}
-    sizes = [
-        make_plan(
-            session.layers(request), sequences, Keep(level=level), samples=1, steps=5, dtype="F16"
-        ).bytes
-        for level in ("mass", "means", "maps", "heads")
-    ]
+    sizes = full_size.level_sizes(session)
     assert 0 < sizes[0] < sizes[1] < sizes[2] < sizes[3]
 
 
