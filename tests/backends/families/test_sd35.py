@@ -12,6 +12,7 @@ from attn.engine.plan import Keep, make_plan
 from attn.errors import CaptureError, RequestError, UsageError
 from attn.options import parse_options
 from attn.schema import Request
+from tests.helpers.models import full_size
 
 SMALL = {"steps": 3, "width": 96, "height": 64}
 PIXELS = 4 * 6
