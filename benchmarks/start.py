@@ -1,4 +1,4 @@
-"""How long `attn --help`, `attn backends` and `attn lora` take, with plugins of other packages installed.
+"""How long `attn --help`, `attn backends` and `attn lora` take, with plugins of others installed.
 
     python -m benchmarks.start [--plugins 10] [--rounds 9]
 
