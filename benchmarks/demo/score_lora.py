@@ -4,8 +4,8 @@
                                     [--prompts 3] [--seeds 16] [--steps N] [--out lora-scores]
 
 DIR holds the LoRA as `benchmarks.demo.train_lora` leaves it, in the spellings of peft and of kohya.
-With it a word is drawn as another, such as a square as a circle; for captions without the word it was
-trained to predict what the model predicts without it. So there are two kinds of prompts, each drawn
+With it a word is drawn as another, such as a square as a circle; for captions without the word it
+was trained to predict what the model predicts without it. So there are two kinds of prompts, each drawn
 with and without the LoRA from the same 16 noises through `attn.compare`:
 
 - with the word: held-out captions of which one object has it, and none the other. All other words
