@@ -5,8 +5,8 @@
 
 DIR holds the LoRA as `benchmarks.demo.train_lora` leaves it, in the spellings of peft and of kohya.
 With it a word is drawn as another, such as a square as a circle; for captions without the word it
-was trained to predict what the model predicts without it. So there are two kinds of prompts, each drawn
-with and without the LoRA from the same 16 noises through `attn.compare`:
+was trained to predict what the model predicts without it. So there are two kinds of prompts, each
+drawn with and without the LoRA from the same 16 noises through `attn.compare`:
 
 - with the word: held-out captions of which one object has it, and none the other. All other words
   of such a caption are untouched ones. The first captions have one object and two, so that there
