@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn.backends import Backend, Session, find, installed
-from attn.backends.plugins.guard import blamed, guarded, signed
+from attn.backends.plugins.guard import attributed, capture_attributed, guarded
 from attn.backends.types import Placement
 from attn.engine.plan import Plan
 from attn.errors import UsageError
@@ -134,7 +134,7 @@ def capture_with(options: CaptureOptions) -> Captured:
     for remark in installed().remarks:
         report.warn(remark)
     family = guarded(registered)
-    with signed(registered, "Options"):
+    with attributed(registered, "Options"):
         backend = backend_options(family.Options, name, options.backend_settings)
     model = family.default_model(backend) if options.model is None else options.model
     request = replace(_request(options, backend), interventions=parse_cuts(options.cut))
@@ -153,7 +153,7 @@ def capture_with(options: CaptureOptions) -> Captured:
     out = None if options.out is None else Path(options.out)
     target = choose_folder(out, name, prompts[0].text)
     shard = None if options.shard is None else parse_shard(options.shard)
-    with _making(target, shard, options), blamed(registered):
+    with _making(target, shard, options), capture_attributed(registered):
         previous = find_previous(target, wishes) if options.goes_on else None
         if previous is not None:
             refuse_other_list(previous, name, options.batch, wishes)

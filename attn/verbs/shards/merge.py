@@ -13,10 +13,10 @@ from rich import filesize
 from attn.errors import DamagedError, TraceError, UsageError
 from attn.files.digests import output_digest
 from attn.files.disk import is_there, reported, write_atomic
+from attn.files.names import COLLECTION
 from attn.schema import Manifest
 from attn.trace.store import JOURNAL, MANIFEST, TraceFiles, load_manifest
 from attn.verbs.capture.collection import (
-    INDEX,
     Entry,
     Index,
     begin_index,
@@ -109,7 +109,7 @@ def _collections(folders: Sequence[Path]) -> list[str]:
             with reported(folder, "read"):
                 inner = sorted(path.name for path in folder.iterdir() if is_collection(path))
         if not inner:
-            raise TraceError(f"{folder} holds no collection of traces ({INDEX})")
+            raise TraceError(f"{folder} holds no collection of traces ({COLLECTION})")
         names |= dict.fromkeys(inner)
     if "." in names and len(names) > 1:
         raise UsageError(
