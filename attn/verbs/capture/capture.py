@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,8 @@ from attn.verbs.capture.collection import Entry
 from attn.verbs.capture.families import SKETCH, backend_options, complete_loras
 from attn.verbs.capture.first_checks import check_drawing, check_folder, check_loras, check_model
 from attn.verbs.capture.folders import choose_folder, output_folder
-from attn.verbs.capture.generation import run_job
-from attn.verbs.capture.jobs import check_space, plan_job
+from attn.verbs.capture.generation import check_session, run_job
+from attn.verbs.capture.jobs import Job, check_space, plan_job
 from attn.verbs.capture.options import CaptureOptions, GenerationOptions, read_prompt
 from attn.verbs.capture.prompt_syntax import WeightedPrompt, parse_a1111, shared_loras
 from attn.verbs.capture.remains import find_previous
@@ -36,6 +36,7 @@ from attn.verbs.shards.parts import (
     shard_job,
     shard_lock,
 )
+from attn.verbs.workers.crews import make_with, open_crew, wants_crew
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -46,8 +47,9 @@ DEMO = "demo"
 class Shared:
     """A session of several captures, opened when the first of them has checked its arguments."""
 
-    def __init__(self, opening: Callable[[], Session]) -> None:
+    def __init__(self, opening: Callable[[], Session], model: object) -> None:
         self._opening = opening
+        self.model = model
 
     @cached_property
     def session(self) -> Session:
@@ -167,10 +169,24 @@ def capture_with(options: CaptureOptions) -> Captured:
         check_space(job, entries, options.limit, options.dry_run)
         if not options.dry_run:
             report.begin(target)
-            entries = run_job(job, entries)
+            entries = _generate(job, entries, options, model)
     plans = tuple(item.plan for item in job.items)
     made = tuple(entries[index] for index in sorted(job.indices))
     return Captured(target, made, plans, tuple(report.warnings))
+
+
+def _generate(
+    job: Job, entries: Sequence[Entry], options: CaptureOptions, model: object
+) -> tuple[Entry, ...]:
+    """Generate what is pending: here, or by workers."""
+    if not wants_crew(options):
+        check_session(job.session)
+        return run_job(job, entries)
+    if all(entries[index].status != "pending" for index in job.indices):
+        return run_job(job, entries)
+    opened = model.model if isinstance(model, Shared) else model
+    with open_crew(options, job.backend, options.backend_settings, opened) as crew:
+        return run_job(job, entries, partial(make_with, crew))
 
 
 @contextmanager
@@ -220,10 +236,10 @@ def open_session(
         generation: the others.
     """
     placement = Placement(
-        generation.device,
+        "auto" if len(generation.devices) > 1 else generation.device,
         generation.dtype,
         generation.offload,
-        weights=not generation.dry_run,
+        weights=not (generation.dry_run or wants_crew(generation)),
     )
     return family.open(model, options, placement)
 

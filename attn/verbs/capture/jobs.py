@@ -36,6 +36,7 @@ class JobItem:
     Attributes:
         index: of all that were asked for.
         request: completed.
+        wish: the request as it was asked for.
         plan: what is kept.
         folder: of the trace.
         warnings: of the model, and of the request.
@@ -43,6 +44,7 @@ class JobItem:
 
     index: int
     request: Request
+    wish: Request
     plan: Plan
     folder: Path
     warnings: tuple[str, ...] = ()
@@ -61,6 +63,7 @@ class Job:
         batch: how many traces are generated at once.
         report: told notes, warnings and progress.
         opening: the warnings that all traces share.
+        is_collection: whether several traces were asked for.
         run: what all traces share.
         journal: of the part of the run that is made, in a run of several parts; the items are
             those of the part only.
@@ -74,6 +77,7 @@ class Job:
     batch: int
     report: Report
     opening: tuple[str, ...]
+    is_collection: bool
     run: Run
     journal: str | None = None
 
@@ -83,11 +87,6 @@ class Job:
         if self.journal is None:
             return frozenset(range(len(self.entries)))
         return frozenset(item.index for item in self.items)
-
-    @property
-    def is_collection(self) -> bool:
-        """Whether several traces were asked for."""
-        return len(self.entries) > 1
 
 
 def plan_job(
@@ -134,6 +133,7 @@ def plan_job(
         JobItem(
             index,
             requests[index],
+            wishes[index],
             plan,
             out / names[index],
             (*session.warnings, *session.remarks(wishes[index], requests[index])),
@@ -145,7 +145,8 @@ def plan_job(
         report.warn(warning)
     kept = items[0].plan.kept, items[0].plan.branches
     run = describe_run(backend, describe_model(session.info), items[0].request, kept, batch)
-    return Job(backend, session, out, entries, items, batch, report, opening, run)
+    is_collection = len(entries) > 1
+    return Job(*(backend, session, out, entries, items, batch, report, opening, is_collection, run))
 
 
 def _refuse_weights(session: Session, wishes: Sequence[Request]) -> None:

@@ -131,7 +131,10 @@ class GenerationOptions:
         Literal["cond", "uncond", "both"], About("Guidance rows: cond, uncond or both.")
     ] = "cond"
     entropy: Annotated[bool, About("Entropy of rows also where it costs extra.")] = False
-    device: Annotated[str, About("auto, cpu, cuda or cuda:N.", check=checks.text)] = "auto"
+    device: Annotated[
+        str,
+        About("auto, cpu, cuda or cuda:N; several, cuda:0,cuda:1, are workers.", check=checks.text),
+    ] = "auto"
     dtype: Annotated[
         choices.NumberFormat,
         About("auto, float32, bfloat16 or float16."),
@@ -158,8 +161,24 @@ class GenerationOptions:
         ),
     ] = None
 
+    workers: Annotated[
+        int | None,
+        About("Processes that make traces at once, each with the model loaded.", least=1),
+    ] = None
+    engine: Annotated[
+        Literal["local", "ray"], About("Where workers are: local, or ray: on a Ray cluster.")
+    ] = "local"
+    gpus_per_worker: Annotated[
+        float | None, About("GPUs, or a part of one, of each worker of --engine ray.", least=0)
+    ] = None
+
     def __post_init__(self) -> None:
         validate(self)
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """All devices: each of several is a worker's."""
+        return tuple(filter(None, (name.strip() for name in self.device.split(","))))
 
     @property
     def goes_on(self) -> bool:

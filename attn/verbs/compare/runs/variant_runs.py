@@ -235,7 +235,7 @@ class Sessions:
         options = self._options_of(arguments.get("settings", self._setting.settings))
         if self._shared is None or options != self._options:
             self._options = options
-            self._shared = Shared(partial(self._open, options))
+            self._shared = Shared(partial(self._open, options), self._setting.model)
         return self._shared
 
     def _options_of(self, settings: Mapping[str, str]) -> Any:
