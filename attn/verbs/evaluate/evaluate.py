@@ -12,7 +12,7 @@ from attn.verbs.capture.collection import is_collection, read_index
 from attn.verbs.capture.folders import refuse_outside, refuse_parts
 from attn.verbs.evaluate.answer import SCORES, SEGMENTATION, tell_scores
 from attn.verbs.evaluate.options import SHAPES, EvaluateOptions
-from attn.verbs.evaluate.results import FOLDER, Evaluated, Findings, write_results
+from attn.verbs.evaluate.results import FOLDER, Evaluated, EvaluationFindings, write_results
 from attn.verbs.evaluate.sink_table import sink_tables, tell_sinks
 from attn.verbs.evaluate.truths import Truth, open_truth
 from attn.verbs.options import takes
@@ -56,7 +56,7 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
     return write_results(_require(findings), target, options.pictures, report)
 
 
-def _require(findings: Findings | None) -> Findings:
+def _require(findings: EvaluationFindings | None) -> EvaluationFindings:
     if findings is None:
         raise AnalysisError("nothing was computed")
     return findings
@@ -76,7 +76,9 @@ def _open(folder: Path, report: Report) -> Iterator[tuple[str, Trace]]:
         yield entry.folder, open_trace(folder / entry.folder)
 
 
-def _score(traces: Mapping[str, Trace], options: EvaluateOptions, report: Report) -> Findings:
+def _score(
+    traces: Mapping[str, Trace], options: EvaluateOptions, report: Report
+) -> EvaluationFindings:
     """Score all pictures against the truth.
 
     Raises:
@@ -94,7 +96,7 @@ def _score(traces: Mapping[str, Trace], options: EvaluateOptions, report: Report
     tables = {name: with_layer_names(table, names) for name, table in tables.items() if table}
     frames = {name: make_frame(table) for name, table in tables.items()}
     prompts = dict.fromkeys(trace.manifest.request.prompt for trace in traces.values())
-    return Findings(
+    return EvaluationFindings(
         list_some(prompts, 1),
         f"{first.manifest.backend} · {count_noun(len(pictures), 'picture')} · held against "
         f"{options.truth}",
@@ -176,7 +178,9 @@ def _choices(options: EvaluateOptions) -> dict[str, str]:
     }
 
 
-def _with_sinks(findings: Findings | None, traces: Mapping[str, Trace]) -> Findings:
+def _with_sinks(
+    findings: EvaluationFindings | None, traces: Mapping[str, Trace]
+) -> EvaluationFindings:
     """Add the tables of sinks, and what they say."""
     from attn.analysis.tables import make_frame
 
@@ -185,7 +189,7 @@ def _with_sinks(findings: Findings | None, traces: Mapping[str, Trace]) -> Findi
     first = next(iter(traces.values())).manifest
     if findings is None:
         subtitle = f"{first.backend} · {count_noun(len(traces), 'trace')}"
-        findings = Findings(first.request.prompt, subtitle, {}, (), {})
+        findings = EvaluationFindings(first.request.prompt, subtitle, {}, (), {})
     return replace(
         findings,
         tables={**findings.tables, **tables},

@@ -45,7 +45,7 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
-class Findings:
+class EvaluationFindings:
     """What was computed.
 
     Attributes:
@@ -63,7 +63,9 @@ class Findings:
     choices: Mapping[str, str]
 
 
-def write_results(findings: Findings, folder: Path, pictures: bool, report: Report) -> Evaluated:
+def write_results(
+    findings: EvaluationFindings, folder: Path, pictures: bool, report: Report
+) -> Evaluated:
     """Write what was computed; earlier results of the same command are replaced.
 
     Raises:
@@ -93,7 +95,7 @@ def write_results(findings: Findings, folder: Path, pictures: bool, report: Repo
 
 
 def _page(
-    findings: Findings,
+    findings: EvaluationFindings,
     frames: Mapping[str, DataFrame],
     figures: Mapping[str, str],
     report: Report,
@@ -110,7 +112,9 @@ def _page(
     )
 
 
-def _draw(findings: Findings, frames: Mapping[str, DataFrame], folder: Path) -> dict[str, str]:
+def _draw(
+    findings: EvaluationFindings, frames: Mapping[str, DataFrame], folder: Path
+) -> dict[str, str]:
     """Draw how often maps point to what their words name."""
     from attn.analysis.scores.summary import CLASSES
     from attn.viz.figures import write
