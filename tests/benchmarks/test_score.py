@@ -64,14 +64,14 @@ def test_figure_shows_layers_of_different_widths(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", score_demo.MODELS)
+@pytest.mark.parametrize("name", ["sdxl", "gated"])
 def test_from_prompts_to_files(
     name: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The command runs on every demo model, and leaves its files and no traces."""
+    """The command runs on models in either layout, and leaves its files and no traces."""
     pipeline: Any = trained.PIPELINES[name]()
     with without_progress_bars():
         pipeline.save_pretrained(tmp_path / "model")
