@@ -67,13 +67,20 @@ def saved(page, buttons, names=("PNG", "SVG", "CSV")):
     return files
 
 
-def require_seen_within(page, selector, milliseconds, rounds=3):
-    """Require that something is seen so early after a page's start, in one of a few rounds."""
+def require_fast(measure, milliseconds, rounds=5):
+    """Require that something takes less in one of a few rounds: in others the machine is busy."""
     times = []
-    for _ in range(rounds):
-        page.wait_for_selector(selector)
-        times.append(page.evaluate("performance.now()"))
-        if times[-1] < milliseconds:
-            return
+    while not times or (times[-1] >= milliseconds and len(times) < rounds):
+        times.append(measure())
+    assert min(times) < milliseconds, times
+
+
+def require_seen_within(page, selector, milliseconds):
+    """Require that something is seen so early after a page's start."""
+
+    def reload():
         page.reload()
-    raise AssertionError(f"{selector} was seen after {times} ms, not within {milliseconds}")
+        page.wait_for_selector(selector)
+        return page.evaluate("performance.now()")
+
+    require_fast(reload, milliseconds)
