@@ -345,7 +345,7 @@ def test_interrupted_process(demo_cache, tmp_path):
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (130, "")
     assert shown == [TRAINED, EXAMPLE, "step 1/900 · … · 59.5 kB\n"]
-    assert stderr == "interrupted; what was finished stays usable\n"
+    assert stderr.splitlines()[-1] == "interrupted; what was finished stays usable"
     trace = attn.open(tmp_path / "out")
     assert trace.manifest.status == "partial"
     assert 1 <= len(trace.steps) < 900
