@@ -206,7 +206,8 @@ def choose(trace: Trace, options: Scope) -> Selection:
     steps = select_steps(trace.steps, options.steps)
     if options.layers == (BEST,):
         tower = select_tower(captured, ())
-        layers = (find_best_layer(trace, BLOCK, tower, steps, (branch, prompt)).layer,)
+        best = find_best_layer(trace, BLOCK, tower, steps, (branch, prompt))
+        layers: tuple[Layer, ...] = (best.layer,)
     else:
         layers = select_tower(captured, options.layers, captured=trace.layers)
     return Selection(
