@@ -196,7 +196,8 @@ def _subtitle(maps: xr.DataArray, subject: Subject) -> str:
     name = attrs["kind"].removesuffix("s")
     branch = "" if attrs["branch"] == "cond" else f" · {attrs['branch']}"
     facts = f"{subject.backend} · seed {subject.seed} · {attrs['segment']}{branch}"
-    return f"{facts} · mean: of the map of each {name}{_left_out(maps)}"
+    told = f" · {attrs['told']}" if attrs.get("told") else ""
+    return f"{facts} · mean: of the map of each {name}{_left_out(maps)}{told}"
 
 
 def _left_out(maps: xr.DataArray) -> str:
