@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
-
-from attn.analysis.tables import Columns, count_rows
-from attn.files.disk import as_utf8, write_atomic
+from attn.analysis.tables import Columns, count_rows, first_rows
+from attn.files.disk import as_utf8, reported
 from attn.verbs.html import render
 from attn.verbs.report_images import data_uri
 
@@ -117,7 +115,8 @@ def write_report(page: ReportPage, folder: Path) -> str:
         room -= sum(len(figure["data"]) for figure in figures)
         sections.append(_laid_out(section) | {"figures": figures})
     text = render("report.html", page=page, sections=sections)
-    write_atomic(folder / REPORT, as_utf8(text).encode())
+    with reported(folder / REPORT):
+        (folder / REPORT).write_bytes(as_utf8(text).encode())
     return REPORT
 
 
@@ -153,7 +152,8 @@ def _laid_out(section: Section) -> dict[str, Any]:
 
 
 def _rows(table: Columns) -> Iterator[tuple[Any, ...]]:
-    return zip(*(np.asarray(column[:SHOWN]).tolist() for column in table.values()), strict=True)
+    rows = first_rows(table, SHOWN)
+    return zip(*(column.tolist() for column in rows.values()), strict=True)
 
 
 def _cell(value: Any) -> str:
