@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from tests.helpers.pages import PATIENCE
 
 from attn.verbs.view import ViewOptions, make_server
+from tests.helpers.browsing.pages import PATIENCE
 from tests.helpers.toy_traces import write_trace
 
 ARGUMENTS = [

@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import anyio
 import pytest
-from tests.helpers.pages import eventually
 
 from attn.errors import TraceError, UsageError
 from attn.explorer.opened import open_library
 from attn.explorer.server import Server
 from attn.schema import SCHEMA
+from tests.helpers.browsing.pages import eventually
 from tests.helpers.toy_traces import manifest, write_trace
 
 

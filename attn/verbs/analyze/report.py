@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attn.analysis.tables import Table, make_frame
+from attn.analysis.tables import Columns, Table
 from attn.verbs.analyze.answer import TEXT_TABLES, tell
 from attn.verbs.analyze.collection_tables import ON_PAGE
 from attn.verbs.report_page import FIGURES, ReportPage, Section, plain, write_report
 from attn.wording import count_noun
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from attn.schema import Manifest
 
 MATTER = 5
@@ -36,7 +34,7 @@ CAPTIONS = {
 
 def small_tables(
     files: Sequence[str], columns: Mapping[str, Table], folder: Path
-) -> Mapping[str, DataFrame]:
+) -> Mapping[str, Columns]:
     """Return the tables of the page by path.
 
     Args:
@@ -45,17 +43,14 @@ def small_tables(
         folder: of the results.
     """
     names = [name for name in files if name in TEXT_TABLES or name.rpartition("/")[2] in ON_PAGE]
-    return {
-        name: make_frame(columns[name]) if name in columns else _read(folder / name)
-        for name in names
-    }
+    return {name: columns[name] if name in columns else _read(folder / name) for name in names}
 
 
 def report_trace(
     manifest: Manifest,
     folder: Path,
     files: Sequence[str],
-    tables: Mapping[str, DataFrame],
+    tables: Mapping[str, Columns],
     notes: Sequence[str],
 ) -> str:
     """Write `report.html` of the results in a folder.
@@ -110,8 +105,9 @@ def _captioned(names: Sequence[str]) -> dict[str, str]:
     return {name: CAPTIONS.get(_stem(name), "") for name in names}
 
 
-def _read(path: Path) -> DataFrame:
+def _read(path: Path) -> Table:
     """Return a table as it was written; only empty cells are unknown, not the word `nan`."""
     import pandas as pd
 
-    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+    frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    return {str(name): column.to_numpy() for name, column in frame.items()}

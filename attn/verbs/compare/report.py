@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from attn.analysis.tables import Columns
 from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.variants import Variant
 from attn.verbs.report_page import FIGURES, ReportPage, Section, Sentence
 from attn.wording import count_noun
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 MATTER = 5
 """So many figures stand open."""
@@ -36,7 +33,7 @@ def lay_out_report(
     base: ComparedRun,
     variants: Sequence[Variant],
     paragraph: Sequence[Sentence],
-    tables: Mapping[str, DataFrame],
+    tables: Mapping[str, Columns],
     files: Sequence[str],
 ) -> ReportPage:
     """Say what is on the page, and in which order.

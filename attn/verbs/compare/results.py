@@ -192,7 +192,7 @@ def _draw(
 def _write_page(
     base: ComparedRun, findings: ComparisonFindings, folder: Path, written: Sequence[str]
 ) -> str:
-    page = lay_out_report(base, findings.controls.plain, findings.answer, findings.frames, written)
+    page = lay_out_report(base, findings.controls.plain, findings.answer, findings.tables, written)
     return write_report(page, folder)
 
 
