@@ -73,7 +73,7 @@ def draw_comparison(
         prefix = _folder_prefix(variants, number)
         scene = make_scene(base, [variant], words)
         files += write_figures(_of_pair(scene, variant, wanted, options), folder, prefix)
-        files += write_figures(_of_all_pairs(scene, variant, wanted, words), folder, prefix)
+        files += write_figures(_of_all_pairs(scene, variant, wanted, options), folder, prefix)
         if "maps" in wanted:
             shown = ShownRun(variant.label, variant, 1)
             files += draw_run(shown, folder, f"{prefix}{_name(variant)}", options)
@@ -137,7 +137,7 @@ def _of_pair(
 
 
 def _of_all_pairs(
-    scene: ComparisonScene, variant: Variant, wanted: set[str], only: Sequence[str] | None
+    scene: ComparisonScene, variant: Variant, wanted: set[str], options: PairOptions
 ) -> Iterator[FigureFile]:
     """Draw where a variant differs, mean over all pairs, and the images of all pairs."""
     from attn.analysis.compare.changes import changes, coarse_grid, located
@@ -146,12 +146,12 @@ def _of_all_pairs(
     from attn.viz.compare.pair_sheet import draw_pairs
 
     grid = coarse_grid(variant.pairs) if "maps" in wanted else None
-    located_changes = changes(variant.pairs, located(grid), only) if grid else []
+    located_changes = changes(variant.pairs, located(grid), options.words) if grid else []
     order = {entry.term.key: number for number, entry in enumerate(scene.changes[0])}
     located_changes.sort(key=lambda entry: order.get(entry.term.key, len(order)))
     image = mean_difference(_image_pairs(variant)) if "images" in wanted else None
     if located_changes or image is not None:
-        yield draw_difference(scene, located_changes, image)
+        yield draw_difference(scene, located_changes, image, options.scale)
     if image is not None:
         yield draw_pairs(scene, list(_shown_pairs(variant)), variant.count)
 

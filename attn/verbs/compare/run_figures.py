@@ -75,6 +75,7 @@ def _of_run(
         options.dominance,
         f"{shown.label}: {manifest.request.prompt}",
         f"{manifest.backend} · seed {shown.member.seed} · {words[0].segment}",
+        "own" if options.scale == "own" else "shared",
     )
     texts = {
         "prompt": manifest.request.prompt,
@@ -83,10 +84,10 @@ def _of_run(
         "run": shown.label,
     }
     yield from draw_run(run, texts)
-    yield FigureFile("token_attention_gallery.png", _gallery(run, options), texts)
+    yield FigureFile("token_attention_gallery.png", _gallery(run), texts)
 
 
-def _gallery(run: RunWords, options: PairOptions) -> Figure:
+def _gallery(run: RunWords) -> Figure:
     """Draw words beside the image, as `attn analyze` does."""
     import xarray as xr
 
@@ -98,8 +99,7 @@ def _gallery(run: RunWords, options: PairOptions) -> Figure:
         coords={"label": ("word", list(run.labels))},
         attrs={"unit": "attention probability"},
     )
-    heading = run.title, run.about
-    return draw_sheet(maps, run.side.image, heading, "own" if options.scale == "own" else "shared")
+    return draw_sheet(maps, run.side.image, (run.title, run.about), run.scale)
 
 
 def write_figures(figure_files: Iterable[FigureFile], folder: Path, prefix: str = "") -> list[str]:
