@@ -180,7 +180,10 @@ def _shown_pairs(variant: Variant) -> Iterator[ShownPair]:
 
 
 def draw_weights(
-    variants: Sequence[Variant], weights: Mapping[str, WeightsAgainstAttention], folder: Path
+    base: ComparedRun,
+    variants: Sequence[Variant],
+    weights: Mapping[str, WeightsAgainstAttention],
+    folder: Path,
 ) -> list[str]:
     """Write `lora_weights.png`, with several variants one for each in its folder."""
     from attn.viz.compare.weights import draw_weights as draw
@@ -189,17 +192,11 @@ def draw_weights(
     for number, variant in enumerate(variants):
         label = variant.label
         if label in weights:
-            figure_file = draw(weights[label], _name_variant(variant), {"variant": label})
+            scene = make_scene(base, [variant], None)
+            heading = scene.title_of_charts, f"{label} · {scene.subtitle}"
+            figure_file = draw(weights[label], heading, scene.texts | {"variant": label})
             files += write_figures([figure_file], folder, _folder_prefix(variants, number))
     return files
-
-
-def _name_variant(variant: Variant) -> tuple[str, str]:
-    """Return title and subtitle of a figure that has no scene: the prompt, and the variant."""
-    more = len(variant.prompts) - 1
-    others = f" and {more} more prompt{'s' if more > 1 else ''}" if more else ""
-    pairs = f"{variant.count} pair{'s' if variant.count > 1 else ''}"
-    return f"{variant.members[0].prompt}{others}", f"{variant.label} · {pairs}"
 
 
 def _folder_prefix(variants: Sequence[Variant], number: int) -> str:

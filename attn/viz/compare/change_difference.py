@@ -102,7 +102,7 @@ def _show_bar(figure: Figure, panels: Sequence[Axes], end: float, *, is_own: boo
     about = "change of attention to the word, in % of all attention of a place"
     if is_own:
         names = {-1.0: "less, to the end above", 0.0: "0", 1.0: "more, to the end above"}
-        look, label = (DIVERGING, Normalize(-1, 1)), f"{about}; each word's own scale"
+        look, label = (DIVERGING, Normalize(-1, 1)), "change of attention, each word's own scale"
         ticks = FixedLocator(list(names))
         show_scale(figure, panels, look, label, ticks=ticks, spell=names.__getitem__)
         return
