@@ -11,6 +11,7 @@ from typing import Any
 
 from attn.errors import ModelError
 from attn.files.disk import is_file
+from attn.files.outside import unread
 from attn.lora.names import DENOISER, TOWERS
 
 CONFIG = "adapter_config.json"
@@ -115,7 +116,7 @@ def written_beside(config: Path) -> dict[str, Adapter]:
         data = config.read_bytes() if config.stat().st_size <= LARGEST else b""
         decoded = json.loads(data)
     except OSError as exc:
-        raise ModelError(f"cannot read {config}: {exc.strerror or exc}") from exc
+        raise ModelError(unread(config, exc)) from exc
     except (ValueError, RecursionError) as exc:
         raise ModelError(f"{config} is no JSON, so the LoRA's strength is unknown") from exc
     fields = decoded if isinstance(decoded, dict) else {}
