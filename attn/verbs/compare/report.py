@@ -15,6 +15,7 @@ MATTER = 5
 CAPTIONS = {
     "summary.png": "Images, the maps of the leading word, and the words that changed most.",
     "sweep.png": "The leading word, the images and all other words against the scale.",
+    "null.png": "The LoRA's effect, and that of random weights of the same size.",
     "parts.png": "What each part of the LoRA gives alone, and what is lost without it.",
     "leak.png": "What the LoRA changes with its trigger words in the prompt, and without them.",
     "difference.png": "Where the image and each word's attention changed, mean over all pairs.",

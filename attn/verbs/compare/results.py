@@ -177,7 +177,7 @@ def _draw(
     variants = findings.controls.drawn
     written = draw_comparison(base, variants, folder, parts, options, findings.sweep)
     written += draw_controls(base, findings.controls, folder, options)
-    written += draw_weights(variants, findings.weights, folder)
+    written += draw_weights(base, variants, findings.weights, folder)
     hidden = len(findings.variants) - len(variants)
     if hidden:
         report.warn(

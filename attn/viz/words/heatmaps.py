@@ -107,6 +107,7 @@ def _run(maps: xr.DataArray, image: Pixels | None, subject: Subject) -> RunWords
         attrs["dominance"],
         subject.prompt,
         f"{subject.backend} · seed {subject.seed} · {attrs['segment']}{_left_out(maps)}",
+        "own" if attrs["scale"] == "own" else "shared",
     )
 
 
