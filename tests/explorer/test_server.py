@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from attn.errors import TraceError, UsageError
-from attn.explorer.opened import open_library
+from attn.explorer.listing.library import open_library
 from attn.explorer.server import Server
 from attn.schema import SCHEMA
 from tests.helpers.toy_traces import manifest, write_trace
