@@ -29,7 +29,7 @@ ROUNDS = 5
 MAP, MATRIX = ".scale canvas", "#matrix canvas"
 ALL_READ = "() => document.querySelector('.status')?.innerText === ''"
 ROW = """async () => {
-  const { exactRow } = await import("/static/factors.js");
+  const { exactRow } = await import("/static/sums/factors.js");
   const numbers = (count) => Float32Array.from({ length: count }, () => Math.random());
   const factors = { query: numbers(4429 * 64), key: numbers(4429 * 64), lse: numbers(4429),
                     scale: 0.125, mask: null };

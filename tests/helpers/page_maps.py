@@ -5,10 +5,10 @@ import pytest
 
 READ = """async ([number, selection]) => {
   const load = async (name) => (window.attn ? window.attn[name] : import("/static/" + name));
-  const { openSource } = await load("source.js");
-  const { Trace, readSelection } = await load("trace.js");
+  const { openSource } = await load("data/source.js");
+  const { Trace, readSelection } = await load("data/trace.js");
   const { State } = await load("state.js");
-  const { readSums } = await load("reader.js");
+  const { readSums } = await load("sums/reader.js");
   const source = openSource(`t/${number}/`);
   const trace = new Trace(await source.json("trace.json"));
   const state = new State(null);
