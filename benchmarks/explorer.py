@@ -19,8 +19,8 @@ import attn
 from attn.explorer.joined import ENTRY, STATIC, WORKER, join_script, join_styles
 from attn.explorer.listing.library import open_library
 from attn.trace.writer import TraceWriter
-from tests.helpers.hovering import hover_times
-from tests.helpers.large_traces import make_large, write_large, write_long
+from tests.helpers.browsing.hovering import hover_times
+from tests.helpers.browsing.large_traces import make_large, write_large, write_long
 from tests.helpers.toy_traces import manifest, write_trace
 
 Figure = tuple[str, list[float], float, str]

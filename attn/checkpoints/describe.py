@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn.checkpoints import folders
+from attn.checkpoints.families import pipelines
 from attn.checkpoints.headers import read_header
-from attn.checkpoints.inventory import PIPELINES, members, parameters
+from attn.checkpoints.inventory import members, parameters
 from attn.checkpoints.probe import probe
 from attn.files.disk import is_file, is_folder
 
@@ -113,7 +114,7 @@ def _pipeline(path: Path) -> Facts:
         for part, entry in index.items()
         if isinstance(entry, list) and len(entry) > 1 and entry[1] is not None
     }
-    family = PIPELINES.get(name)
+    family = pipelines().get(name)
     return {
         "path": str(path),
         "kind": "folder",

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -49,6 +49,7 @@ from attn.analysis.words.selection import (
 )
 from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
 from attn.analysis.words.word_tables import align, summarise, tabulate
+from attn.choices import Pooling
 from attn.shapes import WordMaps
 from attn.trace.means import MapSums, MeanMaps, average, image_views
 from attn.trace.words.sums import lay_out, sum_tokens, word_positions
@@ -71,7 +72,7 @@ class WordsOptions(Choice):
         default=False, metadata={"help": "divide each place by its sum over the prompt's words"}
     )
     heads: bool = field(default=False, metadata={"help": "add a row per head to words.csv"})
-    pooling: Literal["mean", "daam"] = field(
+    pooling: Pooling = field(
         default="mean", metadata={"help": "how one map is made of many: mean, or DAAM's way"}
     )
     scale: Scale = field(default="auto", metadata={"help": SCALE_HELP})

@@ -9,9 +9,10 @@ from typing import Any
 from attn.backends.loading.compatibility import require_scaling
 from attn.backends.loading.family import Family, Part
 from attn.backends.loading.weights.checkpoint import Piece
+from attn.checkpoints.families import kin
 from attn.checkpoints.folders import CONFIG, SAFE, is_pipeline, read_index
 from attn.checkpoints.headers import read_header
-from attn.checkpoints.probe import Checkpoint, Members, kin, members, probe
+from attn.checkpoints.probe import Checkpoint, Members, members, probe
 from attn.errors import ModelError
 from attn.files.disk import is_file, is_folder
 from attn.wording import list_some

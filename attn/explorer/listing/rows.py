@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
+from attn.choices import Status
 from attn.errors import AttnError, DamagedError, TraceError
 from attn.explorer.listing.ends import read_ends
 from attn.files.cache import cache_folder
@@ -114,7 +115,7 @@ class ListedRequest(msgspec.Struct):
 class Listed(msgspec.Struct):
     """What the list says of a trace; the rest of its manifest is read when it is opened."""
 
-    status: Literal["partial", "complete"]
+    status: Status
     backend: str
     request: ListedRequest
     schema: int

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
+from attn.choices import Pooling
 from attn.verbs import checks, inputs
 from attn.verbs.options import About, Pictures, Told, Words, validate
 from attn.viz.sizes import DPI, LEAST, MOST
@@ -41,9 +42,7 @@ class AnalyzeOptions:
             check=checks.texts,
         ),
     ] = None
-    pooling: Annotated[
-        Literal["mean", "daam"] | None, About("How maps are made of many: mean, or daam.")
-    ] = None
+    pooling: Annotated[Pooling | None, About("How maps are made of many: mean, or daam.")] = None
     settings: Annotated[
         Mapping[str, str] | None,
         About(

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from attn.choices import ItemStatus
 from attn.errors import DamagedError
 from attn.files.digests import read_sealed, seal
 from attn.files.disk import append_lines, encode_json, is_file, read_journal, reported, write_atomic
@@ -29,7 +30,7 @@ class Entry:
     """One trace of a collection; `error` says why it failed."""
 
     folder: str
-    status: Literal["pending", "complete", "failed"]
+    status: ItemStatus
     prompt: str
     seed: int
     error: str | None = None
@@ -68,7 +69,7 @@ class _Outcome:
     """One line of the journal."""
 
     folder: str
-    status: Literal["pending", "complete", "failed"]
+    status: ItemStatus
     error: str | None = None
 
 

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, Protocol, cast, overload
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, Protocol, cast, overload
 
+from attn.choices import Pooling
 from attn.verbs import checks, inputs
 from attn.verbs.capture.drawings import Drawing
-from attn.verbs.capture.options import (
-    CaptureOptions,
-    GenerationOptions,
-    Level,
-    Loras,
-    Prompt,
-    Seed,
-)
+from attn.verbs.capture.options import Loras, Prompt, VariantOptions
 from attn.verbs.options import About, Pictures, Told, Words, describe
 
 if TYPE_CHECKING:
@@ -72,9 +66,7 @@ class ComparisonOptions:
             check=checks.texts,
         ),
     ] = None
-    pooling: Annotated[
-        Literal["mean", "daam"] | None, About("How maps are made: mean, or daam.")
-    ] = None
+    pooling: Annotated[Pooling | None, About("How maps are made: mean, or daam.")] = None
     settings: Annotated[
         Mapping[str, str] | None,
         About(
@@ -123,20 +115,10 @@ class ControlOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(GenerationOptions, ControlOptions, ComparisonOptions):
+class CompareOptions(VariantOptions, ControlOptions, ComparisonOptions):
     """What `attn compare` takes beside runs."""
 
-    seed: Seed = range(16)
-    keep: Level = "means"
-    budget: Annotated[
-        int | str, About("Refuse to write more than this a variant.", check=checks.byte_limit)
-    ] = "8GB"
     resume: Annotated[bool, About("Go on with the comparison in --out.")] = False
-
-    def generation(self, backend: str, settings: Mapping[str, str]) -> CaptureOptions:
-        """Return what all variants have in common, as `attn capture` takes it."""
-        shared = {field.name: getattr(self, field.name) for field in fields(GenerationOptions)}
-        return CaptureOptions(backend, self.prompt, settings=settings, **shared)
 
 
 class Comparing(Protocol[P]):
@@ -149,7 +131,7 @@ class Comparing(Protocol[P]):
         words: str | Iterable[str] | None = None,
         phrases: str | Iterable[str] | None = None,
         only: str | Iterable[str] | None = None,
-        pooling: Literal["mean", "daam"] | None = None,
+        pooling: Pooling | None = None,
         settings: Mapping[str, str] | None = None,
         pictures: bool = True,
         out: str | Path | None = None,

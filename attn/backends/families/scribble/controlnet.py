@@ -14,9 +14,9 @@ from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.source import Source
 from attn.backends.loading.weights.checkpoint import Piece
 from attn.checkpoints import folders
+from attn.checkpoints.families import pipelines
 from attn.checkpoints.folders import SAFE
 from attn.checkpoints.headers import read_header
-from attn.checkpoints.inventory import PIPELINES
 from attn.checkpoints.probe import probe
 from attn.errors import ModelError
 from attn.files.disk import is_file
@@ -53,7 +53,7 @@ def base_family(origin: Source) -> str:
         width = folders.read_object(origin.path / CONFIG).get("addition_embed_type")
         return "sdxl" if width else "sd15"  # a UNet's own folder
     name = str(folders.read_index(origin.path)["_class_name"])
-    if name not in PIPELINES or PIPELINES[name] not in ("sdxl", "sd15", "scribble"):
+    if pipelines().get(name) not in ("sdxl", "sd15", "scribble"):
         raise ModelError(f"{origin.path}: this is a {name}; {_expected()}")
     return "sdxl" if "XL" in name else "sd15"
 

@@ -7,6 +7,7 @@ import { largest, paintMap } from "../draw/paint.js";
 import { Save } from "../draw/saving.js";
 import { useFrame } from "../frame.js";
 import { Keys } from "../keys.js";
+import { Image } from "../parts/image.js";
 import { useSums } from "../parts/loading.js";
 import { visible } from "../safe.js";
 import { resample } from "../sums/resample.js";
@@ -209,7 +210,7 @@ function SidePanel({
   return html`<figure class="panel"><figcaption class="figure-text"><bdi>${visible(title)}</bdi> <span class="faint">${said}</span></figcaption>
     <div class="panel-box" style=${`aspect-ratio:${columns || 1}/${rows || 1}`} tabindex="0" role="application" aria-label=${`${visible(title)}. Arrow keys move the cursor in all pictures, Enter pins it.`} aria-describedby="place"
       onPointerMove=${(/** @type {PointerEvent} */ event) => !isPinned && onHover(cell(event))} onPointerLeave=${() => !isPinned && onHover(null)} onClick=${(/** @type {PointerEvent} */ event) => onPin(isPinned && cell(event) === at ? null : cell(event))} onKeyDown=${onKey}>
-      ${picture && html`<img src=${picture} alt="" style="filter:grayscale(.9)" />`}<canvas ref=${canvas} aria-hidden="true"></canvas>${place && html`<div class=${`cursor ${isPinned ? "pinned" : ""}`} style=${place}></div>`}</div></figure>`;
+      ${picture && html`<${Image} source=${picture} style="filter:grayscale(.9)" />`}<canvas ref=${canvas} aria-hidden="true"></canvas>${place && html`<div class=${`cursor ${isPinned ? "pinned" : ""}`} style=${place}></div>`}</div></figure>`;
 }
 
 /** The finest grid of all. @param {(import("../sums/sums.js").MapSums | null)[]} sums @returns {[number, number]} */

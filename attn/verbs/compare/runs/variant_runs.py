@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,7 +20,7 @@ from attn.verbs.capture.capture import (
 from attn.verbs.capture.families import backend_options
 from attn.verbs.capture.first_checks import check_folder, check_model
 from attn.verbs.capture.folders import choose_folder, output_folder
-from attn.verbs.capture.options import CaptureOptions, read_prompt
+from attn.verbs.capture.options import CaptureOptions, GenerationOptions, Prompt, read_prompt
 from attn.verbs.compare.pairing import FOLDER, ComparedRun, open_run
 from attn.verbs.report import Report
 
@@ -108,8 +108,17 @@ class Generating(Protocol):
     def resume(self) -> bool:
         """Whether to go on with what is there."""
 
-    def generation(self, backend: str, settings: Mapping[str, str]) -> CaptureOptions:
-        """Return what all variants have in common."""
+    @property
+    def prompt(self) -> Prompt:
+        """One or several, where they are not in a file."""
+
+
+def capture_options(
+    backend: str, options: Generating, settings: Mapping[str, str]
+) -> CaptureOptions:
+    """Return what all variants have in common, as `attn capture` takes it."""
+    shared = {each.name: getattr(options, each.name) for each in fields(GenerationOptions)}
+    return CaptureOptions(backend, options.prompt, settings=settings, **shared)
 
 
 def choose_setting(
@@ -132,7 +141,7 @@ def choose_setting(
 
     registered = find(backend)
     name = registered.spec.name
-    generation = options.generation(name, settings)
+    generation = capture_options(name, options, settings)
     check_model(options.model)
     check_folder(options.out, resume=options.resume)
     if typed := read_prompt(generation, generation.prompt):

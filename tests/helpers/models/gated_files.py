@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from attn import demo
 from attn.demo import stability
-from tests.helpers import layouts
-from tests.helpers.layouts import State
+from tests.helpers.models import layouts
+from tests.helpers.models.layouts import State
 
 Numbers = NDArray[np.float64]
 LAYOUTS = ("fused", "separate", "targeted")

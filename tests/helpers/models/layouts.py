@@ -16,7 +16,9 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from attn.checkpoints.layouts import BLOCK, FLUX, PIXART, Naming, numbered
+from attn.checkpoints.families import flux
+from attn.checkpoints.families import pixart as pixart_files
+from attn.checkpoints.layouts import BLOCK, Naming, numbered
 from attn.demo.stability import (
     DENOISER,
     ENDS,
@@ -91,7 +93,7 @@ def sai(pipe: Any, *, prefix: bool = True, encoders: bool = True) -> State:
 
 def bfl(pipe: Any, *, prefix: bool = True) -> State:
     """Return FLUX.1 as one file of all its parts, as ComfyUI takes it."""
-    state = within(DENOISER if prefix else "", of_authors(pipe.transformer, FLUX))
+    state = within(DENOISER if prefix else "", of_authors(pipe.transformer, flux.LAYOUT))
     state |= within("vae.", vae(pipe.vae))
     state |= within(SD3_ENCODER.format("clip_l"), clip_l(pipe.text_encoder))
     return state | within(SD3_ENCODER.format("t5xxl"), copied(pipe.text_encoder_2))
@@ -99,8 +101,8 @@ def bfl(pipe: Any, *, prefix: bool = True) -> State:
 
 def pixart(pipe: Any, *, prefix: bool = True) -> State:
     """Return PixArt as one file of all its parts, with what its authors' file has beside."""
-    state = of_authors(pipe.transformer, PIXART)
-    for theirs, ours in PIXART.tensors.items():
+    state = of_authors(pipe.transformer, pixart_files.LAYOUT)
+    for theirs, ours in pixart_files.LAYOUT.tensors.items():
         for name, value in pipe.transformer.state_dict().items():
             pattern, number = numbered(name)
             if pattern == ours:

@@ -10,8 +10,8 @@ from diffusers import SD3Transformer2DModel
 
 import attn
 from attn.errors import AnalysisError
-from tests.helpers import language_models as tiny
-from tests.helpers.word_tokenizers import tokenizer
+from tests.helpers.models import language_models as tiny
+from tests.helpers.models.word_tokenizers import tokenizer
 
 TEXTS = ["the red cat sat on", "a big dog ran"]
 SD3 = {"sample_size": 16, "patch_size": 2, "in_channels": 4, "out_channels": 4, "num_layers": 2}

@@ -8,7 +8,7 @@ from transformers import LlamaForCausalLM, SwinConfig, SwinModel
 
 import attn
 from attn.errors import CaptureError
-from tests.helpers import language_models as tiny
+from tests.helpers.models import language_models as tiny
 
 SWIN = {"image_size": 32, "patch_size": 4, "embed_dim": 12, "depths": [2, 2], "num_heads": [2, 3]}
 

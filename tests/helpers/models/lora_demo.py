@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.helpers import layouts
-from tests.helpers.lora_files import write
+from tests.helpers.models import layouts
+from tests.helpers.models.lora_files import write
 
 ALPHA, RANK = 5.0, 3
 SIZE = 0.4

@@ -9,8 +9,8 @@ import attn
 from attn.analysis.needs import find_lack
 from attn.analysis.texts import flow
 from attn.errors import CaptureError
-from tests.helpers import language_models as tiny
-from tests.helpers.language_models import BATCH, IDS, KEY_HEADS, MASKS, NEW, PROMPT
+from tests.helpers.models import language_models as tiny
+from tests.helpers.models.language_models import BATCH, IDS, KEY_HEADS, MASKS, NEW, PROMPT
 
 LENGTH = PROMPT + NEW - 1  # the last token is written, but never read
 SPANS = [(0, PROMPT), *((stop - 1, stop) for stop in range(PROMPT + 1, LENGTH + 1))]

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from attn.cli import build
 from attn.files.markers import MARKER
-from tests.helpers import lora_files
+from tests.helpers.models import lora_files
 from tests.helpers.toy_traces import write_trace
 
 MARKED_NONE = "{0} held results of an attn that did not mark its files: see {1}/{0}-earlier-1"

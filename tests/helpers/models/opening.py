@@ -8,7 +8,7 @@ from attn.backends import find, load
 from attn.backends.types import Placement
 from attn.errors import ModelError
 from attn.schema import Request
-from tests.helpers import layouts
+from tests.helpers.models import layouts
 
 MODELS = ("sd15", "sdxl", "sd35", "sd35:medium")
 LAYOUTS = ("file", "bare file", "parts", "part folders", "mixture", "folder and parts")

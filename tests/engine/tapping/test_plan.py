@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 import attn
 from attn.errors import CaptureError, UsageError
-from tests.helpers import language_models as tiny
+from tests.helpers.models import language_models as tiny
 
 LARGE = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32}
 HEADS = {"num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256}

@@ -8,7 +8,7 @@ from transformers import AlbertConfig, AlbertModel, DynamicCache, LongformerConf
 
 import attn
 from attn.errors import CaptureError, UsageError
-from tests.helpers import language_models as tiny
+from tests.helpers.models import language_models as tiny
 
 BATCH, LENGTH, HEADS, CHANNELS = 2, 11, 3, 7
 

@@ -6,7 +6,7 @@ import torch
 
 import attn
 from attn.errors import CaptureError
-from tests.helpers import language_models as tiny
+from tests.helpers.models import language_models as tiny
 
 
 def outputs(model, path):
