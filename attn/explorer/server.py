@@ -216,7 +216,9 @@ def _compressed(path: Path) -> bytes:
     It stays as it was first read: a page has parts of one version, also while attn is updated.
     """
     name = path.relative_to(STATIC).as_posix()
-    return gzip.compress(join_script(name).encode() if name in (ENTRY, WORKER) else path.read_bytes())
+    return gzip.compress(
+        join_script(name).encode() if name in (ENTRY, WORKER) else path.read_bytes()
+    )
 
 
 def _small(data: bytes | None) -> Response:

@@ -67,6 +67,7 @@ def watched(browser, host, **options):
         "status of 416",
         "status of 422",
         "CONTENT_LENGTH_MISMATCH",
+        "ERR_FAILED",
     )  # said by the browser of answers that we show
     assert [text for text in complaints if not any(item in text for item in allowed)] == []
 
