@@ -32,9 +32,10 @@ def describe(manifest: Manifest) -> dict[str, Any]:
     Returns:
         `manifest` as in `trace.json`, of a partial trace with what is finished; `screen`;
         `pictures` and `sketch`, names of files; `branches` with their text and words; `layers`
-        whose maps lie on a grid; `cuts`, what was done to the attention; `keysets`, what the keys of these layers stand for: the keys
-        that each column of a map is the sum of, and per branch groups of `columns` of maps and
-        `keys` of masses; and `matrices`, see `attn.explorer.matrices`.
+        whose maps lie on a grid; `cuts`, what was done to the attention; `keysets`, what the keys
+        of these layers stand for: the keys that each column of a map is the sum of, and per branch
+        groups of `columns` of maps and `keys` of masses; and `matrices`, see
+        `attn.explorer.matrices`.
     """
     shown = picture_layers(manifest)
     keysets: dict[tuple[Column, ...], list[Layer]] = {}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from functools import cache
 from io import BufferedReader
 from pathlib import Path, PureWindowsPath
+from threading import Lock
 from typing import TypeVar
 
 import msgspec
@@ -20,6 +22,8 @@ LARGEST = 64 * 2**20
 
 DAMAGED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises for bytes that are no JSON, no UTF-8, or nested beyond all reason."""
+
+_LOOKING = Lock()
 
 _REASONS = {
     errno.ENOSPC: "no space left on the disk",
@@ -148,10 +152,29 @@ def decode_json(
 ) -> T:
     """Return the value in the content of a JSON file; see `read_json`."""
     try:
-        return msgspec.json.decode(data, type=kind)
+        return decode(data, kind)
     except DAMAGED as exc:
         reason = decode_reason(exc)
         raise error(f"{path} is not {expected}: {reason}. {hint}".rstrip()) from exc
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """Return the value in JSON; of several threads too.
+
+    msgspec looks at a type when it meets it first, and must not be interrupted by another thread
+    that meets it then: the process would end.
+
+    Raises:
+        msgspec.DecodeError, UnicodeDecodeError, RecursionError: see `DAMAGED`.
+    """
+    with _LOOKING:
+        decoder = _decoder(kind)
+    return decoder.decode(data)
+
+
+@cache
+def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
+    return msgspec.json.Decoder(kind)
 
 
 def require_inside(path: Path, name: str, error: type[AttnError] = TraceError) -> None:

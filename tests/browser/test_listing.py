@@ -8,6 +8,7 @@ import pytest
 
 from attn.files.disk import write_atomic
 from attn.schema import find_words
+from attn.verbs.ablate.cuts import parse_cuts
 from attn.verbs.capture.collection import Entry, write_index
 from tests.helpers.browsing.axe import violations
 from tests.helpers.browsing.pages import HOSTILE, require_seen_within
@@ -25,7 +26,8 @@ def runs(tmp_path_factory):
     ]
     write_index(root / "many", [*entries, failed])
     about = manifest(samples=1)
-    request = replace(about.request, prompt="the dog and mice", seed=11)
+    cuts = parse_cuts(["dog@steps=0-1"])
+    request = replace(about.request, prompt="the dog and mice", seed=11, interventions=cuts)
     about = replace(about, backend="other", request=request, words=find_words("the dog and mice"))
     write_trace(root / "running", about, partial=True, done=2)
     return root
@@ -50,6 +52,8 @@ def test_what_is_listed(visit, runs):
     assert page.inner_text("h1") == "5 traces"
     assert sum("out of memory" in text for text in texts) == 1
     assert sum("not finished: 2 of 3 steps" in text for text in texts) == 1
+    cut = page.locator(".card:has-text('the dog') .card-cuts").inner_text()
+    assert cut == "cut: mask dog@steps=0-1,branch=cond"
     assert page.locator("img[src=x]").count() == 0 and "\u202e" not in page.content()
     page.wait_for_function("() => [...document.images].every(one => one.naturalHeight === 40)")
 
@@ -60,6 +64,8 @@ def test_find_filter_and_sort(visit, runs):
     page.select_option("label:has-text('sort by') select", "seed")
     page.wait_for_function("() => location.hash.includes('sort=seed')")
     assert seeds(page) == [3, 5, 7, 11]
+    page.select_option("label:has-text('cut') select", "cut: mask dog@steps=0-1,branch=cond")
+    page.wait_for_function("() => document.querySelectorAll('.card').length === 1")
     page.select_option("label:has-text('backend') select", "other")
     page.wait_for_function("() => document.querySelectorAll('.card').length === 1")
     page.keyboard.press("Escape")

@@ -9,10 +9,8 @@ from __future__ import annotations
 import os
 from typing import TypeVar
 
-import msgspec
-
 from attn.files.digests import is_sealed
-from attn.files.outside import DAMAGED, open_regular
+from attn.files.outside import DAMAGED, decode, open_regular
 from attn.trace.store import MANIFEST
 
 T = TypeVar("T")
@@ -46,6 +44,6 @@ def read_ends(folder: str, kind: type[T]) -> T | None:
     if min(stop, start) < 0 or not is_sealed(tail):
         return None
     try:
-        return msgspec.json.decode(head[:stop] + tail[start:], type=kind)
+        return decode(head[:stop] + tail[start:], kind)
     except DAMAGED:
         return None

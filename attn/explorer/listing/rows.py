@@ -13,6 +13,7 @@ from attn.errors import AttnError, DamagedError, TraceError
 from attn.explorer.listing.ends import read_ends
 from attn.files.cache import cache_folder
 from attn.files.disk import read_journal, reported, write_atomic
+from attn.files.outside import decode
 from attn.schema import SCHEMA, Intervention, Lora, Shard, image_names
 from attn.trace.store import JOURNAL, MANIFEST, read_fields
 
@@ -25,7 +26,7 @@ WORTHWHILE = 20
 """Traces that were read anew, from which on the file is written again."""
 
 
-class Row(msgspec.Struct, array_like=True):
+class ListedRow(msgspec.Struct, array_like=True):
     """What is kept of a trace.
 
     Attributes:
@@ -43,7 +44,7 @@ class Rows:
     """Reads each trace once, and again when its manifest has changed."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, Row] | None = None
+        self._kept: dict[str, ListedRow] | None = None
         self._damaged: dict[str, tuple[Stamps, str]] = {}
         self._new = 0
 
@@ -93,9 +94,9 @@ class Rows:
             return
 
 
-def _read() -> dict[str, Row]:
+def _read() -> dict[str, ListedRow]:
     try:
-        return msgspec.json.decode((cache_folder() / FILE).read_bytes(), type=dict[str, Row])
+        return decode((cache_folder() / FILE).read_bytes(), dict[str, ListedRow])
     except (OSError, msgspec.DecodeError):
         return {}
 
@@ -122,7 +123,7 @@ class Listed(msgspec.Struct):
     outputs: tuple[str, ...] = ()
 
 
-def _row(folder: str) -> Row:
+def _row(folder: str) -> ListedRow:
     """Return what the list says of a trace, with the stamps from before it was read."""
     stamps = _stamps(folder, 1)
     listed = read_ends(folder, Listed)
@@ -133,7 +134,7 @@ def _row(folder: str) -> Row:
         stamps += (_stamp(f"{folder}/{JOURNAL}"),)
         shards = read_journal(Path(folder, JOURNAL), Shard)
         steps = len({shard.file for shard in shards if shard.step is not None})
-    return Row(stamps, _facts(listed, steps, stamps), False)
+    return ListedRow(stamps, _facts(listed, steps, stamps), False)
 
 
 def _facts(listed: Listed, steps: int | None, stamps: Stamps) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 import { Keys } from "./keys.js";
-import { Image } from "./parts/image.js";
+import { TraceImage } from "./parts/trace-image.js";
 import { visible } from "./safe.js";
 import { MOST_SIDES } from "./sides/sides.js";
 import { html, render, useEffect, useMemo, useState } from "./vendor/preact.js";
@@ -190,22 +190,18 @@ function Cards({ rows, source, picked, onPick }) {
 /** @param {{row: Row, source: import("./data/source.js").Source}} props */
 function Card({ row, source }) {
   const { id, error, status, steps } = row;
-  const facts = [
-    row.kind === "comparison" ? "comparison" : `seed ${row.seed}`,
-    row.backend,
-    ...(row.loras ?? []),
-    ...cutsOf(row),
-  ]
+  const facts = [row.kind === "comparison" ? "comparison" : `seed ${row.seed}`, row.backend, ...(row.loras ?? [])]
     .filter(Boolean)
     .join(" · ");
   const picture = row.picture
-    ? html`<${Image} source=${source.url(`t/${id}/thumb`)} loading="lazy" />`
+    ? html`<${TraceImage} source=${source.url(`t/${id}/thumb`)} loading="lazy" />`
     : html`<span class="none">${error ? "failed" : "no picture"}</span>`;
   const state = error
     ? html`<span class="card-error" tabindex="0">${visible(error)}</span>`
     : html`<span class="faint">${visible(facts)}</span>`;
   const inside = html`<span class=${`card-picture ${error ? "small" : ""}`}>${picture}</span>
     <span class="card-prompt"><bdi>${visible(row.prompt ?? row.label)}</bdi></span>${state}
+    ${!error && cutsOf(row).length > 0 && html`<span class="faint card-cuts"><bdi>${visible(cutsOf(row).join(" · "))}</bdi></span>`}
     ${status === "partial" && html`<span class="card-mark">not finished: ${steps?.[0]} of ${steps?.[1] ?? "?"} steps</span>`}
     <span class="faint card-label"><bdi>${visible(row.label)}</bdi></span>`;
   return id !== undefined && !error

@@ -4,7 +4,7 @@ import { html, useEffect, useState } from "../vendor/preact.js";
  * A picture of a trace; one that cannot be read says so.
  * @param {{source: string, alt?: string, [name: string]: any}} props  what an `img` has besides
  */
-export function Image({ source, alt = "", ...rest }) {
+export function TraceImage({ source, alt = "", ...rest }) {
   const [isBroken, setBroken] = useState(false);
   useEffect(() => setBroken(false), [source]);
   if (isBroken) return html`<span class="unread">this picture cannot be read</span>`;
