@@ -125,5 +125,5 @@ for round in range(40):
 
 def test_types_that_are_met_by_several_threads() -> None:
     """Threads that meet a type at the same time all get its value; the process does not end."""
-    done = subprocess.run([sys.executable, "-c", RACE], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", RACE], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
