@@ -12,6 +12,7 @@ from attn.checkpoints.headers import read_header
 from attn.checkpoints.inventory import members, parameters
 from attn.checkpoints.probe import probe
 from attn.files.disk import is_file, is_folder
+from attn.files.names import SAFETENSORS
 
 if TYPE_CHECKING:
     from attn.checkpoints.headers import TensorInfo
@@ -29,7 +30,7 @@ def describe(path: Path) -> Facts:
         return _file(path)
     if folders.is_language_model(path):
         return _language(path)
-    return _drawn(path) if folders.is_drawn(path) else _pipeline(path)
+    return _scribble(path) if folders.is_scribble_diffusion(path) else _pipeline(path)
 
 
 def _file(path: Path) -> Facts:
@@ -77,11 +78,11 @@ def _language(path: Path) -> Facts:
     }
 
 
-def _drawn(path: Path) -> Facts:
+def _scribble(path: Path) -> Facts:
     """Describe a checkpoint of ScribbleDiffusion, with the parts of its base model if it has it."""
     is_whole = folders.is_pipeline(path)
     base = _pipeline(path) if is_whole else {"parts": [], "missing": []}
-    files = {name.removesuffix(folders.SAFE): path / name for name in folders.DRAWN}
+    files = {name.removesuffix(SAFETENSORS): path / name for name in folders.SCRIBBLE_FILES}
     files_here = [
         {"part": part, "file": file.name, **_weights(read_header(file).tensors)}
         for part, file in files.items()
@@ -135,7 +136,7 @@ def _pipeline(path: Path) -> Facts:
 
 def _tensors(folder: Path) -> dict[str, TensorInfo]:
     """Return the tensors of a folder; shards add up, variants in another dtype count once."""
-    headers = [read_header(path) for path in sorted(folder.glob("*.safetensors"))]
+    headers = [read_header(path) for path in sorted(folder.glob(f"*{SAFETENSORS}"))]
     return {name: info for header in headers for name, info in header.tensors.items()}
 
 

@@ -14,7 +14,7 @@ import attn
 from attn.cli import build
 from attn.cli.options import Typed, with_options
 from attn.errors import UsageError
-from attn.verbs import checks, inputs
+from attn.verbs import checks, parsing
 from attn.verbs.analyze.options import AnalyzeOptions
 from attn.verbs.capture.options import CaptureOptions, GenerationOptions
 from attn.verbs.compare.options import CompareOptions, Comparing, ComparisonOptions
@@ -32,7 +32,7 @@ class Options:
     rows: Annotated[int | None, About("Rows.", least=1)] = None
     gain: Annotated[float, About("Gain.", least=0, most=2)] = 0.5
     level: Annotated[Literal["low", "high"], About("Low or high.", ("--level", "-l"))] = "low"
-    seed: Annotated[int, About("Seeds.", read=inputs.parse_seeds, check=checks.seeds)] = 0
+    seed: Annotated[int, About("Seeds.", read=parsing.parse_seeds, check=checks.seeds)] = 0
     dry_run: Annotated[bool, About("Only look.", python="Nothing is done.")] = False
     told: Annotated[object, About("Heard.", check=checks.unchecked, is_typed=False)] = None
 

@@ -53,6 +53,7 @@ from attn.choices import Pooling
 from attn.shapes import WordMaps
 from attn.trace.means import MapSums, MeanMaps, average, image_views
 from attn.trace.words.sums import lay_out, sum_tokens, word_positions
+from attn.wording import count_noun
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -220,7 +221,7 @@ def _label(
     at = np.array([*(word.index for word in measured.words), NO_WORD])
     unit = "part of the words' attention" if options.normalise else "attention probability"
     how = "mean" if options.pooling == "mean" else "DAAM's mean"
-    many = f"{_count(len(layers), 'layer')}, {_count(len(steps), 'step')}"
+    many = f"{count_noun(len(layers), 'layer')}, {count_noun(len(steps), 'step')}"
     pooling = f"{how} over {many} and all heads"
     return xr.DataArray(
         maps[:, indices],
@@ -246,7 +247,3 @@ def _label(
             "left_out": int((measured.tokens > 0).sum()) - len(indices),
         },
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

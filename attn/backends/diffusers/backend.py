@@ -120,7 +120,7 @@ class DiffusersBackend(Backend):
         if source == "demo" and self.family.name not in demo.NAMES:
             return self._open_demo(options, placement)
         origin = sources.resolve(str(source), self.family.name, self.variants)
-        folders.refuse_drawn(origin.path, self.family.name, origin.requested)
+        folders.refuse_scribble_diffusion(origin.path, self.family.name, origin.requested)
         return self.open_source(origin, options, placement)
 
     def open_source(self, origin: Source, options: Any, placement: Placement) -> Session:

@@ -8,5 +8,5 @@ FAMILY = FamilyFiles(
     name="gated",
     parts=("dit", "vae", "clip_l", "clip_g", "t5xxl"),
     optional=("t5xxl",),
-    kin="sd35",
+    base="sd35",
 )

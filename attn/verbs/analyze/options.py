@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from attn.choices import Pooling
-from attn.verbs import checks, inputs
+from attn.verbs import checks, parsing
 from attn.verbs.options import About, Pictures, Told, Words, validate
 from attn.viz.sizes import DPI, LEAST, MOST
 
@@ -27,7 +27,7 @@ class AnalyzeOptions:
         About(
             "Words in a row, taken together: 'A B|C D'",
             python="Words in a row, taken together.",
-            read=inputs.split_phrases,
+            read=parsing.split_phrases,
             check=checks.texts,
         ),
     ] = None
@@ -38,7 +38,7 @@ class AnalyzeOptions:
             "Only these analyses: NAME,NAME,…",
             python="Only these analyses; None is every one that can run, but those that run on "
             "request.",
-            read=inputs.split,
+            read=parsing.split,
             check=checks.texts,
         ),
     ] = None
@@ -49,7 +49,7 @@ class AnalyzeOptions:
             "ANALYSIS.KEY=VALUE, or KEY=VALUE of all that have it; repeat.",
             ("--set",),
             python="Options as {ANALYSIS.KEY: VALUE}, or {KEY: VALUE} of all that have such a one.",
-            read=inputs.split_settings,
+            read=parsing.split_settings,
             check=checks.settings,
         ),
     ] = None
@@ -60,7 +60,7 @@ class AnalyzeOptions:
             "WIDTHxHEIGHT in inches that pictures are scaled to.",
             python="Width and height in inches that every page is scaled to, keeping its "
             "proportions; None leaves each as large as it is laid out.",
-            read=inputs.parse_inches,
+            read=parsing.parse_inches,
         ),
     ] = None
     dpi: Annotated[

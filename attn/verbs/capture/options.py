@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from attn import choices
 from attn.errors import UsageError
-from attn.verbs import checks, inputs
+from attn.verbs import checks, parsing
 from attn.verbs.capture.drawings import Drawing, drawing, drawing_file
 from attn.verbs.options import About, Told, validate
 from attn.verbs.prompt_files import read_prompts
@@ -40,7 +40,7 @@ Seed = Annotated[
     About(
         "0, 0-7 or 1,5,9; each seed is a trace.",
         python="One or several; every prompt runs with every seed, each a trace.",
-        read=inputs.parse_seeds,
+        read=parsing.parse_seeds,
         check=checks.seeds,
     ),
 ]
@@ -54,7 +54,7 @@ Settings = Annotated[
         "KEY=VALUE option of the backend; repeat.",
         ("--set",),
         python="Options of the backend as {KEY: VALUE}, both texts.",
-        read=inputs.split_settings,
+        read=parsing.split_settings,
         check=checks.settings,
     ),
 ]
@@ -102,7 +102,7 @@ class GenerationOptions:
         About(
             "WIDTHxHEIGHT in pixels.",
             python="(width, height) in pixels.",
-            read=inputs.parse_size,
+            read=parsing.parse_size,
             check=checks.size,
         ),
     ] = None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, Protocol, cast, overload
 
 from attn.choices import Pooling
-from attn.verbs import checks, inputs
+from attn.verbs import checks, parsing
 from attn.verbs.capture.drawings import Drawing
 from attn.verbs.capture.options import Loras, Prompt, VariantOptions
 from attn.verbs.options import About, Pictures, Told, Words, describe
@@ -54,7 +54,7 @@ class ComparisonOptions:
         About(
             "Also words in a row: 'red cat|old barn'.",
             python="Also words in a row, such as red cat.",
-            read=inputs.split_phrases,
+            read=parsing.split_phrases,
             check=checks.texts,
         ),
     ] = None
@@ -62,7 +62,7 @@ class ComparisonOptions:
         str | Iterable[str] | None,
         About(
             "Only these: words, layers, heads, steps, sinks, maps, images, sketch.",
-            read=inputs.split,
+            read=parsing.split,
             check=checks.texts,
         ),
     ] = None
@@ -73,7 +73,7 @@ class ComparisonOptions:
             "compare.KEY=VALUE, or KEY=VALUE of the backend; repeat.",
             ("--set",),
             python="Further options as {compare.KEY: VALUE}, and {KEY: VALUE} of the backend.",
-            read=inputs.split_settings,
+            read=parsing.split_settings,
             check=checks.settings,
         ),
     ] = None
@@ -104,7 +104,7 @@ class ControlOptions:
         About(
             "The LoRA's trigger words, for --leak. [default: those that moved most]",
             python="The trigger words, for leak; None is those that moved most.",
-            read=inputs.split,
+            read=parsing.split,
             check=checks.texts,
         ),
     ] = None

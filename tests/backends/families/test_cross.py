@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-import attn
 from attn.backends.families.cross import PixArtAlphaPipeline
 from attn.checkpoints.families.pixart import LAYOUT
 from attn.checkpoints.probe import CONFIGS, probe
@@ -16,6 +15,7 @@ from attn.lora.base.weights import open_base
 from attn.lora.reader import read
 from attn.schema import Lora, Request
 from tests.helpers.models import full_size, layouts, lora_spellings
+from tests.helpers.models.every_option import capture_everything
 from tests.helpers.models.opening import opening, refusal
 from tests.helpers.toy_sessions import shared_session
 
@@ -211,29 +211,5 @@ def test_loras_of_every_spelling(loras, files, spelling):
 @pytest.mark.parametrize("keep", ["heads", "factors"])
 def test_every_option_of_capture(loras, tmp_path, keep):
     """Prompts, seeds, batches, LoRAs, both branches, all blocks: every option works together."""
-    result = attn.capture(
-        *("pixart", ["a red cat", "a dog"]),
-        out=tmp_path / "out",
-        size=(64, 96),
-        steps=2,
-        negative="a dog",
-        settings={"t5_tokens": str(TEXT)},
-        lora=f"{loras / 'kohya.safetensors'}:0.5",
-        seed=(3, 7),
-        images=2,
-        batch=2,
-        scheduler="euler-karras",
-        keep=keep,
-        keys="all",
-        mass="full",
-        branch="both",
-        blocks=("image.text", "image.image"),
-        entropy=True,
-        offload="none",
-        device="cpu",
-    )
-    traces = [attn.open(result.path / entry.folder) for entry in result.entries]
-    assert len(traces) == 4
-    assert {tuple(trace.manifest.branches) for trace in traces} == {("cond", "uncond")}
-    assert {trace.manifest.kept.level for trace in traces} == {keep}
-    assert {len(trace.manifest.request.loras) for trace in traces} == {1}
+    lora = loras / "kohya.safetensors"
+    capture_everything("pixart", lora, tmp_path / "out", keep, t5_tokens=str(TEXT))

@@ -19,6 +19,8 @@ from accelerate import init_empty_weights
 
 from attn.checkpoints.headers import Header, TensorInfo
 from attn.checkpoints.probe import CONFIGS
+from attn.engine.plan import Keep, make_plan
+from attn.schema import Request
 
 NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
 ITEM = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8, "F8_E4M3": 1, "U8": 1}
@@ -71,3 +73,15 @@ def write(tensors: Mapping[str, TensorInfo], path: Path, **metadata: str) -> Pat
     end = max((info.stop for info in tensors.values()), default=0)
     os.truncate(path, path.stat().st_size + end)
     return path
+
+
+def level_sizes(session: Any) -> list[int]:
+    """Return the planned bytes of a capture by level, the least detail first."""
+    request = session.complete(Request("a red cat", steps=5))
+    sequences = {"cond": session.sequence(request, "cond")}
+    return [
+        make_plan(
+            session.layers(request), sequences, Keep(level=level), samples=1, steps=5, dtype="F16"
+        ).bytes
+        for level in ("mass", "means", "maps", "heads")
+    ]

@@ -15,14 +15,14 @@ from attn.backends.loading.source import Source
 from attn.backends.loading.weights.checkpoint import Piece
 from attn.checkpoints import folders
 from attn.checkpoints.families import pipelines
-from attn.checkpoints.folders import SAFE
+from attn.checkpoints.folders import CONFIG
 from attn.checkpoints.headers import read_header
 from attn.checkpoints.probe import probe
 from attn.errors import ModelError
 from attn.files.disk import is_file
+from attn.files.names import SAFETENSORS
 
 COMPONENT = "controlnet"
-CONFIG = "config.json"
 ENTRY = ("diffusers", "ControlNetModel")
 LDM = "control_model."
 """Prefix of the names in the authors' own files."""
@@ -74,12 +74,12 @@ def with_controlnet(recipe: Recipe, origin: Source, name: str | None) -> Recipe:
             return recipe
         raise ModelError(
             f"{origin.requested} has no ControlNet; give one with --set controlnet=PATH: a folder, "
-            f"a {SAFE} file, or a hub id such as lllyasviel/sd-controlnet-scribble"
+            f"a {SAFETENSORS} file, or a hub id such as lllyasviel/sd-controlnet-scribble"
         )
     named = source.resolve(
         name,
         "scribble",
-        expected=f"the folder of a ControlNet, a {SAFE} file",
+        expected=f"the folder of a ControlNet, a {SAFETENSORS} file",
         download=_download,
     )
     location = _location(named.path)
@@ -142,7 +142,7 @@ def _is_controlnet(folder: Path) -> bool:
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(name, allow_patterns=["*.json", f"*{SAFE}"]))
+    return Path(snapshot_download(name, allow_patterns=["*.json", f"*{SAFETENSORS}"]))
 
 
 def _expected() -> str:

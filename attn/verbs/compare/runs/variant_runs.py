@@ -137,7 +137,7 @@ def choose_setting(
         AttnError: the model cannot be read, or the folder of the comparison is not to be used.
     """
     from attn.backends import find
-    from attn.backends.plugins.guard import guarded, signed
+    from attn.backends.plugins.guard import attributed, guarded
 
     registered = find(backend)
     name = registered.spec.name
@@ -147,7 +147,7 @@ def choose_setting(
     if typed := read_prompt(generation, generation.prompt):
         _require_prompts(generation, typed, require)
     family = guarded(registered)
-    with signed(registered, "Options"):
+    with attributed(registered, "Options"):
         read = backend_options(family.Options, name, settings)
     model = family.default_model(read) if options.model is None else options.model
     return Setting(name, family, settings, model, generation)
