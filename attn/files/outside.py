@@ -9,7 +9,7 @@ from functools import cache
 from io import BufferedReader
 from pathlib import Path, PureWindowsPath
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -168,12 +168,12 @@ def decode(data: bytes, kind: type[T]) -> T:
         msgspec.DecodeError, UnicodeDecodeError, RecursionError: see `DAMAGED`.
     """
     with _LOOKING:
-        decoder = _decoder(kind)
+        decoder: msgspec.json.Decoder[T] = _decoder(kind)
     return decoder.decode(data)
 
 
 @cache
-def _decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
+def _decoder(kind: Any) -> Any:
     return msgspec.json.Decoder(kind)
 
 

@@ -99,7 +99,8 @@ class Library:
             told, None at the end; and there `failures`, `beside`, and `unchecked`, how many
             manifests were not yet held against their digests.
         """
-        until, rows = monotonic() + seconds, []
+        until = monotonic() + seconds
+        rows: list[dict[str, Any]] = []
         while item := self._at(start + len(rows)):
             rows.append(self._row(item))
             if monotonic() > until:
