@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Hashable
 from functools import cache
 from io import BufferedReader
 from pathlib import Path, PureWindowsPath
