@@ -5,6 +5,7 @@ analyze/   tables and pictures of a trace or collection: `attn.analyze`
 compare/   what differs between runs: `attn.compare`
 shards/    one run made by several processes: `--shard`, `attn.merge`
 ablate/    what cutting attention does: `attn.ablate`
+evaluate/  do maps find what words name: `attn.evaluate`
 lora       what a LoRA file changes
 lora_specs, lora_folders   LoRAs as people type them
 gallery    a page of all runs in a folder

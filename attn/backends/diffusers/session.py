@@ -14,14 +14,14 @@ from torch import nn
 
 from attn.backends.diffusers import adapters, components, samplers, schedules
 from attn.backends.diffusers.calls import SKIP, Pipeline, Tower, announcing
-from attn.backends.diffusers.emphasis import token_weights, weighted
-from attn.backends.diffusers.encoders import unknown_tokens
 from attn.backends.diffusers.finite import finite_steps
 from attn.backends.diffusers.forming import Forming, forming
-from attn.backends.diffusers.prompt_syntax import foreign_syntax
-from attn.backends.diffusers.prompts import EncoderInput, Prompts
 from attn.backends.diffusers.sharing import alone
-from attn.backends.diffusers.tokens import Convert
+from attn.backends.diffusers.texts.emphasis import token_weights, weighted
+from attn.backends.diffusers.texts.encoders import unknown_tokens
+from attn.backends.diffusers.texts.prompt_syntax import foreign_syntax
+from attn.backends.diffusers.texts.prompts import EncoderInput, Prompts
+from attn.backends.diffusers.texts.tokens import Convert
 from attn.backends.loading.quiet import quiet
 from attn.backends.types import ModelInfo, OnCall, Output, Session, image_seed
 from attn.errors import CaptureError, RequestError

@@ -29,17 +29,23 @@ const FOLLOW = 300; // milliseconds between looks for further steps of a trace t
  * @template {Trace} T
  * @param {import("../screens.js").Item} item
  * @param {new (facts: any) => T} Kind  of trace
- * @returns {T}
+ * @returns {[T, string]} and why it is not followed any more
  */
 export function useTrace(item, Kind = /** @type {any} */ (Trace)) {
   const [facts, setFacts] = useState(item.facts);
+  const [lost, setLost] = useState("");
   useEffect(() => {
     if (facts.manifest.status !== "partial" || !item.source.base) return;
     let timer = 0;
     let isOver = false;
     const look = async () => {
-      const now = await item.source.json("trace.json").catch(() => facts); // the server, or the trace, may be gone
+      let error = "";
+      const now = await item.source.json("trace.json").catch((/** @type {Error} */ reason) => {
+        error = reason.message;
+        return facts;
+      });
       if (isOver) return;
+      setLost(error);
       if (amountOf(now) !== amountOf(facts)) setFacts(now);
       else timer = setTimeout(look, FOLLOW);
     };
@@ -49,7 +55,7 @@ export function useTrace(item, Kind = /** @type {any} */ (Trace)) {
       clearTimeout(timer);
     };
   }, [facts]);
-  return useMemo(() => new Kind(facts), [facts]);
+  return [useMemo(() => new Kind(facts), [facts]), lost];
 }
 
 /** @param {any} facts */
@@ -60,26 +66,29 @@ const amountOf = ({ manifest }) => `${manifest.status} ${manifest.shards.length}
  * @template S
  * @param {import("../sums/work.js").Work} work
  * @param {() => Plan | null} plan  null reads nothing
- * @param {string} key  the same for the same selection
+ * @param {string} key  the same for the same selection; what was read of another is shown until then, which the note says
  * @param {boolean} isAsked  whether large amounts are to be read
  * @param {any} trace  is read again when it has grown
  * @returns {Loaded<S>}
  */
 export function useLoaded(work, plan, key, isAsked, trace) {
-  const [loaded, setLoaded] = useState(/** @type {Loaded<S>} */ ({ key: "", sums: null, note: "", error: "", ask: 0 }));
+  const [loaded, setLoaded] = useState(
+    /** @type {Loaded<S> & {trace: any}} */ ({ key: "", trace, sums: null, note: "", error: "", ask: 0 }),
+  );
   useLayoutEffect(() => {
     const planned = plan();
-    if (!planned) return;
     const stop = new AbortController();
     const show = (/** @type {Partial<Loaded<S>>} */ change) => {
-      if (!stop.signal.aborted) setLoaded((before) => ({ ...before, ask: 0, error: "", ...change, key }));
+      if (!stop.signal.aborted) setLoaded((before) => ({ ...before, ask: 0, error: "", ...change, key, trace }));
     };
+    if (!planned) return show({ sums: null, note: "" });
     read(work, planned, isAsked, stop.signal, show).catch((error) =>
       show({ sums: null, note: "", error: error.message }),
     );
     return () => stop.abort();
   }, [trace, key, isAsked]); // before anything is drawn: reading takes longest
-  return loaded;
+  const isOfThis = loaded.key === key && loaded.trace === trace;
+  return useMemo(() => (isOfThis ? loaded : { ...loaded, note: "Reading …" }), [loaded, isOfThis]);
 }
 
 /**

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch import nn
 
-from attn.backends.diffusers.emphasis import EncodedPart
-from attn.backends.diffusers.encoders import Encoder, labels_checked
-from attn.backends.diffusers.tokens import Convert, decode, learned_tokens, zero_tokens
+from attn.backends.diffusers.texts.emphasis import EncodedPart
+from attn.backends.diffusers.texts.encoders import Encoder, labels_checked
+from attn.backends.diffusers.texts.tokens import Convert, decode, learned_tokens, zero_tokens
 from attn.errors import ModelError
 from attn.schema import Segment, Token
 
