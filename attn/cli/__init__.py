@@ -40,6 +40,7 @@ def build() -> typer.Typer:
     from attn.cli.commands.compare import compare
     from attn.cli.commands.gallery import gallery
     from attn.cli.commands.lora import lora
+    from attn.cli.commands.studio import studio
     from attn.cli.commands.verify import verify
     from attn.cli.commands.view import view
 
@@ -52,7 +53,8 @@ def build() -> typer.Typer:
     )
     app.callback()(_globals)
     # the order of `attn --help`
-    for command in (capture, analyze, compare, ablate, view, gallery, verify, lora, backends):
+    looking = (studio, view, gallery)
+    for command in (capture, analyze, compare, ablate, *looking, verify, lora, backends):
         app.command(cls=Once)(command)
     return app
 

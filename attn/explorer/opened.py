@@ -91,6 +91,15 @@ class Library:
         is_number = number.isascii() and number.isdecimal() and len(number) <= len(str(MOST))
         return self.items[int(number)] if is_number and int(number) < len(self.items) else None
 
+    def add(self, folder: Path, label: str) -> Item:
+        """Return the item of a trace that is made while it is looked at, listed from now on."""
+        path = folder.absolute()
+        for item in self.items:
+            if item.folder == path:
+                return item
+        self.items.append(Item(str(len(self.items)), path, label))
+        return self.items[-1]
+
     def index(self) -> bytes:
         """Return what the page lists, as JSON."""
         rows = [self._row(item) for item in self.items]
