@@ -11,9 +11,9 @@
     telling     what is said of runs and plans
     jobs        runs, one at a time
     child       the process that does them, seen from the server
-    worker      the same process from inside: models, the one that is loaded; families
+    worker/     the same process from inside
     static/     a script for the pad, and a style sheet
 
-Gradio is imported by `page`, `parts` and `acts` only, late; torch by the worker only. What is
+Gradio is imported by `page`, `parts` and `acts` only, late; torch by `worker` only. What is
 looked at is the explorer, in a frame of the page.
 """

@@ -15,7 +15,7 @@ from attn.schema import image_names
 from attn.studio.command import as_command
 from attn.studio.drawing import draw_shapes, pad_file
 from attn.studio.form import Field, make_request
-from attn.studio.jobs import Job
+from attn.studio.jobs import StudioRun
 from attn.studio.parts import MOST_SEED, NONE
 from attn.studio.studio import Studio
 from attn.studio.telling import tell_job
@@ -25,7 +25,7 @@ FIGURES = ("attention_evolution.gif", "text_vs_sketch_attention.png", "words.png
 SKETCH = "sketch"
 
 
-class View(NamedTuple):
+class RunView(NamedTuple):
     """The components that show a run, or new values for them; `gr.skip()` leaves one as it is."""
 
     job: Any = gr.skip()
@@ -67,19 +67,19 @@ class Acts:
         except AttnError as error:
             return f"This cannot run: {error}"
 
-    def run(self, values: Mapping[str, Any], is_analyzed: bool) -> Iterator[View]:
+    def run(self, values: Mapping[str, Any], is_analyzed: bool) -> Iterator[RunView]:
         """Run what the form holds, and show it."""
         try:
             job = self._studio.jobs.submit(self._request(values), is_analyzed=is_analyzed)
         except AttnError as error:
-            yield View(progress=f"Not run: {error}")
+            yield RunView(progress=f"Not run: {error}")
             return
         yield from self._follow(job, ())
 
-    def again(self, name: str) -> Callable[[int | None], Iterator[View]]:
+    def again(self, name: str) -> Callable[[int | None], Iterator[RunView]]:
         """Return what runs a request once more without its LoRAs or its drawing."""
 
-        def run(number: int | None) -> Iterator[View]:
+        def run(number: int | None) -> Iterator[RunView]:
             before = self._job(number)
             if before is None:
                 return
@@ -89,7 +89,7 @@ class Acts:
             try:
                 job = self._studio.jobs.submit(request, is_analyzed=False)
             except AttnError as error:
-                yield View(progress=f"Not run: {error}")
+                yield RunView(progress=f"Not run: {error}")
                 return
             yield from self._follow(job, (before,))
 
@@ -101,14 +101,14 @@ class Acts:
         if job is not None:
             self._studio.jobs.cancel(job)
 
-    def analyze(self, number: int | None) -> Iterator[View]:
+    def analyze(self, number: int | None) -> Iterator[RunView]:
         """Analyse the trace of a run."""
         job = self._job(number)
         if job is None or job.folder is None:
             return
-        yield View(progress="Analysing …")
+        yield RunView(progress="Analysing …")
         self._studio.analyze(job)
-        yield View(progress=tell_job(job, 0), **_results(job))
+        yield RunView(progress=tell_job(job, 0), **_results(job))
 
     def save_page(self, number: int | None) -> Any:
         """Write the page of a run into one file, and offer it."""
@@ -148,7 +148,7 @@ class Acts:
 
         return fill
 
-    def _job(self, number: int | None) -> Job | None:
+    def _job(self, number: int | None) -> StudioRun | None:
         return None if number is None else self._studio.jobs.job(number)
 
     def _request(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,14 +174,14 @@ class Acts:
         request |= {SKETCH: sketch} if sketch else {}
         return request | make_request(self._fields, values["fields"])
 
-    def _follow(self, job: Job, beside: tuple[Job, ...]) -> Iterator[View]:
+    def _follow(self, job: StudioRun, beside: tuple[StudioRun, ...]) -> Iterator[RunView]:
         """Show a run until it is over.
 
         Args:
             job: the run.
             beside: those that it is compared with when it is done.
         """
-        yield View(
+        yield RunView(
             job=job.id,
             run=gr.update(interactive=False),
             cancel=gr.update(interactive=True),
@@ -206,10 +206,10 @@ class Acts:
                 change["forming"] = _picture(state)
             if state.text:
                 change["text"] = gr.update(value=state.text, visible=True)
-            yield View(**change)
+            yield RunView(**change)
         yield self._over(job, beside)
 
-    def _over(self, job: Job, beside: tuple[Job, ...]) -> View:
+    def _over(self, job: StudioRun, beside: tuple[StudioRun, ...]) -> RunView:
         """Return what is shown of a run that is over."""
         change: dict[str, Any] = {}
         items = [self._studio.item(run) for run in (*beside, job)]
@@ -224,7 +224,7 @@ class Acts:
                 "again_sketch": gr.update(visible=is_drawn),
                 **_results(job),
             }
-        return View(
+        return RunView(
             run=gr.update(interactive=True),
             cancel=gr.update(interactive=False),
             forming="",
@@ -245,19 +245,19 @@ def _explorer(shown: str, version: int) -> str:
     )
 
 
-def _picture(job: Job) -> str:
+def _picture(job: StudioRun) -> str:
     return (
         f'<img class="forming" src="/studio/forming/{job.id}/{job.frames}" width="128" '
         f'alt="What the model expects of the picture after step {job.frames}">'
     )
 
 
-def _reports(job: Job) -> list[str]:
+def _reports(job: StudioRun) -> list[str]:
     report = job.folder / "analysis" / "report.html" if job.folder else Path()
     return [str(report)] if report.is_file() else []
 
 
-def _results(job: Job) -> dict[str, Any]:
+def _results(job: StudioRun) -> dict[str, Any]:
     """Return pictures and files of a run that is done."""
     if job.folder is None:
         return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from attn.errors import UsageError
 from attn.explorer.guard import Guard
 from attn.explorer.opened import Library
 from attn.explorer.server import Server, routes
-from attn.studio.gate import FRAMED, Gate
+from attn.studio.gate import FRAMED, RouteFilter
 from attn.studio.options import StudioOptions
 from attn.studio.studio import Studio
 from attn.studio.uploads import MOST_BYTES
@@ -103,7 +104,7 @@ def make_application(
             Route("/studio/pad.js", script),
             Route("/studio/forming/{number:int}/{step:int}", forming),
             Mount("/explorer", routes=routes(library)),
-            Mount("/", Gate(mounted, studio.uploads, names)),
+            Mount("/", RouteFilter(mounted, studio.uploads, names)),
         ],
         lifespan=mounted.router.lifespan_context,
     )
@@ -134,21 +135,23 @@ def _mount(blocks: gradio.Blocks) -> tuple[Any, list[str]]:
         if path.is_file()
     ]
     pages = [f"/{path}{end}" for path, *_ in blocks.pages for end in ("", "/")]
-    app = gradio.mount_gradio_app(
-        Starlette(),
-        blocks,
-        "/",
-        footer_links=[],
-        run_history=False,
-        max_file_size=MOST_BYTES,
-        show_error=False,
-        ssr_mode=False,
-        enable_monitoring=False,
-        mcp_server=False,
-        pwa=False,
-        head=HEAD,
-        css_paths=STATIC / "studio.css",
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "SSR mode is not supported")  # it is off
+        app = gradio.mount_gradio_app(
+            Starlette(),
+            blocks,
+            "/",
+            footer_links=[],
+            run_history=False,
+            max_file_size=MOST_BYTES,
+            show_error=False,
+            ssr_mode=False,
+            enable_monitoring=False,
+            mcp_server=False,
+            pwa=False,
+            head=HEAD,
+            css_paths=STATIC / "studio.css",
+        )
     return app, [*files, *pages]
 
 

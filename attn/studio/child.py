@@ -54,7 +54,7 @@ class Child:
         """Let an order be done, once those before it are.
 
         Args:
-            order: see `attn.studio.worker`.
+            order: see `attn.studio.worker.work`.
             tell: takes what it tells before its end.
         """
         with self._turn:
@@ -102,7 +102,7 @@ class Child:
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "attn.studio.worker"],
+                [sys.executable, "-m", "attn.studio.worker.work"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 encoding="utf-8",

@@ -11,7 +11,7 @@ from attn.verbs.capture.drawings import drawing_file
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SIDE = 512
+SIDE = 384
 """Pixels of the pad."""
 WIDTH = 6
 NUMBERS = {"circle": 3, "box": 4, "line": 4}
@@ -23,9 +23,9 @@ def pad_file(held: Mapping[str, Any] | None) -> str | None:
     image = None if held is None else held["composite"]
     if image is None:
         return None
-    from PIL import Image as images
+    from PIL.Image import new
 
-    flat = images.new("RGB", image.size, "white")
+    flat = new("RGB", image.size, "white")
     flat.paste(image, mask=image.getchannel("A") if "A" in image.getbands() else None)
     return drawing_file(flat)
 
@@ -36,10 +36,10 @@ def draw_shapes(text: str) -> Image:
     Raises:
         UsageError: a line is no shape.
     """
-    from PIL import Image as images
     from PIL import ImageDraw
+    from PIL.Image import new
 
-    image = images.new("RGB", (SIDE, SIDE), "white")
+    image = new("RGB", (SIDE, SIDE), "white")
     pen = ImageDraw.Draw(image)
     for line in filter(None, map(str.strip, text.splitlines())):
         name, numbers = _read(line)

@@ -76,9 +76,7 @@ def setting_fields(facts: Facts, names: Sequence[str]) -> list[Field]:
         facts: of the family.
         names: of the models.
     """
-    return [
-        _of_family(option, names) for option in facts["options"] if option["name"] not in APART
-    ]
+    return [_of_family(option, names) for option in facts["options"] if option["name"] not in APART]
 
 
 def make_request(fields: Sequence[Field], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What of Gradio can be asked: what its page needs, and nothing else.
 
 Gradio hands out and takes files by their paths. Here no path of a request reaches the file system:
-it is compared with what is listed, and uploads are pictures that are decoded and written anew, under
-names made of their content.
+it is compared with what is listed, and uploads are pictures that are decoded and written anew,
+under names made of their content.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ GOTTEN = re.compile(
 POSTED = re.compile(r"/gradio_api/(?:queue/join|cancel|reset)/?")
 SCRIPT = re.compile(rb"<script([^>]*)>(.*?)</script>", re.DOTALL)
 POLICY = (
-    "default-src 'none'; script-src 'self' 'unsafe-eval' {scripts}; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' blob: data:; font-src 'self' data:; connect-src 'self' blob: data:; "
-    "worker-src 'self' blob:; frame-src 'self'; base-uri 'self'; form-action 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self' 'unsafe-eval' {scripts}; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' blob: data:; font-src 'self' data:; "
+    "connect-src 'self' blob: data:; worker-src 'self' blob:; frame-src 'self'; "
+    "base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Of Gradio's page: scripts that stand in it are known by their digests. Its pad and its frames make
-functions of their own texts, which no text of a user is part of; styles stand in the page too."""
+"""Of Gradio's page: scripts that stand in it are known by their digests. Its pad and its frames
+make functions of their own texts, which no text of a user is part of; styles stand in it too."""
 FRAMED = {
     **HEADERS,
     "content-security-policy": HEADERS["content-security-policy"].replace(
@@ -52,7 +52,7 @@ FRAMED = {
 """Headers of what stands in a frame of the page: the explorer."""
 
 
-class Gate:
+class RouteFilter:
     """Stands before Gradio's application."""
 
     def __init__(self, app: ASGIApp, uploads: Uploads, names: Collection[str]) -> None:

@@ -22,7 +22,7 @@ OVER = ("complete", "cancelled", "failed")
 
 
 @dataclass
-class Job:
+class StudioRun:
     """A run.
 
     Attributes:
@@ -87,10 +87,10 @@ class Job:
                 self.remarks.append(facts["text"])
 
 
-class Jobs:
+class RunQueue:
     """All runs of a server, done by one child process in a thread."""
 
-    def __init__(self, child: Child, out: Path, finished: Callable[[Job], None]) -> None:
+    def __init__(self, child: Child, out: Path, finished: Callable[[StudioRun], None]) -> None:
         """Wait for runs.
 
         Args:
@@ -99,18 +99,18 @@ class Jobs:
             finished: told of each run whose trace is there, in the thread.
         """
         self._child, self._out, self._finished = child, out, finished
-        self._jobs: list[Job] = []
-        self._waiting: deque[Job] = deque()
+        self._jobs: list[StudioRun] = []
+        self._waiting: deque[StudioRun] = deque()
         self._changed = Condition()
         self._is_closed = False
         self._thread = Thread(target=self._work, daemon=True)
         self._thread.start()
 
-    def job(self, number: int) -> Job | None:
+    def job(self, number: int) -> StudioRun | None:
         """Return a run by its id."""
         return self._jobs[number] if 0 <= number < len(self._jobs) else None
 
-    def submit(self, request: dict[str, Any], *, is_analyzed: bool) -> Job:
+    def submit(self, request: dict[str, Any], *, is_analyzed: bool) -> StudioRun:
         """Queue a run.
 
         Raises:
@@ -119,13 +119,13 @@ class Jobs:
         with self._changed:
             if len(self._waiting) >= MOST_WAITING:
                 raise UsageError(f"{MOST_WAITING} runs wait already: wait for one of them to end")
-            job = Job(len(self._jobs), request, is_analyzed)
+            job = StudioRun(len(self._jobs), request, is_analyzed)
             self._jobs.append(job)
             self._waiting.append(job)
             self._changed.notify_all()
         return job
 
-    def cancel(self, job: Job) -> None:
+    def cancel(self, job: StudioRun) -> None:
         """Take a run that waits out of the queue, or end it after its step."""
         with self._changed:
             job.is_cancelled = True
@@ -136,12 +136,12 @@ class Jobs:
             elif not job.is_over:
                 self._child.cancel()
 
-    def before(self, job: Job) -> int:
+    def before(self, job: StudioRun) -> int:
         """Return how many runs come before one that waits."""
         with self._changed:
             return self._waiting.index(job) + 1 if job in self._waiting else 0
 
-    def follow(self, job: Job) -> Iterator[Job]:
+    def follow(self, job: StudioRun) -> Iterator[StudioRun]:
         """Yield a run whenever something happened to it, and at its end."""
         while not job.is_over:
             yield job
@@ -150,7 +150,7 @@ class Jobs:
                     self._changed.wait(LOOK_SECONDS)
         yield job
 
-    def analyze(self, job: Job) -> None:
+    def analyze(self, job: StudioRun) -> None:
         """Analyse the trace of a run; a failure is a remark, as the trace is there."""
 
         def tell(facts: dict[str, Any]) -> None:
@@ -188,7 +188,7 @@ class Jobs:
                 )
                 self._changed.notify_all()
 
-    def _run(self, job: Job) -> Answer:
+    def _run(self, job: StudioRun) -> Answer:
         request = job.request
         folder = choose_folder(None, request["backend"], request["prompt"], self._out)
         job.folder = folder

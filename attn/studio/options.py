@@ -12,8 +12,6 @@ from attn.verbs.options import About, validate
 from attn.verbs.view_options import HIGHEST_PORT
 
 RUNS = "attn-runs"
-FIRST = "scribble"
-"""The family of the first page where none is named: the one that reads drawings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +19,13 @@ class StudioOptions:
     """What can be generated, where it goes, and who may look."""
 
     backend: Annotated[
-        str, About("Family of the first page.", ("--backend", "-b"), check=checks.text)
-    ] = FIRST
+        str | None,
+        About(
+            "Family of the first page. [default: one that reads drawings]",
+            ("--backend", "-b"),
+            check=checks.text,
+        ),
+    ] = None
     model: Annotated[
         str | Path | None,
         About(

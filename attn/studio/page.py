@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from attn.studio.acts import Acts, View
+from attn.studio.acts import Acts, RunView
 from attn.studio.form import FIRST, FURTHER, OF_DRAWING, Field, capture_fields, setting_fields
 from attn.studio.parts import MOST_SEED, field_parts, lora_parts, pad_parts
 from attn.studio.studio import Studio
@@ -90,13 +90,13 @@ class _Page:
             with gr.Accordion(f"Options of {facts['name']}", open=False):
                 parts |= field_parts(self._own)
         self._parts = parts
-        self._is_analyzed = gr.Checkbox(True, label="Analyse when it is done")
+
+    def _build_view(self) -> None:
         self._plan = gr.Textbox(label="Before the run", lines=2, elem_classes="plan")
+        self._is_analyzed = gr.Checkbox(True, label="Analyse when it is done")
         with gr.Row():
             self._run = gr.Button("Run", variant="primary")
             self._cancel = gr.Button("Cancel", interactive=False)
-
-    def _build_view(self) -> None:
         with gr.Tabs():
             with gr.Tab("Run"):
                 self._build_run()
@@ -131,10 +131,12 @@ class _Page:
         def plan(*values: Any) -> str:
             return acts.plan(self._values(values))
 
-        def run(is_analyzed: bool, *values: Any) -> Iterator[list[Any]]:
+        def run(is_analyzed: bool, *values: Any) -> Iterator[RunView]:
             yield from acts.run(self._values(values), is_analyzed)
 
-        changes = [part.change for part in form if not isinstance(part, gr.Textbox)]
+        # the pad sends its strokes with the next act, not by themselves
+        apart = (gr.Textbox, gr.ImageEditor)
+        changes = [part.change for part in form if not isinstance(part, apart)]
         changes += [part.blur for part in form if isinstance(part, gr.Textbox)]
         gr.on([page.load, *changes], plan, form, self._plan, **LATEST)
         self._run.click(run, [self._is_analyzed, *form], watched, **QUIET)
@@ -164,7 +166,7 @@ class _Page:
         return {**named, "loras": loras, "fields": fields}
 
     def _watched(self) -> list[Any]:
-        view = View(
+        view = RunView(
             job=self._job,
             progress=self._progress,
             forming=self._forming,

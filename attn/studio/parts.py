@@ -19,7 +19,12 @@ STROKES = ["#000000"]
 
 def field_part(about: Field) -> Any:
     """Return a component for a field."""
-    common = {"label": about.label, "info": about.help, "interactive": True}
+    common = {
+        "label": about.label,
+        "info": about.help,
+        "interactive": True,
+        "elem_classes": f"field-{about.name}",
+    }
     if about.kind == "choice":
         return gr.Dropdown(list(about.choices), value=about.default, **common)
     if about.kind == "switch":

@@ -8,11 +8,12 @@ from tempfile import mkdtemp
 from typing import Any
 
 from attn.backends import find
+from attn.backends.plugins.registry import takers
 from attn.errors import CaptureError, TraceError
 from attn.explorer.opened import Item, Library, open_library
 from attn.studio.child import Child
 from attn.studio.choices import Choices, make_choices
-from attn.studio.jobs import Job, Jobs
+from attn.studio.jobs import RunQueue, StudioRun
 from attn.studio.options import StudioOptions
 from attn.studio.telling import tell_plan
 from attn.studio.uploads import Uploads
@@ -42,20 +43,21 @@ class Studio:
         """
         self.out = Path(options.out)
         refuse_parts(self.out)
-        self.choices: Choices = make_choices(options, find(options.backend).spec.name)
+        first = _first_family(options.backend)
+        self.choices: Choices = make_choices(options, first)
         self.library = _library(self.out)
         self.uploads = Uploads(Path(mkdtemp(prefix="attn-studio-")))
         self._child = Child()
         self._paces: dict[tuple[str, ...], float] = {}
-        self.families, self.broken = self._load(options.backend)
-        self.jobs = Jobs(self._child, self.out, self._finished)
+        self.families, self.broken = self._load(first)
+        self.jobs = RunQueue(self._child, self.out, self._finished)
 
     @property
     def worker(self) -> int | None:
         """The process that holds the model."""
         return self._child.pid
 
-    def item(self, job: Job) -> Item | None:
+    def item(self, job: StudioRun) -> Item | None:
         """Return the trace of a run, once there is one."""
         if job.folder is None or not job.done:
             return None
@@ -75,7 +77,7 @@ class Studio:
         answer = self._child.ask_if_idle({"do": "defaults", "backend": backend, "model": model})
         return answer.facts["defaults"] if answer and answer.event == "done" else {}
 
-    def analyze(self, job: Job) -> None:
+    def analyze(self, job: StudioRun) -> None:
         """Analyse the trace of a run that is done, once the runs before are."""
         self.jobs.analyze(job)
 
@@ -83,14 +85,13 @@ class Studio:
         """End what runs."""
         self.jobs.close()
 
-    def _finished(self, job: Job) -> None:
+    def _finished(self, job: StudioRun) -> None:
         self.item(job)
         if job.pace is not None:
             self._paces[_like(job.request)] = job.pace
 
-    def _load(self, first: str) -> tuple[list[dict[str, Any]], Mapping[str, str]]:
-        name = find(first).spec.name
-        models = {name: path for path in self.choices.first.values()}
+    def _load(self, name: str) -> tuple[list[dict[str, Any]], Mapping[str, str]]:
+        models = dict.fromkeys([name], *self.choices.first.values()) if self.choices.first else {}
         answer = self._child.ask({"do": "describe", "models": models})
         listed: Sequence[dict[str, Any]] = answer.required()["families"]
         broken = {facts["name"]: facts["error"] for facts in listed if facts["error"]}
@@ -99,6 +100,12 @@ class Studio:
             self._child.stop()
             raise CaptureError(f"backend '{name}' cannot be used: {broken[name]}")
         return sorted(usable, key=lambda facts: bool(facts["name"] != name)), broken
+
+
+def _first_family(backend: str | None) -> str:
+    """Return the name of the first page's family: one that reads drawings, if none is named."""
+    registered = takers("drawings")[0] if backend is None else find(backend)
+    return registered.spec.name
 
 
 def _like(request: Mapping[str, Any]) -> tuple[str, ...]:

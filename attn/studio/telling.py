@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich import filesize
 
 from attn.errors import TraceError
 from attn.explorer.opened import manifest_of
-from attn.studio.jobs import Job
+from attn.studio.jobs import StudioRun
 from attn.wording import count_noun
 
 
-def tell_job(job: Job, before: int) -> str:
+def tell_job(job: StudioRun, before: int) -> str:
     """Return how far a run is.
 
     Args:
@@ -28,7 +28,7 @@ def tell_plan(plan: Mapping[str, Any], pace: float | None) -> str:
     """Return what a run would keep and how long it would take.
 
     Args:
-        plan: see `attn.studio.models.plan`.
+        plan: see `attn.studio.worker.models.plan`.
         pace: seconds a step of such a run; None is unknown.
     """
     steps = plan["steps"]
@@ -41,41 +41,49 @@ def tell_plan(plan: Mapping[str, Any], pace: float | None) -> str:
     return "\n".join([f"{kept}: {filesize.decimal(plan['bytes'])}; {time}", *plan["warnings"]])
 
 
-def _state(job: Job, before: int) -> str:
-    at = f"step {job.done} of {job.total}" if job.total else "the first step"
-    match job.status:
-        case "waiting":
-            return f"Waiting: {count_noun(before, 'run')} first."
-        case "loading":
-            return "Loading the model …"
-        case "running":
-            return _running(job)
-        case "analyzing":
-            return f"All {count_noun(job.total, 'step')} are there. Analysing …"
-        case "complete":
-            written = filesize.decimal(job.written)
-            return f"Done: {count_noun(job.total, 'step')}, {written} in {job.folder}"
-        case "cancelled" if job.done:
-            return f"Cancelled after {at}. The finished steps are a partial trace: {job.folder}"
-        case "cancelled":
-            return "Cancelled before the first step."
-        case _:
-            kept = f" What was finished is in {job.folder}" if job.done else ""
-            return f"Failed at {at}: {job.error}{kept}" if job.done else f"Failed: {job.error}"
+def _state(job: StudioRun, before: int) -> str:
+    texts: Mapping[str, Callable[[], str]] = {
+        "waiting": lambda: f"Waiting: {count_noun(before, 'run')} first.",
+        "loading": lambda: "Loading the model …",
+        "running": lambda: _running(job),
+        "analyzing": lambda: f"All {count_noun(job.total, 'step')} are there. Analysing …",
+        "complete": lambda: _complete(job),
+        "cancelled": lambda: _cancelled(job),
+        "failed": lambda: _failed(job),
+    }
+    return texts[job.status]()
 
 
-def _running(job: Job) -> str:
+def _complete(job: StudioRun) -> str:
+    return f"Done: {count_noun(job.total, 'step')}, {filesize.decimal(job.written)} in {job.folder}"
+
+
+def _cancelled(job: StudioRun) -> str:
+    if not job.done:
+        return "Cancelled before the first step."
+    at = f"step {job.done} of {job.total}"
+    return f"Cancelled after {at}. The finished steps are a partial trace: {job.folder}"
+
+
+def _failed(job: StudioRun) -> str:
+    if not job.done:
+        return f"Failed: {job.error}"
+    at = f"step {job.done} of {job.total}"
+    return f"Failed after {at}: {job.error} What was finished is in {job.folder}"
+
+
+def _running(job: StudioRun) -> str:
     parts = [f"Step {job.done} of {job.total}"]
     noise = _noise(job)
     if noise is not None:
-        parts.append(f"noise left {noise:.0%}")
+        parts.append(f"noise left {100 * noise:.0f} %")
     if job.pace is not None:
         left = job.pace * (job.total - job.done)
         parts += [f"{job.pace:.2g} s/step", f"{_seconds(left)} left"]
     return " · ".join([*parts, filesize.decimal(job.written)])
 
 
-def _noise(job: Job) -> float | None:
+def _noise(job: StudioRun) -> float | None:
     """Return the noise of the last step that is written."""
     try:
         shards = manifest_of(job.folder).shards if job.folder else ()

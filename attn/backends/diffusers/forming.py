@@ -95,9 +95,7 @@ class Forming:
         reason = self._lack(finished)
         if not reason:
             try:
-                steps = [
-                    self._decode_step(decode, seen, finished.dtype) for seen in self._expected
-                ]
+                steps = [self._decode_step(decode, seen, finished.dtype) for seen in self._expected]
             except ModelError as error:
                 reason = str(error)
             else:

@@ -25,7 +25,7 @@ from attn.verbs.report import Report
 
 if TYPE_CHECKING:
     from attn.backends.types import Preview
-    from attn.studio.models import HeldModel
+    from attn.studio.worker.models import HeldModel
 
 Order = dict[str, Any]
 
@@ -107,7 +107,7 @@ class Worker:
     """Does orders, with one model that stays loaded between them."""
 
     def __init__(self, line: Line) -> None:
-        from attn.studio.models import HeldModel
+        from attn.studio.worker.models import HeldModel
 
         self._line = line
         self._held: HeldModel = HeldModel(self._show)
@@ -135,17 +135,17 @@ class Worker:
                 self._line.send("done", **done)
 
     def _describe(self, order: Order) -> Order:
-        from attn.studio.families import describe_families
+        from attn.studio.worker.families import describe_families
 
         return {"families": describe_families(order["models"])}
 
     def _defaults(self, order: Order) -> Order:
-        from attn.studio.families import defaults
+        from attn.studio.worker.families import defaults
 
         return {"defaults": defaults(order["backend"], order["model"])}
 
     def _plan(self, order: Order) -> Order:
-        from attn.studio.models import plan
+        from attn.studio.worker.models import plan
 
         return plan(self._held, order["request"])
 

@@ -22,10 +22,8 @@ def describe_families(models: Mapping[str, str]) -> list[Facts]:
     Args:
         models: the model that stands first, by the name of the family; else it is the demo.
     """
-    families = [
-        _describe(entry, models.get(entry.spec.name, DEMO)) for entry in installed().specs
-    ]
-    broken = [{"name": failure.plugin,  "error": str(failure)} for failure in installed().failures]
+    families = [_describe(entry, models.get(entry.spec.name, DEMO)) for entry in installed().specs]
+    broken = [{"name": failure.plugin, "error": str(failure)} for failure in installed().failures]
     return [*families, *broken]
 
 
