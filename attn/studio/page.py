@@ -107,10 +107,16 @@ class _Page:
         self._job = gr.State(None)
         self._progress = gr.Textbox(label="Progress", lines=2, elem_classes="progress")
         self._forming = gr.HTML()
-        self._text = gr.Textbox(label="Text so far", visible=False, lines=4)
+        self._text = gr.Textbox(
+            label="Text so far", visible=False, lines=4, elem_classes="text-so-far"
+        )
         self._frame = gr.HTML()
         self._command = gr.Textbox(
-            label="The same as a command", visible=False, buttons=["copy"], lines=2
+            label="The same as a command",
+            visible=False,
+            buttons=["copy"],
+            lines=2,
+            elem_classes="command",
         )
         with gr.Row(visible=False) as self._after:
             self._analyze = gr.Button("Analyse", size="sm")
@@ -119,7 +125,9 @@ class _Page:
                 "lora": gr.Button("Again without the LoRAs", size="sm", visible=False),
                 "sketch": gr.Button("Again without the drawing", size="sm", visible=False),
             }
-        self._figures = gr.Gallery(label="Results", visible=False, columns=3, interactive=False)
+        self._figures = gr.Gallery(
+            label="Results", visible=False, columns=3, interactive=False, elem_classes="figures"
+        )
         self._files = gr.File(label="To keep", visible=False, file_count="multiple")
 
     def _connect(self, page: gr.Blocks) -> None:

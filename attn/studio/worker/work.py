@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from attn.studio.worker.models import HeldModel
 
 Order = dict[str, Any]
+ANALYSES: tuple[str | None, ...] = (None, "evolution")
+"""All that run unless one is named, and how maps form, with a film."""
 
 
 class Cancelled(KeyboardInterrupt):
@@ -156,9 +158,8 @@ class Worker:
     def _analyze(self, order: Order) -> Order:
         from attn.verbs.analyze.analyze import analyze
 
-        report = SentReport(self._line)
-        done = analyze(order["path"], report=report)
-        return {"files": [str(path) for path in done.pictures]}
+        done = [analyze(order["path"], only=only, report=Report()) for only in ANALYSES]
+        return {"files": [str(path) for each in done for path in each.pictures]}
 
     def _show(self, preview: Preview) -> None:
         """Send what the model expects of the outcome."""
