@@ -54,7 +54,8 @@ def page(studio, chromium):
 def wait(page, where, text):
     """Wait until a text stands in a box, and return all that stands there."""
     page.wait_for_function(
-        "([where, text]) => new RegExp(text).test(document.querySelector(`${where} textarea`).value)",
+        "([where, text]) => new RegExp(text).test("
+        "document.querySelector(`${where} textarea`)?.value ?? '')",
         arg=[where, text],
     )
     return page.locator(f"{where} textarea").input_value()
