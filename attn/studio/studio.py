@@ -17,7 +17,7 @@ from attn.studio.jobs import RunQueue, StudioRun
 from attn.studio.options import StudioOptions
 from attn.studio.telling import tell_plan
 from attn.studio.uploads import Uploads
-from attn.verbs.capture.folders import refuse_parts
+from attn.verbs.capture.folders import contents, refuse_parts
 
 BUSY = "The plan follows when the run is over."
 
@@ -117,7 +117,8 @@ def _like(request: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _library(out: Path) -> Library:
     """Return all traces of a folder, which may be new or hold none yet."""
+    listed = contents(out)  # refuses what is no folder
     try:
-        return open_library([out]) if out.is_dir() and any(out.iterdir()) else Library()
+        return open_library([out]) if listed else Library()
     except TraceError:
         return Library()

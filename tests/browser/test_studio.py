@@ -102,6 +102,10 @@ def shards(folder):
     return [(shard["file"], shard["sha256"]) for shard in manifest["shards"]]
 
 
+def pictures(folder):
+    return [path.read_bytes() for path in sorted(folder.glob("outputs/image*.png"))]
+
+
 def same_by_command(words, target):
     """Run the command that the page shows, to another folder; return both folders."""
     at = words.index("-o") + 1
@@ -135,9 +139,7 @@ def test_draw_run_compare(page, studio, tmp_path):
 
     ours, theirs = same_by_command(command_of(page), tmp_path / "same")
     assert shards(ours) == shards(theirs)
-    assert (ours / "outputs/image-0.png").read_bytes() == (
-        theirs / "outputs/image-0.png"
-    ).read_bytes()
+    assert pictures(ours) == pictures(theirs) != []
 
     press(page, "Again without the drawing")
     wait(page, ".command", "--sketch none")

@@ -51,7 +51,8 @@ def serve(root):
     server.start()
     facts = {"url": server.url, "secret": root / "secret.txt", "runs": root / "runs"}
     facts["uploads"] = server.studio.uploads.folder
-    print(json.dumps({name: str(value) for name, value in facts.items()}), flush=True)
+    sys.stdout.write(json.dumps({name: str(value) for name, value in facts.items()}) + "\n")
+    sys.stdout.flush()
     sys.stdin.read()
     server.stop()
 

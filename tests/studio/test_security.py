@@ -37,7 +37,9 @@ def cookie(server):
 
 def upload(server, data, name="drawing.png", **headers):
     """Send a file as the pad does."""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    head = (
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    )
     body = head.encode() + data + f"\r\n--{BOUNDARY}--\r\n".encode()
     kind = {"Content_Type": f"multipart/form-data; boundary={BOUNDARY}"}
     sent = cookie(server) | kind | headers

@@ -178,6 +178,8 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     Worker(Line(sys.stdin, answers)).run()
+    sys.stderr.flush()
+    os._exit(0)  # memory is not given back piece by piece: that takes seconds
 
 
 if __name__ == "__main__":
