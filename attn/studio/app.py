@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attn.errors import UsageError
 from attn.explorer.guard import Guard
-from attn.explorer.opened import Library
+from attn.explorer.listing.library import Library
 from attn.explorer.server import Server, routes
 from attn.studio.gate import FRAMED, RouteFilter
 from attn.studio.options import StudioOptions

@@ -10,7 +10,8 @@ from typing import Any
 from attn.backends import find
 from attn.backends.plugins.registry import takers
 from attn.errors import CaptureError, TraceError
-from attn.explorer.opened import Item, Library, open_library
+from attn.explorer.listing.items import Item
+from attn.explorer.listing.library import Library
 from attn.studio.child import Child
 from attn.studio.choices import Choices, make_choices
 from attn.studio.jobs import RunQueue, StudioRun
@@ -18,6 +19,7 @@ from attn.studio.options import StudioOptions
 from attn.studio.telling import tell_plan
 from attn.studio.uploads import Uploads
 from attn.verbs.capture.folders import contents, refuse_parts
+from attn.verbs.view import find_traces
 
 BUSY = "The plan follows when the run is over."
 
@@ -61,7 +63,7 @@ class Studio:
         """Return the trace of a run, once there is one."""
         if job.folder is None or not job.done:
             return None
-        return self.library.add(job.folder, job.folder.name)
+        return self.library.add(job.folder)
 
     def plan(self, request: Mapping[str, Any]) -> str:
         """Return what a request would keep, or what is wrong with it."""
@@ -117,8 +119,10 @@ def _like(request: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _library(out: Path) -> Library:
     """Return all traces of a folder, which may be new or hold none yet."""
-    listed = contents(out)  # refuses what is no folder
+    contents(out)  # refuses what is no folder
     try:
-        return open_library([out]) if listed else Library()
+        library = find_traces([out])
     except TraceError:
-        return Library()
+        return Library(iter(()))
+    library.items  # noqa: B018 - looked for now, before runs come into the folder
+    return library
