@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from attn.errors import UsageError
 from attn.verbs.capture.options import CaptureOptions
-from attn.verbs.inputs import parse_size
+from attn.verbs.parsing import parse_size
 from attn.verbs.options import Declared, declared
 
 Kind = Literal["text", "number", "whole", "choice", "switch"]
