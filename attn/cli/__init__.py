@@ -42,6 +42,7 @@ def build() -> typer.Typer:
     from attn.cli.commands.gallery import gallery
     from attn.cli.commands.lora import lora
     from attn.cli.commands.merge import merge
+    from attn.cli.commands.studio import studio
     from attn.cli.commands.verify import verify
     from attn.cli.commands.view import view
 
@@ -54,7 +55,7 @@ def build() -> typer.Typer:
     )
     app.callback()(_globals)
     # the order of `attn --help`
-    looking = (view, gallery, verify, merge, lora, backends)
+    looking = (view, studio, gallery, verify, merge, lora, backends)
     for command in (capture, analyze, compare, ablate, evaluate, *looking):
         app.command(cls=Once)(command)
     return app

@@ -32,19 +32,25 @@ LONGEST = 60
 PART = re.compile(rf"(?:{re.escape(COLLECTION)}|{re.escape(MANIFEST)})\.\d+\.part")
 
 
-def choose_folder(out: Path | None, backend: str, prompt: str) -> Path:
+def choose_folder(out: Path | None, backend: str, prompt: str, runs: Path = RUNS) -> Path:
     """Return the folder of the result: `out`, or a new one named by date, family and prompt.
 
     What killed runs left in earlier new folders is removed.
+
+    Args:
+        out: that was named.
+        backend: name of the family.
+        prompt: the first one.
+        runs: where new folders are made.
     """
     if out is not None:
         return out
-    for folder in RUNS.glob("*"):
+    for folder in runs.glob("*"):
         sweep_results(folder)
     slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-") or "prompt"
     name = f"{datetime.now():%Y%m%d-%H%M%S}-{backend}-{slug}"
     names = chain([name], (f"{name}-{number}" for number in count(2)))  # two in one second
-    return next(path for path in map(RUNS.joinpath, names) if not is_there(path))
+    return next(path for path in map(runs.joinpath, names) if not is_there(path))
 
 
 def short_names(paths: Mapping[str, str]) -> dict[str, str]:
