@@ -7,6 +7,7 @@ name of one segment.
 
     layout     sequences: segments and their tokens, and the layers that read them
     blocks     which blocks a layer has, and the positions and columns in them
+    rows       where their positions are in a batch of sequences that differ in length
     layer_names   what people call a layer
     interventions   what is changed of it meanwhile
     requests   what is asked of a model, and the forwards that it announces
@@ -68,9 +69,11 @@ from attn.schema.manifest import (
     image_names,
 )
 from attn.schema.requests import LORA_PARTS, Call, Emphasis, Lora, Request
+from attn.schema.rows import ABSENT, Lengths, Placement, place
 from attn.words import Word, find_words, word_at
 
 __all__ = [
+    "ABSENT",
     "FORMING",
     "FORMING_ROW",
     "GATE_STATISTICS",
@@ -97,9 +100,11 @@ __all__ = [
     "Keys",
     "Kind",
     "Layer",
+    "Lengths",
     "Level",
     "Lora",
     "Manifest",
+    "Placement",
     "Request",
     "SampleText",
     "Segment",
@@ -119,6 +124,7 @@ __all__ = [
     "layer_matches",
     "name_layers",
     "part",
+    "place",
     "positions",
     "query_parts",
     "short_name",

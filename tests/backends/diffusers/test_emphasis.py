@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from attn.backends.diffusers.emphasis import UNRESTORED, EncodedPart, weigh
+from attn.backends.diffusers.texts.emphasis import UNRESTORED, EncodedPart, weigh
 from attn.errors import CaptureError, RequestError
 from attn.schema import Request
 from tests.helpers.toy_sessions import shared_session

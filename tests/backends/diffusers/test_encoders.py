@@ -17,7 +17,7 @@ from diffusers import (
 import attn
 from attn import demo
 from attn.backends import find, load
-from attn.backends.diffusers.encoders import CHANGED, Encoder, labels_checked, unknown_tokens
+from attn.backends.diffusers.texts.encoders import CHANGED, Encoder, labels_checked, unknown_tokens
 from attn.backends.loading.quiet import quiet
 from attn.errors import AttnError, CaptureError
 from attn.schema import Request, find_words

@@ -4,7 +4,7 @@ from time import process_time
 
 import pytest
 
-from attn.backends.diffusers.prompt_syntax import foreign_syntax
+from attn.backends.diffusers.texts.prompt_syntax import foreign_syntax
 from attn.schema import Request
 from attn.trace.manifests import MOST_CHARACTERS
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attn.backends.diffusers.tokens import TypedText, decode
+from attn.backends.diffusers.texts.tokens import TypedText, decode
 from attn.demo.tokenizers import WORDS, clip_tokenizer, t5_tokenizer
 from attn.schema import find_words
 
