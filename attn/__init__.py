@@ -14,7 +14,7 @@
     files        reading what others wrote, and writing so that nothing is lost
     schema       what a trace is: layers, segments, tokens, words, steps
     options      options declared once, as dataclasses
-    shapes       names for the axes of arrays
+    shapes       names for the axes of arrays; choices: of options and files
     words        what a word of a prompt is, and how words and phrases are found
     wording      texts of messages; versions: of this package and others
     errors       every expected error, in one tree

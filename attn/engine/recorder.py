@@ -18,9 +18,8 @@ from attn.engine.means import Means
 from attn.engine.measures import Scratch, measure
 from attn.engine.plan import Plan
 from attn.errors import CaptureError
-from attn.schema import STEP_MEASURES, Call, Layer, Step, part
+from attn.schema import STEP_MEASURES, Call, Layer, LayerKey, Step, part
 
-LayerKey = tuple[str, str]
 """(tower, path)."""
 
 Write = Callable[[int, Step | None, Mapping[str, np.ndarray]], None]

@@ -71,10 +71,9 @@ def screen_of(manifest: Manifest) -> str:
 
 
 def _branch(manifest: Manifest, name: str, prompt: Prompt) -> dict[str, Any]:
-    request = manifest.request
     return {
         "name": name,
-        "text": (request.negative or "") if name == "uncond" else request.prompt,
+        "text": manifest.request.prompt_of(name),
         "words": [
             {"index": word.index, "label": word.label, "start": word.start, "stop": word.stop}
             for word in prompt.words

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
+from attn.choices import Status
 from attn.errors import AttnError
 from attn.files.cache import cache_folder
 from attn.files.disk import read_journal, write_atomic
@@ -68,7 +69,7 @@ def _read() -> dict[str, tuple[Stamps, dict[str, Any]]]:
 class Listed(msgspec.Struct):
     """What the index says of a trace; the rest of its manifest is read when it is opened."""
 
-    status: Literal["partial", "complete"]
+    status: Status
     backend: str
     request: Request
     shards: tuple[Shard, ...]

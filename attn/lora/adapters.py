@@ -11,6 +11,7 @@ from typing import Any
 
 from attn.errors import ModelError
 from attn.files.disk import is_file
+from attn.files.names import SAFETENSORS
 from attn.lora.names import DENOISER, TOWERS
 
 CONFIG = "adapter_config.json"
@@ -100,7 +101,7 @@ def config_beside(file: Path) -> Path | None:
     config = file.parent / CONFIG
     if not is_file(config):
         return None
-    others = [path for path in file.parent.glob("*.safetensors") if path.name != file.name]
+    others = [path for path in file.parent.glob(f"*{SAFETENSORS}") if path.name != file.name]
     is_weights = file.name == WEIGHTS or not others
     return config if is_weights else None
 

@@ -7,10 +7,12 @@ what the trainer wrote decides only where the modules do not.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from attn.checkpoints.families import lora_kinds
+from attn.checkpoints.family import LoraKind
 from attn.lora.names import DENOISER, underscored
 
 
@@ -19,8 +21,8 @@ class LoraFamily:
     """The family of base models that a LoRA belongs to.
 
     Attributes:
-        name: `sd15`, `sd2`, `sdxl`, `sd35`, `flux`, `flux2`, `auraflow` or `pixart`; None where
-            it cannot be told.
+        name: of a kind that a family in `attn.checkpoints.families` declares, or of `OTHERS`; None
+            where it cannot be told.
         title: its name for people.
         evidence: what says so, most telling first.
         is_certain: whether widths or names of modules say so that no other family has; else
@@ -33,12 +35,18 @@ class LoraFamily:
     is_certain: bool = False
 
 
-BACKENDS = {"sd15": "sd15", "sd2": "sd15", "sdxl": "sdxl", "sd35": "sd35"} | {
-    name: name for name in ("flux", "pixart")
-}
-"""The backend that opens models of a family, by the family's name."""
-FOUR_LEVELS = ("sd15",)
-"""Backends of UNets with four levels, of three blocks each, a side; others have three levels."""
+OTHERS = (
+    LoraKind("flux2", "FLUX.2", claims="flux-?2", is_joint=True),
+    LoraKind(
+        "auraflow",
+        "AuraFlow",
+        is_joint=True,
+        paths=(r"joint_transformer_blocks_\d+_",),
+        evidence=("blocks of two streams are called joint_transformer_blocks",),
+        is_certain=True,
+    ),
+)
+"""Kinds whose models no backend here opens."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,12 @@ def recognise(targets: Iterable[Target], metadata: Mapping[str, Any]) -> LoraFam
         underscored(target.path): target.shape for target in everything if target.tower == DENOISER
     }
     towers = {target.tower for target in everything}
-    family = _joint(denoiser) or _unet(denoiser, towers) or _encoders(everything, towers)
+    family = (
+        _declared(denoiser)
+        or _joint(denoiser)
+        or _unet(denoiser, towers)
+        or _encoders(everything, towers)
+    )
     said = claimed(metadata)
     if family is None or family.name is None:
         return said or _guess(denoiser, family) or UNKNOWN
@@ -84,8 +97,6 @@ Denoiser = Mapping[str, tuple[int, ...] | None]
 
 _FLUX_WIDTH, _FLUX_DOUBLE, _FLUX_SINGLE = 3072, 19, 38
 _SD3_WIDTHS = {2432: "large", 1536: "medium"}
-_PIXART_WIDTH = 1152
-_PIXART_SIGNS = ("a second attention in transformer_blocks", "attention is 1152 wide")
 _SECOND_ONLY = "ambiguous: of each transformer block only the second attention is changed"
 _SECOND_MEANINGS = (
     "attn2 is image self-attention in Stable Diffusion 3.5 medium",
@@ -95,24 +106,34 @@ _SECOND_MEANINGS = (
 
 def attends_jointly(family: LoraFamily) -> bool | None:
     """Whether text and image attend jointly; None if the LoRA leaves that open."""
-    return (
-        None
-        if family.title == _SECOND_ONLY
-        else family.name in {"sd35", "flux", "flux2", "auraflow"}
-    )
+    if family.title == _SECOND_ONLY:
+        return None
+    return any(kind.is_joint for kind in _kinds() if kind.name == family.name)
+
+
+def _kinds() -> Iterator[LoraKind]:
+    yield from lora_kinds().values()
+    yield from OTHERS
+
+
+def _declared(denoiser: Denoiser) -> LoraFamily | None:
+    """Recognise a kind that the paths of its modules tell, and maybe the width of its attention."""
+    for kind in _kinds():
+        is_there = kind.paths and all(
+            any(re.match(pattern, path) for path in denoiser) for pattern in kind.paths
+        )
+        if is_there and kind.width in (None, _width(denoiser)):
+            return LoraFamily(kind.name, kind.title, kind.evidence, kind.is_certain)
+    return None
 
 
 def _joint(denoiser: Denoiser) -> LoraFamily | None:
     """Recognise transformers in which text and picture attend jointly."""
     if any(re.match(r"joint_blocks_\d+_", path) for path in denoiser):
         return _sd3(denoiser, "blocks are called joint_blocks")
-    if any(re.match(r"joint_transformer_blocks_\d+_", path) for path in denoiser):
-        return LoraFamily("auraflow", "AuraFlow", (_AURAFLOW_SIGN,), is_certain=True)
     if any(re.match(r"(?:single_transformer|double|single)_blocks_\d+_", p) for p in denoiser):
         return _flux(denoiser)
     plain = [path for path in denoiser if re.match(r"transformer_blocks_\d+_", path)]
-    if any(re.search(r"_attn2_to_", path) for path in plain) and _width(denoiser) == _PIXART_WIDTH:
-        return LoraFamily("pixart", "PixArt", _PIXART_SIGNS)
     if not plain or any(re.search(r"_attn1_", path) for path in plain):
         return None
     return _transformer(denoiser, plain)
@@ -146,7 +167,6 @@ def _sd3(denoiser: Denoiser, naming: str) -> LoraFamily:
     )
 
 
-_AURAFLOW_SIGN = "blocks of two streams are called joint_transformer_blocks"
 _FLUX2_NAMES = r"(?:double|single)_stream_modulation|.*_to_qkv_mlp_proj\Z|.*_ff_linear_in\Z"
 _FLUX2_WIDTHS = (4096, 6144)
 _FLUX2_SHAPES = ((r"single_blocks_\d+_linear1\Z", 9), (r"double_blocks_\d+_\w+_mlp_0\Z", 6))
@@ -284,14 +304,6 @@ def _encoders(targets: Sequence[Target], towers: set[str]) -> LoraFamily | None:
     return LoraFamily(None, "unknown, with a text encoder only")
 
 
-_CLAIMS: tuple[tuple[str, str, str], ...] = (
-    (r"sdxl|stable-diffusion-xl", "sdxl", "Stable Diffusion XL"),
-    (r"sd3|stable-diffusion-3", "sd35", "Stable Diffusion 3.x"),
-    (r"flux-?2", "flux2", "FLUX.2"),
-    (r"flux", "flux", "FLUX.1"),
-    (r"sd_v2|stable-diffusion-v?2", "sd2", "Stable Diffusion 2.x"),
-    (r"sd_v1|sd1|stable-diffusion-v?1", "sd15", "Stable Diffusion 1.x"),
-)
 _FIELDS = ("modelspec.architecture", "ss_base_model_version")
 
 
@@ -299,7 +311,7 @@ def claimed(metadata: Mapping[str, Any]) -> LoraFamily | None:
     """Return the family that the trainer wrote into the file, if it is a known one."""
     for name in _FIELDS:
         text = str(metadata.get(name, "")).lower()
-        for pattern, family, title in _CLAIMS:
-            if re.match(pattern, text):
-                return LoraFamily(family, title, (f"{name} says {text[:60]!r}",))
+        for kind in _kinds():
+            if kind.claims and re.match(kind.claims, text):
+                return LoraFamily(kind.name, kind.title, (f"{name} says {text[:60]!r}",))
     return None

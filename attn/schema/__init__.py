@@ -16,6 +16,7 @@ name of one segment.
 All names are here; plugins import them from `attn.schema`.
 """
 
+from attn.choices import Keys, Level
 from attn.schema.blocks import (
     block_columns,
     block_names,
@@ -43,6 +44,7 @@ from attn.schema.layout import (
     Grid,
     Kind,
     Layer,
+    LayerKey,
     Segment,
     SegmentKind,
     Sequence,
@@ -59,8 +61,6 @@ from attn.schema.manifest import (
     SKETCH_GROUND,
     STEP_MEASURES,
     Kept,
-    Keys,
-    Level,
     Manifest,
     SampleText,
     Shard,
@@ -68,7 +68,7 @@ from attn.schema.manifest import (
     forming_names,
     image_names,
 )
-from attn.schema.requests import LORA_PARTS, Call, Emphasis, Lora, Request
+from attn.schema.requests import LORA_PARTS, UNCOND, Call, Emphasis, Lora, Request
 from attn.schema.rows import ABSENT, Lengths, Placement, place
 from attn.words import Word, find_words, word_at
 
@@ -86,6 +86,7 @@ __all__ = [
     "SKETCH",
     "SKETCH_GROUND",
     "STEP_MEASURES",
+    "UNCOND",
     "UNKNOWN",
     "WITH_AMOUNT",
     "ActName",
@@ -100,6 +101,7 @@ __all__ = [
     "Keys",
     "Kind",
     "Layer",
+    "LayerKey",
     "Lengths",
     "Level",
     "Lora",

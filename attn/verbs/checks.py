@@ -9,7 +9,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from attn.errors import UsageError
-from attn.verbs.inputs import as_tuple, parse_bytes, require_characters
+from attn.verbs.parsing import as_tuple, parse_bytes, require_characters
 from attn.wording import cut
 
 NEGATIVE = (

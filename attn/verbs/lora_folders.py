@@ -9,9 +9,9 @@ from pathlib import Path
 
 from attn.errors import ModelError
 from attn.files.disk import is_file, is_folder, is_there
+from attn.files.names import SAFETENSORS
 from attn.wording import list_some
 
-ENDING = ".safetensors"
 LISTED = 5
 """So many names are told of what is in a folder."""
 
@@ -42,7 +42,7 @@ def _of_folder(folder: Path) -> list[str]:
         return in_order(found)
     shown = list_some((path.name for path in there), LISTED)
     raise ModelError(
-        f"{folder} holds no LoRA; there is {shown}. Give a folder of {ENDING} files as "
+        f"{folder} holds no LoRA; there is {shown}. Give a folder of {SAFETENSORS} files as "
         "kohya, peft, diffusers or LyCORIS save them"
     )
 
@@ -79,7 +79,7 @@ def in_order(paths: Iterable[str]) -> list[str]:
 
 
 def _stem(path: str) -> str:
-    return Path(path).name.removesuffix(ENDING)
+    return Path(path).name.removesuffix(SAFETENSORS)
 
 
 def _is_numbered(path: str) -> bool:
@@ -102,7 +102,7 @@ def _loras(paths: Iterable[Path]) -> Iterator[str]:
         if is_folder(path):
             if _is_saved_lora(path):
                 yield str(path)
-        elif path.name.lower().endswith(ENDING):
+        elif path.name.lower().endswith(SAFETENSORS):
             try:
                 is_other = not is_lora(read_header(path))
             except ModelError:  # which is said when it is read

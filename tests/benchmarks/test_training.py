@@ -23,7 +23,7 @@ from benchmarks.train_demo import FAMILIES, RECIPES, drop_known, export, take_sh
 from benchmarks.training import denoiser, gated, sd35, sdxl, vae
 from benchmarks.training.denoiser import Family
 from benchmarks.training.loop import Stage, Training, schedule, train
-from tests.helpers.opening import opening
+from tests.helpers.models.opening import opening
 
 CAPTIONS = [
     "a red star on a gray background",

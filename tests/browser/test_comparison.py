@@ -9,8 +9,8 @@ import pytest
 
 import attn
 from attn.trace.trace import open_trace
-from tests.helpers.axe import violations
-from tests.helpers.pages import HOSTILE, percent, point, points, saved
+from tests.helpers.browsing.axe import violations
+from tests.helpers.browsing.pages import HOSTILE, percent, point, points, saved
 from tests.helpers.toy_traces import manifest, read_csv, write_collection
 
 SEEDS, GRID = [7, 3, 5, 11, 2], (6, 10)

@@ -9,8 +9,8 @@ import pytest
 from attn.files.disk import write_atomic
 from attn.schema import find_words
 from attn.verbs.capture.collection import Entry, write_index
-from tests.helpers.axe import violations
-from tests.helpers.pages import HOSTILE, require_seen_within
+from tests.helpers.browsing.axe import violations
+from tests.helpers.browsing.pages import HOSTILE, require_seen_within
 from tests.helpers.toy_traces import manifest, write_collection, write_trace
 
 

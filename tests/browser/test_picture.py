@@ -10,11 +10,11 @@ from attn.files.disk import write_atomic
 from attn.schema import SCHEMA, find_words
 from attn.trace.trace import open_trace
 from attn.trace.writer import TraceWriter
-from tests.helpers.axe import violations
+from tests.helpers.browsing.axe import violations
+from tests.helpers.browsing.hovering import hover_times
+from tests.helpers.browsing.large_traces import write_large
+from tests.helpers.browsing.pages import HOSTILE, percent, point, saved
 from tests.helpers.editing import unsealed
-from tests.helpers.hovering import hover_times
-from tests.helpers.large_traces import write_large
-from tests.helpers.pages import HOSTILE, percent, point, saved
 from tests.helpers.toy_traces import JOINT, manifest, tensors, write_trace
 
 GRID = (6, 10)

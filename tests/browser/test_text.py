@@ -11,9 +11,9 @@ import pytest
 
 from attn.trace.trace import open_trace
 from attn.trace.writer import TraceWriter
-from tests.helpers.axe import violations
-from tests.helpers.large_traces import write_long
-from tests.helpers.pages import HOSTILE, percent, point, points, require_seen_within, saved
+from tests.helpers.browsing.axe import violations
+from tests.helpers.browsing.large_traces import write_long
+from tests.helpers.browsing.pages import HOSTILE, percent, point, points, require_seen_within, saved
 from tests.helpers.toy_texts import LENGTH, PROMPT, make_growing, make_text
 
 

@@ -19,7 +19,7 @@ from attn.backends.families.sd35 import SD35Session
 from attn.cli import build
 from attn.cli.report import ShownReport
 from attn.errors import CaptureError
-from tests.helpers import lora_demo
+from tests.helpers.models import lora_demo
 
 ROOT = Path(attn.__file__).parents[1]
 SMALL = ("--steps", "2", "--size", "96x64")

@@ -21,7 +21,7 @@ from attn import demo
 from attn.backends import find, load
 from attn.demo import scenes, shipped, trained
 from benchmarks.scoring import judge
-from tests.helpers import layouts
+from tests.helpers.models import layouts
 
 NAMES = tuple(trained.PIPELINES)
 OWN = {"scribble": "controlnet", "sd35-medium": "transformer", "gated": "transformer"}

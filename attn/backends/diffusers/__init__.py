@@ -1,6 +1,7 @@
 """The public base of every family that is a pipeline of diffusers: subclass two classes.
 
     session              a loaded pipeline: completing requests, reading prompts, generating
+    joint                the same of pipelines whose text and image are one sequence
     backend              opening folders, files, hub ids, demos, pipelines that are loaded
     calls                announcing forwards: guidance rows in one batch, or in a call each
     adapters             LoRAs, put in for one batch and taken out without a trace, by the layers
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from attn.backends.diffusers.backend import DiffusersBackend
     from attn.backends.diffusers.calls import Pipeline, Tower, announcing
     from attn.backends.diffusers.finite import finite_pictures, finite_steps
+    from attn.backends.diffusers.joint import JointSession
     from attn.backends.diffusers.session import DiffusersSession
     from attn.backends.diffusers.texts.encoders import Encoder, labels_checked, unknown_tokens
     from attn.backends.diffusers.texts.prompts import Prompts
@@ -45,6 +47,7 @@ __all__ = [
     "Encoder",
     "Family",
     "Joint",
+    "JointSession",
     "ModelOptions",
     "Part",
     "Pipeline",
@@ -70,6 +73,7 @@ _HOMES = {
     "diffusers.calls": ("Pipeline", "Tower", "announcing"),
     "diffusers.texts.encoders": ("Encoder", "labels_checked", "unknown_tokens"),
     "diffusers.finite": ("finite_pictures", "finite_steps"),
+    "diffusers.joint": ("JointSession",),
     "diffusers.texts.prompts": ("Prompts",),
     "diffusers.session": ("DiffusersSession",),
     "diffusers.texts.templates": ("Template", "chat"),

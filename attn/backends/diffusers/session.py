@@ -26,7 +26,7 @@ from attn.backends.diffusers.texts.tokens import Convert
 from attn.backends.loading.quiet import quiet
 from attn.backends.types import ModelInfo, OnCall, Output, Session, image_seed
 from attn.errors import CaptureError, RequestError
-from attn.schema import Lora, Request, Segment
+from attn.schema import UNCOND, Lora, Request, Segment
 from attn.schema import Sequence as TokenSequence
 
 LARGEST_SIDE = 16384
@@ -123,9 +123,8 @@ class DiffusersSession(Session):
 
     def branch_text(self, request: Request, branch: str) -> str | None:
         """Return the text that the encoders read for a branch; None if zeros replace it."""
-        if branch != "uncond":
-            return request.prompt
-        return None if request.negative is None and self.zeroes_uncond else request.negative or ""
+        is_zero = branch == UNCOND and request.negative is None and self.zeroes_uncond
+        return None if is_zero else request.prompt_of(branch)
 
     @property
     def zeroes_uncond(self) -> bool:

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from attn.checkpoints.folders import SAFE
 from attn.errors import ModelError
+from attn.files.names import SAFETENSORS
 from attn.files.outside import open_regular, os_reason
 
-HASHED = {".json", SAFE, ".model", ".jinja"}
+HASHED = {".json", SAFETENSORS, ".model", ".jinja"}
 MERGES = "merges.txt"
 """Files that a model is read from: configurations, weights, vocabularies, templates."""
 MOST_FILES = 10_000

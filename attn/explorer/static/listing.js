@@ -1,6 +1,6 @@
 import { Keys } from "./keys.js";
 import { visible } from "./safe.js";
-import { MOST_SIDES } from "./sides.js";
+import { MOST_SIDES } from "./sides/sides.js";
 import { html, render, useEffect, useMemo, useState } from "./vendor/preact.js";
 
 /**
@@ -166,7 +166,7 @@ function Choices({ rows, state, order, sought }) {
 /** @param {string[]} values @returns {any} */
 const distinct = (values) => [...new Set(values)].filter(Boolean).sort();
 
-/** Cards, of which only those are there that are seen. @param {{rows: Row[], source: import("./source.js").Source, picked: string[], onPick: (id: string) => void}} props */
+/** Cards, of which only those are there that are seen. @param {{rows: Row[], source: import("./data/source.js").Source, picked: string[], onPick: (id: string) => void}} props */
 function Cards({ rows, source, picked, onPick }) {
   const [view, setView] = useState({ top: 0, height: 900, width: 1280 });
   useEffect(() => {
@@ -191,7 +191,7 @@ function Cards({ rows, source, picked, onPick }) {
     ${seen.map((row) => html`<li key=${row.id ?? row.label}><${Card} row=${row} source=${source} />${row.kind === "trace" && row.picture && html`<label class="pick"><input type="checkbox" checked=${picked.includes(row.id ?? "")} onChange=${() => onPick(row.id ?? "")} /><span class="unseen">select ${visible(row.label)}</span></label>`}</li>`)}</ul>`;
 }
 
-/** @param {{row: Row, source: import("./source.js").Source}} props */
+/** @param {{row: Row, source: import("./data/source.js").Source}} props */
 function Card({ row, source }) {
   const { id, error, status, steps } = row;
   const facts = [row.kind === "comparison" ? "comparison" : `seed ${row.seed}`, row.backend, ...(row.loras ?? [])]

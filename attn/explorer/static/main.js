@@ -1,10 +1,10 @@
+import { openSource } from "./data/source.js";
 import { showIndex } from "./listing.js";
 import { visible } from "./safe.js";
 import { SCREENS } from "./screens.js";
-import { MOST_SIDES, showSides } from "./sides.js";
-import { openSource } from "./source.js";
+import { MOST_SIDES, showSides } from "./sides/sides.js";
+import { showTextSides } from "./sides/text-sides.js";
 import { State } from "./state.js";
-import { showTextSides } from "./text-sides.js";
 import { html, render } from "./vendor/preact.js";
 
 /** Open the index, and hand one item at a time to its screen. */

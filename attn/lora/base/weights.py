@@ -11,6 +11,7 @@ from pathlib import Path
 from attn.checkpoints.headers import TensorInfo, read_header
 from attn.errors import ModelError
 from attn.files.disk import is_folder
+from attn.files.names import SAFETENSORS
 from attn.lora.base.layouts import OTHER_ROWS, BaseWeight, with_other_layouts
 from attn.lora.changes.kinds import rows_of
 from attn.lora.changes.norms import blocks_norm
@@ -160,7 +161,7 @@ def _of_folder(folder: Path) -> Iterator[tuple[str, dict[str, BaseWeight]]]:
 def _weight_files(folder: Path) -> list[Path]:
     """Return the weights of a component: all shards of one variant, the plain one first."""
     variants: dict[str, list[Path]] = {}
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted(folder.glob(f"*{SAFETENSORS}")):
         variants.setdefault(re.sub(r"-\d+-of-\d+", "", file.name), []).append(file)
     return variants[min(variants, key=len)] if variants else []
 

@@ -10,6 +10,7 @@ from attn.analysis.tables import Table, make_frame
 from attn.verbs.analyze.answer import TEXT_TABLES, tell
 from attn.verbs.analyze.collection_tables import ON_PAGE
 from attn.verbs.report_page import FIGURES, ReportPage, Section, plain, write_report
+from attn.wording import count_noun
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -97,8 +98,8 @@ def report_trace(
 
 
 def _subtitle(manifest: Manifest) -> str:
-    count = f"{manifest.samples} image{'s' if manifest.samples > 1 else ''}"
-    return f"{manifest.backend} · seed {manifest.request.seed} · {count}"
+    images = count_noun(manifest.samples, "image")
+    return f"{manifest.backend} · seed {manifest.request.seed} · {images}"
 
 
 def _stem(name: str) -> str:

@@ -16,6 +16,7 @@ from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.run_figures import draw_run, write_figures
 from attn.verbs.compare.scenes import ShownRun, make_scene
 from attn.verbs.compare.variants import Variant
+from attn.wording import count_noun
 
 if TYPE_CHECKING:
     from attn.analysis.compare.changes import TermChange
@@ -197,8 +198,8 @@ def draw_weights(
 def _name_variant(variant: Variant) -> tuple[str, str]:
     """Return title and subtitle of a figure that has no scene: the prompt, and the variant."""
     more = len(variant.prompts) - 1
-    others = f" and {more} more prompt{'s' if more > 1 else ''}" if more else ""
-    pairs = f"{variant.count} pair{'s' if variant.count > 1 else ''}"
+    others = f" and {count_noun(more, 'more prompt')}" if more else ""
+    pairs = count_noun(variant.count, "pair")
     return f"{variant.members[0].prompt}{others}", f"{variant.label} · {pairs}"
 
 

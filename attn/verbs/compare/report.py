@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.variants import Variant
 from attn.verbs.report_page import FIGURES, ReportPage, Section, Sentence
+from attn.wording import count_noun
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -56,7 +57,8 @@ def lay_out_report(
     matter = ranked[:MATTER]
     rest = [name for name in figures if name not in matter]
     prompts = sorted({prompt for variant in variants for prompt in variant.prompts})
-    more = f" and {len(prompts) - 1} more prompts" if len(prompts) > 1 else ""
+    others = len(prompts) - 1
+    more = f" and {count_noun(others, 'more prompt')}" if others > 0 else ""
     sections = [
         Section("What changed", _captioned(matter), {}, is_open=True),
         Section(f"Other figures ({len(rest)})", _captioned(rest), {}),

@@ -21,7 +21,7 @@ from attn.backends.diffusers.texts.encoders import CHANGED, Encoder, labels_chec
 from attn.backends.loading.quiet import quiet
 from attn.errors import AttnError, CaptureError
 from attn.schema import Request, find_words
-from tests.helpers.opening import opening
+from tests.helpers.models.opening import opening
 
 PROMPTS = ["one <toy> on a blue chair", "two green dogs and a <toy>, red"]
 NEGATIVE = "bad <toy> hat"

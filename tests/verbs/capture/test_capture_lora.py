@@ -12,8 +12,8 @@ from attn.backends.diffusers import adapters
 from attn.errors import AttnError
 from attn.lora import read
 from attn.verbs.capture.capture import capture
-from tests.helpers import lora_demo
-from tests.helpers.lora_files import write
+from tests.helpers.models import lora_demo
+from tests.helpers.models.lora_files import write
 from tests.helpers.toy_runs import contents
 
 Files = namedtuple("Files", "a b")

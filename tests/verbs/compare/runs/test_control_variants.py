@@ -11,7 +11,7 @@ from attn.verbs.compare.controls.control_figures import draw_controls
 from attn.verbs.compare.controls.controls import find_controls
 from attn.verbs.compare.pairing import open_runs
 from attn.verbs.compare.variants import compare_traces
-from tests.helpers import lora_demo
+from tests.helpers.models import lora_demo
 
 SMALL = {
     "steps": 1,

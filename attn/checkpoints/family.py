@@ -1,0 +1,65 @@
+"""What is known of a family's files before anything is loaded: a declaration, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attn.checkpoints.transformers import Transformer
+
+
+@dataclass(frozen=True)
+class LoraKind:
+    """The LoRAs that are made for one kind of model, and what tells them from others.
+
+    LoRAs are told by `paths` and `width`, or, where several kinds share their structure, by
+    `attn.lora.families`; where structure says nothing, by `claims`.
+
+    Attributes:
+        name: as `attn lora` tells it.
+        title: for people.
+        claims: pattern of what trainers write into the metadata.
+        is_joint: whether text and image attend jointly in these models.
+        paths: patterns; each matches the underscored path of a module of the denoiser.
+        width: channels that attention reads, where other kinds have such paths too.
+        evidence: what paths and width say, in words.
+        is_certain: whether no other kind has them.
+    """
+
+    name: str
+    title: str
+    claims: str | None = None
+    is_joint: bool = False
+    paths: tuple[str, ...] = ()
+    width: int | None = None
+    evidence: tuple[str, ...] = ()
+    is_certain: bool = False
+
+
+@dataclass(frozen=True)
+class FamilyFiles:
+    """The files of one family's models.
+
+    Attributes:
+        name: of the backend that opens them.
+        parts: of its models; see `Checkpoint.parts`.
+        optional: parts that models run without.
+        base: family whose models these are with something added.
+        pipelines: classes that diffusers folders of it name.
+        transformer: what tells its denoiser, if that is a transformer told by a table.
+        tokenizers: published repositories, and the folder in each, by the part that reads.
+        levels: of each side of its UNet.
+        loras: the kinds that its models may be changed by.
+    """
+
+    name: str
+    parts: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    base: str | None = None
+    pipelines: tuple[str, ...] = ()
+    transformer: Transformer | None = None
+    tokenizers: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    levels: int = 0
+    loras: tuple[LoraKind, ...] = ()
