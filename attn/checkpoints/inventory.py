@@ -115,6 +115,7 @@ _TOKENS = "embeddings.token_embedding.weight"
 _CLIP = (f"text_model.{_TOKENS}", _TOKENS)
 _OPEN_CLIP = ("token_embedding.weight",)
 _T5 = ("encoder.block.0.layer.0.SelfAttention.q.weight",)
+_QWEN3 = ("model.layers.0.self_attn.q_norm.weight",)
 _WRAPPED = (
     ("vae", "first_stage_model.", ("decoder.conv_in.weight",)),
     ("vae", "vae.", ("decoder.conv_in.weight",)),
@@ -124,6 +125,7 @@ _WRAPPED = (
     ("clip_l", "text_encoders.clip_l.transformer.", _CLIP),
     ("clip_g", "text_encoders.clip_g.transformer.", _CLIP),
     ("t5xxl", "text_encoders.t5xxl.transformer.", _T5),
+    ("qwen3", "text_encoders.qwen3_4b.transformer.", _QWEN3),
 )
 
 
@@ -203,3 +205,11 @@ def _t5(tensors: Tensors) -> Checkpoint | None:
     width = size(tensors, _T5[0], 1)
     title = "T5-XXL" if width == _T5_XXL else f"T5 of width {width}"
     return _part("t5xxl", f"{title}, a text encoder", "encoder", {"t5xxl": ""})
+
+
+def language_encoder(tensors: Tensors) -> Checkpoint | None:
+    """Recognise a language model that encodes prompts for a denoiser."""
+    if _QWEN3[0] not in tensors:
+        return None
+    width = size(tensors, "model.embed_tokens.weight", 1)
+    return _part("qwen3", f"Qwen3 of width {width}, a text encoder", "encoder", {"qwen3": ""})

@@ -68,7 +68,7 @@ OTHERS = tuple(
         (r"(?:^|\.)double_blocks\.0\.img_attn\.|(?:^|\.)single_transformer_blocks\.0\.", "Flux"),
         (r"(?:^|\.)double_layers\.0\.attn\.|(?:^|\.)cond_seq_linear\.", "AuraFlow"),
         (r"(?:^|\.)(?:clip_txt_mapper|down_blocks\.0\.0\.channelwise)\.", "Stable Cascade"),
-        (r"(?:^|\.)cap_embedder\.", "Lumina 2 or Z-Image"),
+        (r"(?:^|\.)cap_embedder\.", "Lumina 2"),
         (r"(?:^|\.)double_stream_blocks\.", "HiDream"),
         (r"(?:^|\.)individual_token_refiner\.", "HunyuanVideo"),
         (r"(?:^|\.)transformer_blocks\.0\.img_mod\.", "Qwen-Image"),

@@ -7,7 +7,7 @@ what the trainer wrote decides only where the modules do not.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,6 +37,14 @@ class LoraFamily:
 
 OTHERS = (
     LoraKind("flux2", "FLUX.2", claims="flux-?2", is_joint=True),
+    LoraKind(
+        "lumina2",
+        "Lumina 2",
+        is_joint=True,
+        paths=(r"(?:layers|noise_refiner|context_refiner)_\d+_attention_qkv",),
+        width=2304,
+        evidence=("attention in layers is 2304 wide",),
+    ),
     LoraKind(
         "auraflow",
         "AuraFlow",
@@ -111,9 +119,9 @@ def attends_jointly(family: LoraFamily) -> bool | None:
     return any(kind.is_joint for kind in _kinds() if kind.name == family.name)
 
 
-def _kinds() -> Iterator[LoraKind]:
-    yield from lora_kinds().values()
-    yield from OTHERS
+def _kinds() -> list[LoraKind]:
+    """Return every kind, those that a width tells first."""
+    return sorted((*lora_kinds().values(), *OTHERS), key=lambda kind: kind.width is None)
 
 
 def _declared(denoiser: Denoiser) -> LoraFamily | None:
@@ -200,7 +208,7 @@ def _width(denoiser: Denoiser) -> int | None:
     """Return the number of channels that the attention of a transformer reads."""
     reading = (
         r"_(?:attn2?_to_[qkv]|attn_add_[qkv]_proj|(?:x|context)_block_attn2?_qkv"
-        r"|(?:img|txt)_attn_qkv)\Z"
+        r"|(?:img|txt)_attn_qkv|attention_(?:to_[qkv]|qkv))\Z"
     )
     for path, shape in denoiser.items():
         if shape and len(shape) > 1 and re.search(reading, path):

@@ -39,10 +39,14 @@ FLUX = {
     "t5xxl": "text_encoders.t5xxl.transformer.",
 }
 PIXART = {name: FLUX[name] for name in ("dit", "vae", "t5xxl")}
+Z_IMAGE = {name: FLUX[name] for name in ("dit", "vae")} | {
+    "qwen3": "text_encoders.qwen3_4b.transformer."
+}
 PUBLISHED |= {
     "pixart-sigma": ("pixart", "PixArt-Σ", "PixArt", PIXART, layouts.pixart),
     "flux-dev": ("flux", "FLUX.1 dev", "BFL", FLUX, layouts.bfl),
     "flux-schnell": ("flux", "FLUX.1 schnell", "BFL", FLUX, layouts.bfl),
+    "z-image-turbo": ("z-image", "Z-Image or Z-Image-Turbo", "Z-Image", Z_IMAGE, layouts.z_image),
 }
 SD3 = [config for config in PUBLISHED if config.startswith("sd3")]
 network = cache(full_size.network)

@@ -67,6 +67,10 @@ CASES = {
     "pixart with both attentions": (
         [denoiser(f"transformer_blocks.3.attn{at}.to_k", 1152) for at in (1, 2)],
         "pixart", "PixArt"),
+    "z-image": ([denoiser("layers.3.attention.to_k", 3840)], "z-image", "Z-Image"),
+    "z-image as its authors name it": (
+        [denoiser("context_refiner.1.attention.qkv", 3840)], "z-image", "Z-Image"),
+    "lumina 2": ([denoiser("layers.3.attention.qkv", 2304)], "lumina2", "Lumina 2"),
     "another second attention, or that of 3.5 medium": (
         [denoiser("transformer_blocks.3.attn2.to_k", 1536)], None,
         "ambiguous: of each transformer block only the second attention is changed"),
@@ -117,6 +121,7 @@ CLAIMS = {
     "flux-1-dev/lora": "flux",
     "flux-2-klein/lora": "flux2",
     "pixart": None,
+    "z-image-turbo/lora": "z-image",
 }
 
 

@@ -9,15 +9,16 @@ import torch
 from diffusers import ZImagePipeline
 
 from attn import demo
-from attn.backends.diffusers import DiffusersBackend, DiffusersSession, Template, chat
+from attn.backends.diffusers import DiffusersBackend, JointSession, Template, chat
 from attn.backends.loading.family import DIT, VAE, Family, Joint, ModelOptions, Part
 from attn.backends.types import ModelInfo
 from attn.demo.untrained import z_image as untrained
 from attn.schema import Layer, Request, Segment
-from attn.schema import Sequence as TokenSequence
 
 MULTIPLE = 32
 """Learned vectors fill picture and text up to a multiple of so many positions."""
+LONGEST = 512
+"""Tokens that the pipeline gives the text encoder."""
 TURBO_SHIFT = 3.0
 """Of the sampler's noise levels, in Turbo; models that are not distilled have 6."""
 PARTS = {"noise_refiner": ("image",), "context_refiner": ("text",), "layers": ("image", "text")}
@@ -34,13 +35,14 @@ class ZImageOptions(ModelOptions):
     )
 
 
-class ZImageSession(DiffusersSession):
+class ZImageSession(JointSession):
     """A loaded Z-Image or Z-Image-Turbo."""
 
-    denoiser = "transformer"
     lora_families = ("z-image",)
     encoders: ClassVar = {"qwen3": ("",)}
-    templates: ClassVar = {"qwen3": Template(chat(thinking=True), longest=512, multiple=MULTIPLE)}
+    templates: ClassVar = {
+        "qwen3": Template(chat(thinking=True), longest=LONGEST, multiple=MULTIPLE)
+    }
     guidance = "cond first"
     custom_sigmas = True
 
@@ -49,7 +51,11 @@ class ZImageSession(DiffusersSession):
         is_turbo = pipe.scheduler.config.shift <= TURBO_SHIFT
         self.default_steps = 9 if is_turbo else 50
         self.default_guidance = 0.0 if is_turbo else 4.0
-        self.multiple = 2 * int(pipe.vae_scale_factor)  # two by two latent pixels are one token
+
+    @property
+    def multiple(self) -> int:  # type: ignore[override]
+        """Pixels per token of the image, which is two by two latent pixels."""
+        return 2 * int(self.pipe.vae_scale_factor)
 
     def default_side(self) -> int:
         """Return the side that the pipeline is made for, in pixels."""
@@ -61,7 +67,7 @@ class ZImageSession(DiffusersSession):
 
     def text_segments(self, request: Request) -> tuple[Segment, ...]:
         """Return the prompt in its template, which follows the picture."""
-        return tuple(segment for segment in self._segments(request) if segment.kind == "text")
+        return tuple(segment for segment in self.segments(request) if segment.kind == "text")
 
     def layers(self, request: Request) -> tuple[Layer, ...]:
         """Return the refiners of the picture, those of the text, and the blocks of both."""
@@ -85,17 +91,13 @@ class ZImageSession(DiffusersSession):
             for index, (path, is_joint, segments) in enumerate(read)
         )
 
-    def sequence(self, request: Request, branch: str) -> TokenSequence:
-        """Return the picture, and the tokens of the text."""
-        read = self.read_text(request, branch)
-        return TokenSequence(self._segments(request), read.tokens, read.truncated, read.warnings)
-
-    def _segments(self, request: Request) -> tuple[Segment, ...]:
+    def segments(self, request: Request) -> tuple[Segment, ...]:
+        """Return the whole sequence of a completed request: the image, then the text."""
         return _joined(self._sides(request), ("image", "text"))
 
     def _sides(self, request: Request) -> dict[str, tuple[Segment, ...]]:
         """Return picture and text, each with what fills it up, from position 0 on."""
-        grid = (request.height or 0) // self.multiple, (request.width or 0) // self.multiple
+        grid = self.grid(request)
         count = grid[0] * grid[1]
         image: tuple[Segment, ...] = (Segment("image", "image", 0, count, grid),)
         if filling := -count % MULTIPLE:
@@ -119,7 +121,7 @@ class ZImageBackend(DiffusersBackend):
     example_prompt = demo.EXAMPLE_PROMPT
     family = Family(
         "z-image",
-        (DIT, VAE, Part("qwen3", "text_encoder", "tokenizer")),
+        (DIT, VAE, Part("qwen3", "text_encoder", "tokenizer", tokens=LONGEST)),
         config="z-image-turbo",
         joints=(
             Joint("transformer", "cap_feat_dim", "hidden_size", ("text_encoder",)),

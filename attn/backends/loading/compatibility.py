@@ -67,7 +67,8 @@ def require_tokens(parts: Mapping[str, Any], root: Path, family: Family) -> None
                 f"{path} has a token {last}; {reader} has vectors for {vectors}: it is of another "
                 "model, or damaged"
             )
-        length, room = tokenizer.model_max_length, getattr(encoder.config, POSITIONS, None)
+        length = part.tokens or tokenizer.model_max_length
+        room = getattr(encoder.config, POSITIONS, None)
         if room is not None and not (isinstance(length, int) and 1 < length <= room):
             raise ModelError(
                 f"{path}: model_max_length is {length}; {reader} reads at most {room} tokens"

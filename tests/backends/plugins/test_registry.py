@@ -29,6 +29,7 @@ def test_builtins(install):
         ("sd15", "sd1"),
         ("sd35", "sd35-mmdit"),
         ("sdxl", "sdxl-lora"),
+        ("z-image", "z-image-turbo"),
     ]
     assert {spec.distribution for spec in result.specs} == {"attn"}
     assert result.failures == ()

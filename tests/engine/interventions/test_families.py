@@ -26,6 +26,7 @@ SESSIONS = {
     "gated": SHORT_T5,
     "flux": SHORT_T5,
     "pixart": SHORT_T5,
+    "z-image": {},
     "mmada": {"gen_length": 14, "block_length": 7},
 }
 SCENE = "a red square left of a purple triangle on a white background"

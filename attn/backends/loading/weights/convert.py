@@ -138,6 +138,15 @@ def _t5(tensors: Tensors, model: Any) -> Tensors:
     return tensors
 
 
+def _language(tensors: Tensors, model: Any) -> Tensors:
+    """Name a language model's weights without the level that its head stands beside."""
+    is_bare = not any(name.startswith("model.") for name in model.state_dict())
+    if is_bare:
+        tensors = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+        tensors.pop("lm_head.weight", None)
+    return _plain(tensors, model)
+
+
 def _plain(tensors: Tensors, model: Any) -> Tensors:
     """Add the other names of tied weights, of which files hold one."""
     for name, twin in getattr(model, "all_tied_weights_keys", {}).items():
@@ -155,4 +164,5 @@ _RENAME: dict[str, Callable[[Tensors, Any], Tensors]] = {
     "clip_l": _clip,
     "clip_g": _clip,
     "t5xxl": _t5,
+    "qwen3": _language,
 }
