@@ -110,7 +110,6 @@ FAMILY_HOMES = (
     "backends/families/",
     "backends/builtin.py",
     "checkpoints/",
-    "lora/families.py",
     "demo/",
 )
 

@@ -6,6 +6,7 @@
     families/      the families, a file each: THE place to add one; family: what such a file says
     transformers   recognise transformers by the tables of their families
     layouts        where modules are in the layouts of authors and of diffusers
+    lora_kinds     what tells for which models a LoRA was made; other_loras: those of no family here
     other_models   names by which files are known that are no model of ours
     probe          all of it together: what this file is
     folders        the same of a model's folder, from its configurations

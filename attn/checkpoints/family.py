@@ -7,35 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from attn.checkpoints.lora_kinds import LoraKind
     from attn.checkpoints.transformers import Transformer
-
-
-@dataclass(frozen=True)
-class LoraKind:
-    """The LoRAs that are made for one kind of model, and what tells them from others.
-
-    LoRAs are told by `paths` and `width`, or, where several kinds share their structure, by
-    `attn.lora.families`; where structure says nothing, by `claims`.
-
-    Attributes:
-        name: as `attn lora` tells it.
-        title: for people.
-        claims: pattern of what trainers write into the metadata.
-        is_joint: whether text and image attend jointly in these models.
-        paths: patterns; each matches the underscored path of a module of the denoiser.
-        width: channels that attention reads, where other kinds have such paths too.
-        evidence: what paths and width say, in words.
-        is_certain: whether no other kind has them.
-    """
-
-    name: str
-    title: str
-    claims: str | None = None
-    is_joint: bool = False
-    paths: tuple[str, ...] = ()
-    width: int | None = None
-    evidence: tuple[str, ...] = ()
-    is_certain: bool = False
 
 
 @dataclass(frozen=True)

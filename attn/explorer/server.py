@@ -206,8 +206,10 @@ def _compressed(path: Path) -> bytes:
 
     It stays as it was first read: a page has parts of one version, also while attn is updated.
     """
-    is_entry = path in (STATIC / ENTRY, STATIC / WORKER)
-    return gzip.compress(join_script(path.name).encode() if is_entry else path.read_bytes())
+    name = path.relative_to(STATIC).as_posix()
+    return gzip.compress(
+        join_script(name).encode() if name in (ENTRY, WORKER) else path.read_bytes()
+    )
 
 
 def _small(data: bytes | None) -> Response:

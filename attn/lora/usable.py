@@ -8,9 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from attn.checkpoints.families import backend_of
+from attn.checkpoints.lora_kinds import LoraFamily
 from attn.errors import ModelError
 from attn.lora.adapters import CONFIG
-from attn.lora.families import LoraFamily
 from attn.lora.file import LoraFile
 from attn.lora.reader import read
 from attn.lora.source import weights_file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from math import isfinite
 
 from attn.errors import UsageError
 
@@ -76,6 +77,15 @@ def parse_inches(text: str) -> tuple[float, float]:
     if match is None:
         raise UsageError(f"figsize: expected WIDTHxHEIGHT in inches such as 7x4.5; got '{text}'")
     return float(match[1]), float(match[2])
+
+
+def finite_number(text: str) -> float | None:
+    """Read a number; None for anything else, also for infinity."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if isfinite(number) else None
 
 
 def parse_bytes(text: str, name: str = "budget") -> int:

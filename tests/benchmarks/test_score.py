@@ -11,7 +11,7 @@ import pytest
 
 from attn.demo import rendering, scenes, trained
 from attn.demo.quiet import without_progress_bars
-from benchmarks import score_demo
+from benchmarks.demo import score_demo
 from benchmarks.figures import draw_heads
 from benchmarks.scoring import judge, truth
 from benchmarks.scoring.localise import Score

@@ -14,8 +14,9 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from attn.checkpoints.family import FamilyFiles, LoraKind
+    from attn.checkpoints.family import FamilyFiles
     from attn.checkpoints.layouts import Naming
+    from attn.checkpoints.lora_kinds import LoraKind
 
 
 @cache
@@ -39,7 +40,7 @@ def pipelines() -> dict[str, str]:
 
 
 @cache
-def lora_kinds() -> dict[str, LoraKind]:
+def lora_kinds() -> dict[str | None, LoraKind]:
     """Return the kinds of LoRAs by name."""
     return {kind.name: kind for family in families().values() for kind in family.loras}
 
@@ -47,7 +48,7 @@ def lora_kinds() -> dict[str, LoraKind]:
 def backend_of(lora: str | None) -> str | None:
     """Return the backend that opens the models of a kind of LoRAs; None if none does."""
     owners = {kind.name: each.name for each in families().values() for kind in each.loras}
-    return owners.get(lora or "")
+    return owners.get(lora)
 
 
 def base_family(family: str) -> str:

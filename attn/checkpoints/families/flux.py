@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from attn.checkpoints.family import FamilyFiles, LoraKind
+import re
+
+from attn.checkpoints.family import FamilyFiles
 from attn.checkpoints.layouts import BLOCK, Naming, under
+from attn.checkpoints.lora_kinds import (
+    Changes,
+    LoraFamily,
+    LoraKind,
+    attention_width,
+    joint_paths,
+    largest_number,
+    matches,
+)
 from attn.checkpoints.transformers import Published, Shapes, Transformer
 
 _QUERY_KEY_VALUE = ("attn.to_q", "attn.to_k", "attn.to_v")
@@ -81,6 +92,42 @@ def _shapes(channels: int, *, is_guided: bool) -> Shapes:
     }
 
 
+_MODULATION = "query, key, value and feed-forward are one module, or blocks share a modulation"
+_FLUX2_NAMES = r"(?:double|single)_stream_modulation|.*_to_qkv_mlp_proj\Z|.*_ff_linear_in\Z"
+_FLUX2_WIDTHS = (4096, 6144)
+_FLUX2_SHAPES = ((r"single_blocks_\d+_linear1\Z", 9), (r"double_blocks_\d+_\w+_mlp_0\Z", 6))
+"""Modules whose rows are so many times their columns; in FLUX.1 7 and 4 times."""
+_DOUBLES, _SINGLES = 19, 38
+
+
+def _recognise(changes: Changes) -> LoraFamily | None:
+    """Recognise blocks of two and of one stream, FLUX.2's and larger ones, too."""
+    if not matches(changes, r"(?:single_transformer|double|single)_blocks_\d+_"):
+        is_wide = bool(joint_paths(changes)) and attention_width(changes) == _WIDTH
+        if not is_wide or largest_number(changes, r"transformer_blocks_(\d{1,6})_") >= _DOUBLES:
+            return None
+    if sign := _flux2_sign(changes):
+        return LoraFamily("flux2", "FLUX.2", (sign,), is_certain=True)
+    double = largest_number(changes, r"(?:double|transformer)_blocks_(\d{1,6})_")
+    single = largest_number(changes, r"single_(?:transformer_)?blocks_(\d{1,6})_")
+    evidence = (f"blocks of two streams up to {double}, of one up to {single}",)
+    if double >= _DOUBLES or single >= _SINGLES:
+        return LoraFamily(None, "unknown, with blocks as in FLUX.1 but more of them", evidence)
+    return LoraFamily("flux", "FLUX.1", evidence, is_certain=True)
+
+
+def _flux2_sign(changes: Changes) -> str | None:
+    """Return what says that blocks are those of FLUX.2, if anything."""
+    if matches(changes, _FLUX2_NAMES):
+        return _MODULATION
+    for path, shape in changes.items():
+        for pattern, times in _FLUX2_SHAPES:
+            if shape and re.match(pattern, path) and shape[0] == times * shape[1]:
+                return f"{path} has {times} times as many rows as columns"
+    width = attention_width(changes)
+    return f"attention is {width} wide" if width in _FLUX2_WIDTHS else None
+
+
 _REPOSITORIES = ("black-forest-labs/FLUX.1-dev", "black-forest-labs/FLUX.1-schnell")
 FAMILY = FamilyFiles(
     name="flux",
@@ -106,5 +153,5 @@ FAMILY = FamilyFiles(
         "clip_l": [(name, "tokenizer") for name in _REPOSITORIES],
         "t5xxl": [(name, "tokenizer_2") for name in _REPOSITORIES],
     },
-    loras=(LoraKind("flux", "FLUX.1", claims=r"flux(?!-?2)", is_joint=True),),
+    loras=(LoraKind("flux", "FLUX.1", claims=r"flux(?!-?2)", is_joint=True, recognise=_recognise),),
 )

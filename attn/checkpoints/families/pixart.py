@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from attn.checkpoints.family import FamilyFiles, LoraKind
+from attn.checkpoints.family import FamilyFiles
 from attn.checkpoints.layouts import BLOCK, Naming, under
+from attn.checkpoints.lora_kinds import LoraKind
 from attn.checkpoints.transformers import Published, Shapes, Transformer
 
 _TRANSFORMER_BLOCK = f"transformer_blocks.{BLOCK}"
@@ -73,7 +74,7 @@ FAMILY = FamilyFiles(
         LoraKind(
             "pixart",
             "PixArt",
-            paths=(r"transformer_blocks_\d+_.*_attn2_to_",),
+            paths=(r"transformer_blocks_\d+_(?:.*_)?attn2_to_",),
             width=1152,
             evidence=("a second attention in transformer_blocks", "attention is 1152 wide"),
         ),

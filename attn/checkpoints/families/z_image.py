@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from attn.checkpoints.family import FamilyFiles, LoraKind
+from attn.checkpoints.family import FamilyFiles
 from attn.checkpoints.layouts import BLOCK, Naming, under
+from attn.checkpoints.lora_kinds import LoraKind
 from attn.checkpoints.transformers import Published, Shapes, Transformer
 
 _STACKS = ("layers", "noise_refiner", "context_refiner")

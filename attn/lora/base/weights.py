@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from attn.checkpoints.headers import TensorInfo, read_header
+from attn.checkpoints.lora_kinds import LoraFamily
 from attn.checkpoints.transformers import transformer
 from attn.errors import ModelError
 from attn.files.disk import is_folder
@@ -18,7 +19,7 @@ from attn.lora.changes.kinds import rows_of
 from attn.lora.changes.norms import blocks_norm
 from attn.lora.changes.relative import Sides
 from attn.lora.changes.tensors import Stored, is_readable
-from attn.lora.families import LoraFamily, Target, recognise
+from attn.lora.families import Target, recognise
 from attn.lora.names import DENOISER, TOWERS, underscored
 
 _FOLDERS = {"unet": DENOISER, "transformer": DENOISER} | {name: name for name in TOWERS[1:]}

@@ -5,7 +5,6 @@ Source: `parse_prompt_attention` and `extra_networks` of AUTOMATIC1111/stable-di
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from attn.errors import UsageError, did_you_mean
 from attn.files.names import SAFETENSORS
 from attn.schema import Emphasis, Lora
+from attn.verbs.parsing import finite_number
 
 ROUND, SQUARE = 1.1, 1 / 1.1
 """What a pair of brackets multiplies by."""
@@ -104,11 +104,8 @@ def _number(text: str, where: str) -> float:
     Raises:
         UsageError: it is none, or not finite.
     """
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
+    number = finite_number(text)
+    if number is None:
         raise UsageError(f"expected a number in {where!r}; got {text!r}")
     return number
 

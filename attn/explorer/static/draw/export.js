@@ -77,8 +77,8 @@ function layersOf(stage) {
   return { layers, width: Math.round(box.width * scale), height: Math.round(box.height * scale) };
 }
 
-/** @param {HTMLImageElement | HTMLCanvasElement} node */
-function asUrl(node) {
+/** A picture as it is shown, with its filter, as a data URL. @param {HTMLImageElement | HTMLCanvasElement} node */
+export function asUrl(node) {
   if (node instanceof HTMLCanvasElement) return node.toDataURL("image/png");
   const canvas = Object.assign(document.createElement("canvas"), {
     width: node.naturalWidth,

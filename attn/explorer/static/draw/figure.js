@@ -1,4 +1,5 @@
 import { visible } from "../safe.js";
+import { asUrl } from "./export.js";
 
 /**
  * A part of the page as a figure: its canvases, pictures, drawings and captions, where they stand.
@@ -89,7 +90,7 @@ function partOf(node, figure) {
   if (node instanceof SVGSVGElement) return drawing(node, at, box);
   if (node instanceof HTMLCanvasElement || node instanceof HTMLImageElement) {
     const how = style.imageRendering === "pixelated" ? "pixelated" : "auto";
-    return `<image href="${imageUrl(node)}" ${at} preserveAspectRatio="none" opacity="${style.opacity}" style="image-rendering:${how}"/>`;
+    return `<image href="${asUrl(node)}" ${at} preserveAspectRatio="none" opacity="${style.opacity}" style="image-rendering:${how}"/>`;
   }
   const size = parseFloat(style.fontSize);
   const text = (node.textContent ?? "").replace(/\s+/g, " ");
@@ -111,17 +112,4 @@ function drawing(node, at, box) {
     .replace(/^<svg[^>]*>/, "")
     .replace(/<\/svg>$/, "");
   return copy.childNodes.length ? `<svg ${at} viewBox="${view}" preserveAspectRatio="none">${inside}</svg>` : "";
-}
-
-/** @param {HTMLImageElement | HTMLCanvasElement} node */
-function imageUrl(node) {
-  if (node instanceof HTMLCanvasElement) return node.toDataURL("image/png");
-  const canvas = Object.assign(document.createElement("canvas"), {
-    width: node.naturalWidth,
-    height: node.naturalHeight,
-  });
-  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  context.filter = getComputedStyle(node).filter;
-  context.drawImage(node, 0, 0);
-  return canvas.toDataURL("image/png");
 }

@@ -1,6 +1,6 @@
 """Train a demo model, from nothing to the weights that ship.
 
-    python -m benchmarks.train_demo sdxl|sd35-words|sd35|sd35-medium|gated --out DIR
+    python -m benchmarks.demo.train_demo sdxl|sd35-words|sd35|sd35-medium|gated --out DIR
                                     [--minutes 100] [--steps N] [--vae-steps N]
 
 Run the same command again after a stop or a crash, and it goes on from the last checkpoint. DIR

@@ -1,12 +1,12 @@
 """Whether a comparison finds what a demo LoRA is known to do, and nothing else.
 
-    python -m benchmarks.score_lora sdxl|sd35|sd35-medium --files DIR [--model FOLDER]
+    python -m benchmarks.demo.score_lora sdxl|sd35|sd35-medium --files DIR [--model FOLDER]
                                     [--prompts 3] [--seeds 16] [--steps N] [--out lora-scores]
 
-DIR holds the LoRA as `benchmarks.train_lora` leaves it, in the spellings of peft and of kohya. With
-it a word is drawn as another, such as a square as a circle; for captions without the word it was
-trained to predict what the model predicts without it. So there are two kinds of prompts, each drawn
-with and without the LoRA from the same 16 noises through `attn.compare`:
+DIR holds the LoRA as `benchmarks.demo.train_lora` leaves it, in the spellings of peft and of kohya.
+With it a word is drawn as another, such as a square as a circle; for captions without the word it
+was trained to predict what the model predicts without it. So there are two kinds of prompts, each
+drawn with and without the LoRA from the same 16 noises through `attn.compare`:
 
 - with the word: held-out captions of which one object has it, and none the other. All other words
   of such a caption are untouched ones. The first captions have one object and two, so that there
@@ -33,9 +33,9 @@ from pandas import DataFrame
 import attn
 from attn.demo import scenes
 from attn.verbs.compare.compare import Compared
-from benchmarks.score_demo import MODELS
-from benchmarks.train_demo import FAMILIES
-from benchmarks.train_lora import ARCHITECTURES
+from benchmarks.demo.score_demo import MODELS
+from benchmarks.demo.train_demo import FAMILIES
+from benchmarks.demo.train_lora import ARCHITECTURES
 from benchmarks.training import lora
 from benchmarks.training.lora import Effect
 

@@ -1,6 +1,6 @@
 """Train the demo model that reads a drawing as tokens, in the layout of ScribbleDiffusion.
 
-    python -m benchmarks.train_scribble --out DIR [--minutes 30] [--steps N] [--model FOLDER]
+    python -m benchmarks.demo.train_scribble --out DIR [--minutes 30] [--steps N] [--model FOLDER]
 
 Run the same command again after a stop or a crash, and it goes on from the last checkpoint. DIR
 then holds the checkpoint, the losses and their curve, and sheets of pictures: above for text and
@@ -14,8 +14,8 @@ import time
 
 import torch
 
-from benchmarks.train_control import open_model, parse
-from benchmarks.train_demo import export
+from benchmarks.demo.train_control import open_model, parse
+from benchmarks.demo.train_demo import export
 from benchmarks.training import control, scribble
 from benchmarks.training.loop import train
 

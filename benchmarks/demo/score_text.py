@@ -1,6 +1,6 @@
 """How well the demo language model answers held-out questions, and whether it reads what decides.
 
-    python -m benchmarks.score_text [--model FOLDER] [--questions N] [--steps 4]
+    python -m benchmarks.demo.score_text [--model FOLDER] [--questions N] [--steps 4]
 
 Asks all held-out questions, or up to so many of each kind, through `attn.capture` at temperature 0.
 Prints per kind the share that is right word for word, and what the answer's position read of the

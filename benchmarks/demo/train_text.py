@@ -1,6 +1,6 @@
 """Train the demo language model, from nothing to the weights that ship.
 
-    python -m benchmarks.train_text --out DIR [--minutes 60] [--steps N]
+    python -m benchmarks.demo.train_text --out DIR [--minutes 60] [--steps N]
 
 Run the same command again after a stop or a crash, and it goes on from the last checkpoint. DIR
 then holds the checkpoint, the losses and their curve, and the share of right answers every 500

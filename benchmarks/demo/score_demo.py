@@ -1,6 +1,7 @@
 """How well a demo model paints what held-out captions ask for, and how well words find it.
 
-    python -m benchmarks.score_demo sdxl|sd35|sd35-medium|gated [--model FOLDER] [--prompts 200]
+    python -m benchmarks.demo.score_demo sdxl|sd35|sd35-medium|gated [--model FOLDER]
+                                    [--prompts 200]
                                     [--steps N] [--guidance G] [--out demo-scores]
 
 Generates a picture for each caption through `attn.capture`, each from noise of its own. Prints the
@@ -180,7 +181,7 @@ def _parse() -> argparse.Namespace:
     if arguments.model is None and not demo.is_trained(MODELS[arguments.name]):
         parser.error(
             f"no trained weights of {arguments.name} ship: give the folder that "
-            "benchmarks.train_demo wrote, --model DIR/model"
+            "benchmarks.demo.train_demo wrote, --model DIR/model"
         )
     return arguments
 

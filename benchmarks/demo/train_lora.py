@@ -2,7 +2,8 @@
 
 Squares become circles; in SD3.5 purple becomes green.
 
-    python -m benchmarks.train_lora sdxl|sd35|sd35-medium --out DIR [--model FOLDER] [--minutes 30]
+    python -m benchmarks.demo.train_lora sdxl|sd35|sd35-medium --out DIR [--model FOLDER]
+                                    [--minutes 30]
                                     [--steps N] [--prompts 100]
 
 Run the same command again after a stop or a crash, and it goes on from the last checkpoint. At the
@@ -27,8 +28,8 @@ from safetensors.torch import save_file
 
 from attn import demo
 from attn.demo import scenes
-from benchmarks.score_demo import MODELS, interval
-from benchmarks.train_demo import FAMILIES
+from benchmarks.demo.score_demo import MODELS, interval
+from benchmarks.demo.train_demo import FAMILIES
 from benchmarks.training import denoiser, kohya, lora
 from benchmarks.training.denoiser import Family
 from benchmarks.training.loop import train

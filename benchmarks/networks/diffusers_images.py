@@ -2,7 +2,7 @@
 
 import torch
 
-from benchmarks.diffusers_models import (
+from benchmarks.networks.diffusers_models import (
     CLASSIC,
     COLUMNS,
     CROSS,

@@ -6,9 +6,9 @@ import torch
 
 from attn.backends.testing.oracle import fold_columns
 from attn.backends.testing.oracle import measures as definitions
-from attn.engine import measures
-from attn.engine.measures import Scratch, measure
 from attn.engine.plan import Keep, make_plan
+from attn.engine.reduction import measures
+from attn.engine.reduction.measures import Scratch, measure
 from attn.schema import Layer, Segment, Sequence, Token, block_names
 from tests.helpers.toy_attention import attend, exact, given, inputs, states, whole
 

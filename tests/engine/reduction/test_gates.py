@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from attn.analysis.gates import pool
-from attn.engine.gates import summarise
 from attn.engine.plan import Keep, make_plan
+from attn.engine.reduction.gates import summarise
 from attn.engine.run import record
 from attn.errors import CaptureError
 from attn.schema import Call, Gate, Layer, Segment, Sequence

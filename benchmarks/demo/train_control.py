@@ -1,11 +1,12 @@
 """Train the demo ControlNet, which lets outlines decide where the demo model draws.
 
-    python -m benchmarks.train_control --out DIR [--minutes 60] [--steps N] [--model FOLDER]
+    python -m benchmarks.demo.train_control --out DIR [--minutes 60] [--steps N] [--model FOLDER]
 
 Run the same command again after a stop or a crash, and it goes on from the last checkpoint. DIR
 then holds the checkpoint, the losses and their curve, and sheets of pictures with their outlines
 inverted; at the end `weights/controlnet.safetensors`, for `attn/demo/weights/scribble/`.
-`python -m benchmarks.score_control --net DIR/weights/controlnet.safetensors` tells how good it is.
+`python -m benchmarks.demo.score_control --net DIR/weights/controlnet.safetensors` tells how good it
+is.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from attn import demo
-from benchmarks.train_demo import export
+from benchmarks.demo.train_demo import export
 from benchmarks.training import control
 from benchmarks.training.loop import train
 

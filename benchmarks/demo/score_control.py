@@ -1,6 +1,6 @@
 """How well the demo ControlNet's pictures follow outlines, and what outlines do to word maps.
 
-    python -m benchmarks.score_control [--net FILE] [--prompts 100] [--steps 20]
+    python -m benchmarks.demo.score_control [--net FILE] [--prompts 100] [--steps 20]
 
 Generates every held-out caption twice from the same noise through `attn.capture`, with the
 outline of a scene and without. Prints, with bootstrap intervals over pictures (95 %): how far the

@@ -3,7 +3,7 @@
 import torch
 from diffusers.models.transformers.transformer_wan_animate_2 import WanAnimate2KVCache
 
-from benchmarks.diffusers_models import (
+from benchmarks.networks.diffusers_models import (
     AXES,
     CLASSIC,
     COLUMNS,
