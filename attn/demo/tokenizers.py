@@ -54,7 +54,8 @@ CHAT_TEMPLATE = (
 """What LLaDA and MMaDA make of a conversation."""
 
 
-QWEN_ROLES = ("system", "user", "assistant", "think")
+QWEN_ROLES = ("system", "user", "assistant", "think", "ĊĊ")
+"""What Qwen's own texts are made of, two ends of lines among it, as byte-level tokenizers write it."""
 QWEN_TURN, QWEN_TURN_END, QWEN_END = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 QWEN_TEMPLATE = (
     "{% for message in messages %}"
@@ -65,6 +66,12 @@ QWEN_TEMPLATE = (
     "{% endif %}{% endif %}"
 )
 """What Qwen3 makes of a conversation without tools, of which nobody has thought yet."""
+
+QWEN_SYSTEM = (
+    "Describe the image by detailing the color, shape, size, texture, quantity, text, spatial "
+    "relationships of the objects and background:"
+)
+"""What Qwen-Image tells its text encoder to do with every prompt."""
 
 
 def clip_tokenizer(*, pad: str = "<|endoftext|>") -> CLIPTokenizer:

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from attn.engine.shapes import Logits, Norms, Probs, RowMask
 from attn.errors import CaptureError
-from attn.schema import ABSENT, Call, Layer, Placement, place
+from attn.schema import ABSENT, Call, Layer, RowLayout, place
 from attn.trace.measures.exact import UNIFORM_BELOW
 
 Index = slice | Tensor
@@ -21,7 +21,7 @@ HIDDEN = -5e3
 """A key with a mask, or a logit, of less than this is hidden: the least that models use is -1e4."""
 
 
-def placements(layer: Layer, call: Call, row: int) -> tuple[Placement, Placement]:
+def placements(layer: Layer, call: Call, row: int) -> tuple[RowLayout, RowLayout]:
     """Return where the queries and keys of a layer are in a row of a batch."""
     return (
         place(layer.queries, call.lengths, row),
@@ -29,7 +29,7 @@ def placements(layer: Layer, call: Call, row: int) -> tuple[Placement, Placement
     )
 
 
-def _count(side: Placement) -> int:
+def _count(side: RowLayout) -> int:
     return len(side.positions) - side.positions.count(ABSENT)
 
 
@@ -164,7 +164,7 @@ class Attention:
             return self.picked(row, *placements(layer, call, row))
         return self.alone(row, call.padding[row] if call.padding else 0)
 
-    def picked(self, row: int, queries: Placement, keys: Placement) -> Attention:
+    def picked(self, row: int, queries: RowLayout, keys: RowLayout) -> Attention:
         """Return one row of a batch of sequences of differing length, as a layer lays it out.
 
         Queries that the row does not have are no rows, and keys that it does not have are hidden.

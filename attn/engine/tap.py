@@ -155,8 +155,7 @@ class Tap:
         self._waiting: str | None = None  # a module that ran since the last forward
         self._main: Reading | None = None  # what the running forward reads
         self._status: Status | Literal["ready", "recording"] = "ready"
-        self._failed = False
-        self._stopped = False
+        self._failed = self._stopped = False
         self.error: Exception | None = None
         self.seen: set[str] = set()
         self.assumed: set[str] = set()

@@ -69,7 +69,7 @@ from attn.schema.manifest import (
     image_names,
 )
 from attn.schema.requests import LORA_PARTS, UNCOND, Call, Emphasis, Lora, Request
-from attn.schema.rows import ABSENT, Lengths, Placement, place
+from attn.schema.rows import ABSENT, Lengths, RowLayout, place
 from attn.words import Word, find_words, word_at
 
 __all__ = [
@@ -106,8 +106,8 @@ __all__ = [
     "Level",
     "Lora",
     "Manifest",
-    "Placement",
     "Request",
+    "RowLayout",
     "SampleText",
     "Segment",
     "SegmentKind",

@@ -13,7 +13,7 @@ ABSENT = -1
 """The position of what a row does not have."""
 
 
-class Placement(NamedTuple):
+class RowLayout(NamedTuple):
     """One side of a layer, queries or keys, in one row of a batch.
 
     Attributes:
@@ -31,7 +31,7 @@ class Placement(NamedTuple):
 
 
 @lru_cache(256)
-def place(segments: tuple[Segment, ...], rows: tuple[Lengths, ...], row: int) -> Placement:
+def place(segments: tuple[Segment, ...], rows: tuple[Lengths, ...], row: int) -> RowLayout:
     """Lay the segments of a layer out in one row of a batch.
 
     Args:
@@ -49,7 +49,7 @@ def place(segments: tuple[Segment, ...], rows: tuple[Lengths, ...], row: int) ->
         positions += range(begin, begin + count)
         positions += [ABSENT] * (segment.length - count)
         begin += count + (filling if named and at == named[-1] else 0)
-    return Placement(tuple(positions), begin)
+    return RowLayout(tuple(positions), begin)
 
 
 def _length(segments: tuple[Segment, ...], lengths: Lengths) -> int:

@@ -26,7 +26,7 @@ def exact_probs(attention: Attention, row: int) -> np.ndarray:
     valid = attention.row_valid(row)
     is_row = np.ones((1, 1)) if valid is None else valid.cpu().numpy()
     if attention.open_probs is not None:
-        return as_float64(attention.open_probs[row]) * is_row[..., None]
+        return np.asarray(as_float64(attention.open_probs[row]) * is_row[..., None])
     logits = exact_logits(attention, row)
     mask = np.zeros(logits.shape)
     if attention.mask is not None:
@@ -34,7 +34,7 @@ def exact_probs(attention: Attention, row: int) -> np.ndarray:
     if attention.causal:
         mask[..., np.triu(np.ones(logits.shape[1:], bool), 1)] = -np.inf
     evened = (mask.max(-1, keepdims=True) < HIDDEN_BELOW) & np.isfinite(mask)
-    return softmax(np.where(evened, 0.0, logits + mask)) * is_row[..., None]
+    return np.asarray(softmax(np.where(evened, 0.0, logits + mask)) * is_row[..., None])
 
 
 def exact_logits(attention: Attention, row: int) -> np.ndarray:

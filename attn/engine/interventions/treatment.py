@@ -19,9 +19,9 @@ from attn.engine.interventions.sinks import Cell, OnCall, find_sinks
 from attn.engine.interventions.targets import Offset, list_keys, select_queries
 from attn.engine.layer_plans import layer_within
 from attn.errors import CaptureError
-from attn.schema import ABSENT, Call, Intervention, Layer, LayerKey, Placement
+from attn.schema import ABSENT, Call, Intervention, Layer, LayerKey, RowLayout
 
-Sides = tuple[Placement, Placement]
+Sides = tuple[RowLayout, RowLayout]
 """Where the queries and the keys of a layer are in a row of a batch."""
 Axes = tuple[Tensor, Tensor, Tensor]
 """Which heads, queries and keys are meant, bool; size 1 is all or none."""
@@ -130,7 +130,8 @@ class Treatment:
         ]
         sides = [_sides(of, call, row) for row, of in enumerate(layers)]
         layer = layers[0]
-        shape = (len(layers), layer.num_heads, *(side.length for side in sides[0]))
+        queries, keys = sides[0]
+        shape = (len(layers), layer.num_heads, queries.length, keys.length)
         edits = []
         for number in active:
             parts = [
@@ -179,9 +180,9 @@ class Treatment:
         return [of.position for of in list_keys(layer, text.sequence) if of.offset in offsets]
 
 
-def _whole(length: int, padding: int = 0) -> Placement:
+def _whole(length: int, padding: int = 0) -> RowLayout:
     """Return positions behind padding."""
-    return Placement(tuple(range(padding, padding + length)), padding + length)
+    return RowLayout(tuple(range(padding, padding + length)), padding + length)
 
 
 def _sides(layer: Layer, call: Call, row: int) -> Sides:
@@ -192,7 +193,7 @@ def _sides(layer: Layer, call: Call, row: int) -> Sides:
     return _whole(layer.num_queries, padding), _whole(layer.num_keys, padding)
 
 
-def _members(positions: Sequence[int] | None, side: Placement) -> Tensor:
+def _members(positions: Sequence[int] | None, side: RowLayout) -> Tensor:
     """Return which positions of a row are meant, bool; size 1 if all are."""
     if positions is None:
         return torch.ones(1, dtype=torch.bool)

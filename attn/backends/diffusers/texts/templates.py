@@ -9,7 +9,7 @@ from typing import Any
 from attn.backends.diffusers.texts.tokens import special_ids
 from attn.backends.loading.explain import explained
 from attn.errors import ModelError
-from attn.schema import Lengths, Segment, Token, find_words, word_at
+from attn.schema import Lengths, Segment, SegmentKind, Token, find_words, word_at
 
 TEMPLATE, TEMPLATE_END = "template", "template_end"
 """Segments of what a template puts before the prompt, and behind it."""
@@ -124,7 +124,7 @@ def lay_out(readings: Sequence[Lengths], segment: str, start: int) -> tuple[Segm
         longest = max(dict(lengths)[name] for lengths in readings)
         longest = max(longest, 1) if name == segment else longest
         if longest:
-            kind = "padding" if name == PADDING else "text"
+            kind: SegmentKind = "padding" if name == PADDING else "text"
             segments.append(Segment(name, kind, start, start + longest))
             start += longest
     return tuple(segments)
