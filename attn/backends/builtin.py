@@ -47,6 +47,12 @@ def attn_backends() -> list[BackendSpec]:
             takes=("loras",),
         ),
         BackendSpec(
+            name="qwen-image",
+            summary="Qwen-Image: joint attention of double-stream blocks",
+            load=_qwen_image,
+            takes=("loras",),
+        ),
+        BackendSpec(
             name="pixart",
             aliases=("pixart-sigma",),
             summary="PixArt-Σ and -α: cross-attention to T5, self-attention on request",
@@ -115,6 +121,13 @@ def _z_image() -> Backend:
         from attn.backends.families.z_image import ZImageBackend
 
     return ZImageBackend()
+
+
+def _qwen_image() -> Backend:
+    with quiet():
+        from attn.backends.families.qwen_image import QwenImageBackend
+
+    return QwenImageBackend()
 
 
 def _pixart() -> Backend:

@@ -71,7 +71,6 @@ OTHERS = tuple(
         (r"(?:^|\.)cap_embedder\.", "Lumina 2"),
         (r"(?:^|\.)double_stream_blocks\.", "HiDream"),
         (r"(?:^|\.)individual_token_refiner\.", "HunyuanVideo"),
-        (r"(?:^|\.)transformer_blocks\.0\.img_mod\.", "Qwen-Image"),
         (r"(?:^|\.)patchify_proj\.", "LTX-Video"),
         (r"(?:^|\.)head\.modulation$|(?:^|\.)blocks\.0\.cross_attn\.norm_k_img\.", "Wan"),
         (r"(?:^|\.)blocks\.0\.cross_attn\.(?:q_linear|kv_linear)\.", "Sana"),

@@ -55,7 +55,7 @@ CHAT_TEMPLATE = (
 
 
 QWEN_ROLES = ("system", "user", "assistant", "think", "ĊĊ")
-"""What Qwen's own texts are made of, two ends of lines among it, as byte-level tokenizers write it."""
+"""What Qwen's templates are made of; the last is two ends of lines."""
 QWEN_TURN, QWEN_TURN_END, QWEN_END = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 QWEN_TEMPLATE = (
     "{% for message in messages %}"

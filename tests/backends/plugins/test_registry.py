@@ -25,6 +25,7 @@ def test_builtins(install):
         ("hf",),
         ("mmada", "mmada-dllm", "llada"),
         ("pixart", "pixart-sigma"),
+        ("qwen-image",),
         ("scribble", "scribble-controlnet"),
         ("sd15", "sd1"),
         ("sd35", "sd35-mmdit"),

@@ -34,6 +34,7 @@ SIZES = {
     "flux": {"width": 112, "height": 80},
     "pixart": {"width": 112, "height": 80},
     "z-image": {"width": 112, "height": 80},
+    "qwen-image": {"width": 112, "height": 80},
     "mmada": {"width": None, "height": None},
 }
 """For models that two latent pixels per token and side must divide, and one that has no size."""
@@ -64,6 +65,8 @@ SESSIONS = {
     "gated bfloat16": ("gated", "demo", "bfloat16", SHORT_T5),
     "flux true_cfg bfloat16": ("flux", "demo", "bfloat16", SHORT_T5 | {"true_cfg": 3.0}),
     "pixart bfloat16": ("pixart", "demo", "bfloat16", SHORT_T5),
+    "qwen-image": ("qwen-image", "demo", "float32", {}),
+    "qwen-image bfloat16": ("qwen-image", "demo", "bfloat16", {}),
     "z-image bfloat16": ("z-image", "demo", "bfloat16", {}),
     "mmada bfloat16": ("mmada", "demo", "bfloat16", SHORT_TEXT),
     "sd35 medium bfloat16": ("sd35", "demo:medium", "bfloat16", SHORT_T5),

@@ -149,6 +149,19 @@ def z_image(pipe: Any, *, prefix: bool = True) -> State:
     return state | within(SD3_ENCODER.format("qwen3_4b"), encoder)
 
 
+def qwen25vl(model: Any) -> State:
+    """Return Qwen2.5-VL under the names that files of it have, which are older than today's."""
+    pairs = [("model.language_model.", "model."), ("model.visual.", "visual."), ("", "")]
+    return renamed(model, pairs, {})
+
+
+def qwen_image(pipe: Any, *, prefix: bool = True) -> State:
+    """Return Qwen-Image as one file of all its parts."""
+    state = within(DENOISER if prefix else "", copied(pipe.transformer))
+    state |= within("vae.", copied(pipe.vae))
+    return state | within(SD3_ENCODER.format("qwen25_7b"), qwen25vl(pipe.text_encoder))
+
+
 def parts(pipe: Any, folder: Path) -> dict[str, Path]:
     """Save each network of a pipeline to a file of its own, with bare names.
 

@@ -172,7 +172,8 @@ def _tokens(
     tokens = []
     for at, number in enumerate(ids):
         start, stop = (min(max(edge - begin, 0), len(prompt)) for edge in offsets[at])
-        special = number in specials or start == stop
+        is_astride = offsets[at][0] < begin  # ends of lines of both, which are one token
+        special = number in specials or start == stop or is_astride
         shown = _shown(text[slice(*offsets[at])]) or names[at]
         span = (0, 0, None) if special else (start, stop, word_at(words, start, stop))
         tokens.append(Token(at, "", number, shown, special, False, *span, piece=names[at]))

@@ -25,7 +25,8 @@ FLUX = ("dit", "vae", "clip_l", "t5xxl")
 PIXART = ("dit", "vae", "t5xxl")
 PUBLISHED |= {"pixart-sigma": PIXART}
 Z_IMAGE = ("dit", "vae", "qwen3")
-PUBLISHED |= {"z-image-turbo": Z_IMAGE}
+QWEN_IMAGE = ("dit", "vae", "qwen25vl")
+PUBLISHED |= {"z-image-turbo": Z_IMAGE, "qwen-image": QWEN_IMAGE}
 PUBLISHED |= {"flux-dev": FLUX, "flux-schnell": FLUX}
 DIT = "joint_blocks.3.x_block."
 
@@ -72,7 +73,9 @@ def test_published_sizes(empty, config, parts, prefix):
     """A drawing of each published model fits in full, and nothing of the file is left out."""
     models = empty(CONFIGS / config)
     writers = {SD3: layouts.sai, FLUX: layouts.bfl, PIXART: layouts.pixart}
-    write = (writers | {Z_IMAGE: layouts.z_image}).get(parts, layouts.ldm)
+    write = (writers | {Z_IMAGE: layouts.z_image, QWEN_IMAGE: layouts.qwen_image}).get(
+        parts, layouts.ldm
+    )
     header = published(write(SimpleNamespace(**models), prefix=prefix))
     result = probe(header)
     sorted_out = members(header, result)
