@@ -24,6 +24,7 @@ NAMED = sorted(set(re.findall(r"`(attn[\w.]*):(\w+)`", PAGE)))
 PACKAGES = sorted(
     module.name for module in pkgutil.walk_packages(attn.__path__, "attn.") if module.ispkg
 )
+SOURCES = ("benchmarks", "tests", "attn", "examples")
 LONGEST_MAP, LARGEST_FOLDER, LONGEST_FILE = 30, 16, 400
 MIDDLING_FILE = 120
 """Half of all files are shorter."""
@@ -88,12 +89,14 @@ def home(name):
 
 
 def test_folders_are_small():
-    """A folder holds few things of one kind; private modules are another kind than public ones."""
+    """A folder holds few things of one kind, also of tests, of benchmarks and of the page."""
+    paths = [path for root in SOURCES for path in (ROOT / root).rglob("*")]
     kinds = Counter(
-        (path.parent, path.name.startswith("_"))
-        for _, path in sources()
-        if path.name != "__init__.py"
+        (path.parent, path.suffix)
+        for path in paths
+        if path.suffix in (".py", ".js", ".css") and path.name != "__init__.py"
     )
+    assert {(ROOT / root, ".py") for root in SOURCES[:2]} <= kinds.keys()
     assert [str(folder) for (folder, _), count in kinds.items() if count > LARGEST_FOLDER] == []
 
 

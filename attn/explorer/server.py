@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import os
 import secrets
 import socket
 from collections.abc import Callable, Collection, Mapping
@@ -33,7 +34,7 @@ from attn.explorer.thumbs import thumbnail
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 FIRST_PORT, PORTS = 7860, 100
 CHUNK = 2**20
@@ -137,10 +138,10 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
     def item(request: Request) -> Item | None:
         return library.item(request.path_params["number"])
 
-    def page(request: Request) -> Response:
+    def page(request: Request) -> ASGIApp:
         return _code(STATIC / "index.html", request)
 
-    def static(request: Request) -> Response:
+    def static(request: Request) -> ASGIApp:
         return _code(names.get(request.path_params["name"]), request)
 
     def index(request: Request) -> Response:
@@ -161,7 +162,7 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
         path = None if opened is None else picture_of(opened)
         return _small(None if path is None else thumbnail(path))
 
-    def file(request: Request) -> Response:
+    def file(request: Request) -> ASGIApp:
         opened = item(request)
         path = None if opened is None else file_of(opened, request.path_params["name"])
         return _file(path, TRACE_KINDS)
@@ -178,17 +179,38 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
     return Guard(Starlette(routes=routes), token, hosts)
 
 
-def _file(path: Path | None, kinds: Mapping[str, str]) -> Response:
-    from starlette.responses import FileResponse
-
+def _file(path: Path | None, kinds: Mapping[str, str]) -> ASGIApp:
     if path is None or not path.is_file():
         return _missing()
-    answer = FileResponse(path, media_type=kinds.get(path.suffix, "application/octet-stream"))
-    answer.chunk_size = CHUNK
-    return answer
+    return _File(path, kinds.get(path.suffix, "application/octet-stream"))
 
 
-def _code(path: Path | None, request: Request) -> Response:
+class _File:
+    """The answer with a file as it is when it is opened, whatever its name leads to later.
+
+    Starlette alone looks at a path, and opens it afterwards: of a trace that is written again in
+    between it would send the version of the old file with the bytes of the new one.
+    """
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self._path, self._kind = path, kind
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        from starlette.responses import FileResponse
+
+        try:
+            file = self._path.open("rb")
+        except OSError:  # gone in this moment
+            return await _missing()(scope, receive, send)
+        with file:
+            number = file.fileno()
+            about = os.fstat(number)
+            answer = FileResponse(f"/dev/fd/{number}", stat_result=about, media_type=self._kind)
+            answer.chunk_size = CHUNK
+            await answer(scope, receive, send)
+
+
+def _code(path: Path | None, request: Request) -> ASGIApp:
     """Return a file of the page, compressed for a browser that takes it."""
     from starlette.responses import Response
 

@@ -4,6 +4,7 @@ capture/   generate and record: `attn.capture`
 analyze/   tables and pictures of a trace or collection: `attn.analyze`
 compare/   what differs between runs: `attn.compare`
 ablate/    what cutting attention does: `attn.ablate`
+evaluate/  do maps find what words name: `attn.evaluate`
 lora       what a LoRA file changes
 lora_specs, lora_folders   LoRAs as people type them
 gallery    a page of all runs in a folder

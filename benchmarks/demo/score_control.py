@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 import attn
+from attn.analysis.scores.intervals import estimate, mean_of
 from attn.analysis.sketch import sketch
 from attn.analysis.sketch.overlap import measure_mean
 from attn.analysis.sketch.strokes import lay_out
@@ -25,7 +26,6 @@ from attn.analysis.words.selection import choose
 from attn.backends import find, load
 from attn.demo import rendering, scenes
 from attn.verbs.capture.capture import Shared
-from benchmarks.scoring.truth import bootstrap
 from benchmarks.training import control
 
 
@@ -43,9 +43,9 @@ def main() -> None:
         rows.append((with_it[0], without[0], with_it[1] - without[1]))
         print(f"{seed + 1}/{arguments.prompts}", end="\r", flush=True)
     names = ("overlap with the outlines", "the same without them", "shape words inside, change")
-    for name, values in zip(names, np.array(rows).T, strict=True):
-        result = bootstrap(values)
-        print(f"{name:<28}{result.mean:8.3f}{result.low:8.3f}{result.high:8.3f}{result.n:5d}")
+    result = estimate(mean_of(np.array(rows)), len(rows))
+    for name, *ends in zip(names, result.mean, result.low, result.high, strict=True):
+        print(f"{name:<28}" + "".join(f"{end:8.3f}" for end in ends) + f"{len(rows):5d}")
 
 
 def measure(

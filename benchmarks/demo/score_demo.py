@@ -24,11 +24,13 @@ from pandas import DataFrame
 
 import attn
 from attn import demo
-from attn.analysis.tables import write_table
-from attn.demo import scenes
+from attn.analysis.scores.scored import MapScore, score_trace
+from attn.analysis.scores.summary import summarise
+from attn.analysis.tables import make_frame, write_table
+from attn.demo import judge, scenes
 from attn.verbs.capture.capture import Shared
+from attn.verbs.evaluate.truths import find_regions
 from benchmarks.figures import draw_heads
-from benchmarks.scoring import judge, truth
 from benchmarks.training.report import draw_sheet
 
 MODELS = {name.replace(":", "-"): name for name in ("sdxl", "sd35", "sd35:medium", "gated")}
@@ -47,8 +49,8 @@ class Painted:
     """
 
     picture: np.ndarray
-    verdict: judge.Agreement
-    rows: list[truth.Row]
+    verdict: judge.Verdict
+    rows: list[MapScore]
 
 
 def main() -> None:
@@ -60,7 +62,7 @@ def main() -> None:
     captions = [scenes.caption(content) for content in contents[:SHEET]]
     draw_sheet([item.picture for item in painted[:SHEET]], captions, arguments.out / "pictures.png")
     print_agreement([item.verdict for item in painted])
-    table = truth.summarise([item.rows for item in painted])
+    table = make_frame(summarise([item.rows for item in painted]))
     write_table(table, arguments.out / "scores.csv")
     draw_heads(table, arguments.out / "heads.png")
     print_scores(table)
@@ -102,13 +104,13 @@ def score(content: scenes.Content, trace: attn.Trace) -> Painted:
     with Image.open(trace.image()) as image:
         picture = np.asarray(image.convert("RGB"))
     result = judge.find(picture)
-    rows = truth.score_trace(trace, truth.find_targets(content, result))
+    rows = score_trace(trace, {0: find_regions(content, result)})[0]
     return Painted(picture, judge.agreement(content, result), rows)
 
 
 def judge_all(
     contents: Sequence[scenes.Content], pictures: Sequence[np.ndarray]
-) -> list[judge.Agreement]:
+) -> list[judge.Verdict]:
     """Judge every picture against its caption."""
     return [
         judge.agreement(content, judge.find(picture))
@@ -116,7 +118,7 @@ def judge_all(
     ]
 
 
-def tally(verdicts: Sequence[judge.Agreement]) -> dict[str, list[tuple[bool, ...]]]:
+def tally(verdicts: Sequence[judge.Verdict]) -> dict[str, list[tuple[bool, ...]]]:
     """For each class, what is right and wrong per picture; a picture may have several or none."""
     rows: dict[str, list[tuple[bool, ...]]] = {
         "background": [(verdict.background,) for verdict in verdicts],
@@ -138,7 +140,7 @@ def interval(rows: Sequence[tuple[bool, ...]]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def print_agreement(verdicts: Sequence[judge.Agreement]) -> None:
+def print_agreement(verdicts: Sequence[judge.Verdict]) -> None:
     """Print the share that is right per class."""
     print(f"{'class':<12}{'right':>7}{'low':>7}{'high':>7}{'n':>6}")
     for name, rows in tally(verdicts).items():
@@ -148,13 +150,15 @@ def print_agreement(verdicts: Sequence[judge.Agreement]) -> None:
 
 
 def print_scores(table: DataFrame) -> None:
-    """Print the table without single layers and heads."""
+    """Print the table without single layers, heads and steps."""
     print(f"\n{'segment':<8}{'class':<18}{'pooling':<15}{'measure':<11}", end="")
     print("   mean    low   high chance     n")
-    for index in np.flatnonzero(np.isnan(table["layer"])):
+    for index in np.flatnonzero(np.isnan(table["layer"]) & np.isnan(table["step"])):
         names = [str(table[name][index]) for name in ("segment", "class")]
-        pooling = f"{table['pooling'][index]} {table['steps'][index]}"
-        print(f"{names[0]:<8}{names[1]:<18}{pooling:<15}{table['measure'][index]:<11}", end="")
+        print(
+            f"{names[0]:<8}{names[1]:<18}{table['pooling'][index]:<15}{table['measure'][index]:<11}",
+            end="",
+        )
         numbers = [table[name][index] for name in ("mean", "low", "high", "chance")]
         print("".join(f"{number:>7.3f}" for number in numbers) + f"{table['n'][index]:>6}")
 

@@ -19,8 +19,7 @@ from safetensors.torch import load_file, save_file, save_model
 import attn
 from attn import demo
 from attn.backends import find, load
-from attn.demo import scenes, shipped, trained
-from benchmarks.scoring import judge
+from attn.demo import judge, scenes, shipped, trained
 from tests.helpers.models import layouts
 
 NAMES = tuple(trained.PIPELINES)

@@ -29,7 +29,7 @@ SMALLEST_FIT = 0.75
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class PaintedObject:
     """One object in a picture.
 
     Attributes:
@@ -48,7 +48,7 @@ class Found:
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class Painted:
     """What a picture shows.
 
     Attributes:
@@ -57,11 +57,11 @@ class Picture:
     """
 
     background: str
-    objects: tuple[Found, ...]
+    objects: tuple[PaintedObject, ...]
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Verdict:
     """What a picture has right of what was asked for.
 
     Attributes:
@@ -84,7 +84,7 @@ class Agreement:
         return all((self.background, self.number, *self.shapes, self.relation is not False))
 
 
-def find(picture: np.ndarray) -> Picture:
+def find(picture: np.ndarray) -> Painted:
     """Find background and objects.
 
     Args:
@@ -102,10 +102,10 @@ def find(picture: np.ndarray) -> Picture:
         for color in present[1:]
         for core in cores[color]
     ]
-    return Picture(background, tuple(sorted(objects, key=lambda it: -int(it.mask.sum()))))
+    return Painted(background, tuple(sorted(objects, key=lambda it: -int(it.mask.sum()))))
 
 
-def agreement(content: Content, picture: Picture) -> Agreement:
+def agreement(content: Content, picture: Painted) -> Verdict:
     """Compare what a caption says with what was found.
 
     Args:
@@ -113,7 +113,7 @@ def agreement(content: Content, picture: Picture) -> Agreement:
         picture: see `find`.
     """
     matches = [match(kind, picture) for kind in content.kinds]
-    return Agreement(
+    return Verdict(
         background=picture.background == content.background,
         number=len(picture.objects) == len(content.kinds),
         colors=tuple(result is not None for result in matches),
@@ -125,12 +125,12 @@ def agreement(content: Content, picture: Picture) -> Agreement:
     )
 
 
-def match(kind: ObjectKind, picture: Picture) -> Found | None:
+def match(kind: ObjectKind, picture: Painted) -> PaintedObject | None:
     """Pick the largest object of a kind's colour, whatever its shape; None if there is none."""
     return next((result for result in picture.objects if result.color == kind.color), None)
 
 
-def relation(first: Found, second: Found) -> str:
+def relation(first: PaintedObject, second: PaintedObject) -> str:
     """Say where `first` is, seen from `second`, along the axis in which they differ more."""
     x, y = (a - b for a, b in zip(first.center, second.center, strict=True))
     if abs(x) > abs(y):
@@ -160,7 +160,7 @@ def _grow(seed: Mask, mask: Mask) -> Mask:
     return np.asarray(ndimage.binary_propagation(seed, mask=seed | mask))
 
 
-def _describe(color: str, mask: Mask) -> Found:
+def _describe(color: str, mask: Mask) -> PaintedObject:
     rows, columns = np.nonzero(mask)
     size = len(mask)
     center = (float(columns.mean() + 0.5) / size, float(rows.mean() + 0.5) / size)
@@ -170,7 +170,9 @@ def _describe(color: str, mask: Mask) -> Found:
         for shape in SHAPES
     }
     shape = max(fits, key=lambda name: fits[name])
-    return Found(color, shape if fits[shape] >= SMALLEST_FIT else None, center, fits[shape], mask)
+    return PaintedObject(
+        color, shape if fits[shape] >= SMALLEST_FIT else None, center, fits[shape], mask
+    )
 
 
 def _fit(thing: Thing, mask: Mask) -> float:
@@ -192,6 +194,6 @@ def _unit_area(shape: str) -> float:
     return float(mask.mean() / radius**2)
 
 
-def _is_related(matches: Sequence[Found | None], asked: str) -> bool:
+def _is_related(matches: Sequence[PaintedObject | None], asked: str) -> bool:
     first, second = matches
     return first is not None and second is not None and relation(first, second) == asked

@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attn.demo import rendering, scenes
+from attn.demo import judge, rendering, scenes
 from attn.demo.scenes import Content, ObjectKind
-from benchmarks.scoring import judge
 
 STAR, CIRCLE = ObjectKind("red", "star"), ObjectKind("orange", "circle")
 CONTENT = Content((STAR, CIRCLE), "left of", "white")
@@ -126,4 +125,4 @@ def test_empty_picture_holds_nothing() -> None:
     result = judge.find(np.full((64, 64, 3), 20, np.uint8))
     assert (result.background, result.objects) == ("black", ())
     verdict = judge.agreement(CONTENT, result)
-    assert verdict == judge.Agreement(False, False, (False, False), (False, False), False)
+    assert verdict == judge.Verdict(False, False, (False, False), (False, False), False)
