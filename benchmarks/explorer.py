@@ -17,7 +17,7 @@ from typing import Any
 
 import attn
 from attn.explorer.joined import ENTRY, STATIC, WORKER, join_script, join_styles
-from attn.explorer.opened import open_library
+from attn.explorer.listing.library import open_library
 from attn.trace.writer import TraceWriter
 from tests.helpers.browsing.hovering import hover_times
 from tests.helpers.browsing.large_traces import make_large, write_large, write_long

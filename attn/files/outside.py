@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Hashable
+from functools import cache
 from io import BufferedReader
 from pathlib import Path, PureWindowsPath
-from typing import TypeVar
+from threading import Lock
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -24,6 +27,8 @@ LISTED = 5
 
 DAMAGED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises for bytes that are no JSON, no UTF-8, or nested beyond all reason."""
+
+_LOOKING = Lock()
 
 _REASONS = {
     errno.ENOSPC: "no space left on the disk",
@@ -61,7 +66,7 @@ def _advise(path: Path, error: OSError) -> str:
     return near or f"Check the path: {folder} holds {list_some(names, LISTED)}"
 
 
-def open_regular(path: Path) -> BufferedReader:
+def open_regular(path: Path | str) -> BufferedReader:
     """Open a regular file to be read; anything else is refused, and never waited for.
 
     Raises:
@@ -172,10 +177,29 @@ def decode_json(
 ) -> T:
     """Return the value in the content of a JSON file; see `read_json`."""
     try:
-        return msgspec.json.decode(data, type=kind)
+        return decode(data, kind)
     except DAMAGED as exc:
         reason = decode_reason(exc)
         raise error(f"{path} is not {expected}: {reason}. {hint}".rstrip()) from exc
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """Return the value in JSON; of several threads too.
+
+    msgspec looks at a type when it meets it first, and must not be interrupted by another thread
+    that meets it then: the process would end.
+
+    Raises:
+        msgspec.DecodeError, UnicodeDecodeError, RecursionError: see `DAMAGED`.
+    """
+    with _LOOKING:
+        decoder: msgspec.json.Decoder[T] = _decoder(cast("Hashable", kind))
+    return decoder.decode(data)
+
+
+@cache
+def _decoder(kind: Hashable) -> Any:
+    return msgspec.json.Decoder(kind)
 
 
 def require_inside(path: Path, name: str, error: type[AttnError] = TraceError) -> None:

@@ -56,8 +56,8 @@ def _of_glob(pattern: str) -> list[str]:
     near = sorted(path.name for path in folder.glob("*")) if not has_magic(str(folder)) else []
     shown = f"; {folder} holds {list_some(near, LISTED)}" if is_folder(folder) else ""
     raise ModelError(
-        f"no LoRA matches {pattern}{shown}. Give a folder of LoRAs, or a pattern that "
-        f"{SAFETENSORS} files in one match"
+        f"no LoRA matches {pattern}{shown}. Give a folder of LoRAs, or a pattern of "
+        f"{SAFETENSORS} files"
     )
 
 

@@ -253,6 +253,27 @@ def test_damaged(visit, tmp_path):
     page.wait_for_selector(".notices:has-text('step-0001.safetensors has SHA-256')")
 
 
+@pytest.mark.parametrize(
+    ("name", "selector"),
+    [
+        ("checked", ".notices li:has-text('Its files are not checked: checked cannot be read')"),
+        ("outputs/*", ".unread:has-text('cannot be read')"),
+        ("static/sums/*", "[role=alert]:has-text('broke off')"),
+        ("trace.json", ".notices li:has-text('what was there last: trace.json cannot be read')"),
+    ],
+)
+def test_what_is_not_answered(name, selector, visit, tmp_path):
+    """Whatever the page asks for and does not get is said, and stays beside what was there."""
+    trace = write_trace(tmp_path / "t", manifest(samples=1), partial=name == "trace.json", done=2)
+    page = visit(trace)
+    page.wait_for_selector("#stage")
+    page.route(f"**/{name}", lambda route: route.abort())
+    if name != "trace.json":
+        page.reload()
+    page.wait_for_selector(selector)
+    assert page.locator(".words li, .words tr").count()
+
+
 @pytest.mark.parametrize("length", [None, 0], ids=["whole", "begun"])
 def test_rewritten(visit, tmp_path, length):
     """A trace that is written again while it is looked at says so instead of mixing the two."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +114,33 @@ def test_text_in_another_encoding_is_refused(tmp_path: Path) -> None:
     path.write_bytes("à".encode("latin-1"))
     with pytest.raises(TraceError, match="is no UTF-8 text, as its byte 0xe0 shows"):
         read_text(path)
+
+
+RACE = """
+import sys
+from dataclasses import make_dataclass
+from threading import Barrier, Thread
+from attn.files.outside import decode
+
+sys.setswitchinterval(1e-6)
+for round in range(40):
+    kind, data = int, b"7"
+    for depth in range(5):
+        fields = [("inner", kind), *((f"text{at}", str, "x") for at in range(7))]
+        kind, data = make_dataclass(f"Kind{depth}", fields), b'{"inner":' + data + b"}"
+    start, values = Barrier(5), []
+    threads = [
+        Thread(target=lambda: (start.wait(), values.append(decode(data, kind)))) for _ in range(5)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(values) == 5 and values[0].inner.inner.inner.inner.inner == 7
+"""
+
+
+def test_types_that_are_met_by_several_threads() -> None:
+    """Threads that meet a type at the same time all get its value; the process does not end."""
+    done = subprocess.run([sys.executable, "-c", RACE], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

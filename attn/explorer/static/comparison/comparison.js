@@ -3,6 +3,7 @@ import { Keys } from "../keys.js";
 import { visible } from "../safe.js";
 import { html, render, useEffect, useMemo, useState } from "../vendor/preact.js";
 import { CellChanges, StepChanges } from "./cell-changes.js";
+import { CutEffects } from "./cuts.js";
 import { DifferenceMap } from "./difference-map.js";
 import { Pairs } from "./pairs.js";
 import { SweepCurve } from "./sweep.js";
@@ -44,7 +45,9 @@ function Comparison({ item, state, tables }) {
   useEffect(() => state.on(() => redraw((n) => n + 1)), [state]);
   const { facts } = item;
   const names = facts.variants.map((/** @type {any} */ one) => one.name);
-  const variant = names.includes(state.get("variant")) ? state.get("variant") : names.at(-1);
+  const variant = names.includes(state.get("variant"))
+    ? state.get("variant")
+    : (names.findLast((/** @type {string} */ name) => !(name in facts.controls)) ?? names.at(-1));
   const measure = state.get("measure") === "share" ? "share" : "mass";
   const read = useRows(tables, [
     `${measure}.csv`,
@@ -57,6 +60,7 @@ function Comparison({ item, state, tables }) {
     "images.csv",
     "image_pairs.csv",
     "lora_weights.csv",
+    "cuts.csv",
     "sweep.csv",
   ]); // prettier-ignore
   const of = (/** @type {string} */ name) =>
@@ -82,12 +86,16 @@ function Comparison({ item, state, tables }) {
   return html`<${Keys} shortcuts=${shortcuts} own=${COMPARISON_KEYS} />
     <h1>${visible(variant)} against ${visible(facts.base)}</h1>
     ${facts.answer && html`<p class="answer"><bdi>${visible(facts.answer)}</bdi></p>`}
+    ${variant in facts.controls && html`<p class="faint">A control: ${visible(facts.controls[variant])}.</p>`}
     <${Differences} shown=${shown} warnings=${facts.warnings} />
     ${read.error && html`<p class="error" role="alert">${visible(read.error)}</p>`}
     <div class="switches">${choice(
       "variant",
       "variant",
-      names.map((/** @type {string} */ name) => [name, visible(name)]),
+      names.map((/** @type {string} */ name) => [
+        name,
+        `${visible(name)}${name in facts.controls ? " (control)" : ""}`,
+      ]),
       variant,
     )}
       ${choice(
@@ -99,6 +107,7 @@ function Comparison({ item, state, tables }) {
         ],
         measure === "share" ? "share" : "",
       )}</div>
+    <${CutEffects} rows=${read.rows.get("cuts.csv")?.filter((row) => row.cut === variant) ?? []} />
     <div class="columns"><div class="left">
       ${words.length > 0 && html`<${WordChanges} words=${words} current=${current} measure=${measure} name=${item.label} onChoose=${(/** @type {string} */ id) => state.set({ word: id, place: "" })} />`}
       ${!words.length && read.isDone && html`<p>This comparison has no table of words: it was made of other parts (--only).</p>`}

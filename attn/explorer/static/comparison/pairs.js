@@ -1,5 +1,6 @@
 import { openSource } from "../data/source.js";
 import { numberOf } from "../data/tables.js";
+import { TraceImage } from "../parts/trace-image.js";
 import { visible } from "../safe.js";
 import { html, useState } from "../vendor/preact.js";
 import { points } from "./word-changes.js";
@@ -35,7 +36,7 @@ export function Pairs({ pairs, base, variant, images, levels, changes, word }) {
       const level = levels.find(alike(pair));
       const change = changes.filter(alike(pair));
       const mean = change.reduce((sum, row) => sum + numberOf(row.change), 0) / change.length;
-      return html`<li key=${`${pair.prompt}/${pair.seed}`}><a class="pair" href=${`#t=${pair.ids[base]},${pair.ids[variant]}`}><span class="pair-images"><img src=${thumb(pair.ids[base])} alt=${visible(base)} loading="lazy" /><img src=${thumb(pair.ids[variant])} alt=${visible(variant)} loading="lazy" /></span>
+      return html`<li key=${`${pair.prompt}/${pair.seed}`}><a class="pair" href=${`#t=${pair.ids[base]},${pair.ids[variant]}`}><span class="pair-images"><${TraceImage} source=${thumb(pair.ids[base])} alt=${visible(base)} loading="lazy" /><${TraceImage} source=${thumb(pair.ids[variant])} alt=${visible(variant)} loading="lazy" /></span>
         <span>seed ${pair.seed}${level && html` <span class="faint">level ${numberOf(level.level).toFixed(1)}</span>`}</span>${change.length > 0 && html`<span class="faint">“${word}” ${points(mean)} points</span>`}</a></li>`;
     })}</ul>${shown.length > most && html`<button onClick=${() => setMost(shown.length)}>all ${shown.length} pairs</button>`}</section>`;
 }

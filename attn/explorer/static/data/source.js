@@ -14,6 +14,18 @@ const escaped = (name) => name.split("/").map(encodeURIComponent).join("/");
 /** @param {string} name */
 const rewritten = (name) => `${name} was written again while it was open: reload the page`;
 
+/** @param {string} name */
+const brokenOff = (name) => `${name} broke off: it was written again, or the server ended: reload the page`;
+
+/** What the server answers; where it does not, that is said. @param {string} name @param {string} address @param {RequestInit} how */
+function answerOf(name, address, how) {
+  return fetch(address, how).catch(() => {
+    throw new Error(
+      `${name} cannot be read: the server does not answer. Start it again, and open the address it prints`,
+    );
+  });
+}
+
 /** A server with Range. @implements {Source} */
 export class HttpSource {
   /** @param {string} base address that all names are added to */
@@ -30,10 +42,12 @@ export class HttpSource {
 
   /** @param {string} name @returns {Promise<any>} */
   async json(name) {
-    const answer = await fetch(this.url(name), { cache: "no-cache" });
+    const answer = await answerOf(name, this.url(name), { cache: "no-cache" });
     const content = answer.headers.get("content-type") ?? "";
     if (!content.startsWith("application/json")) throw new Error(refusal(name, answer.status));
-    const value = await answer.json();
+    const value = await answer.json().catch(() => {
+      throw new Error(brokenOff(name));
+    });
     if (!answer.ok) throw new Error(value.error ?? refusal(name, answer.status));
     return value;
   }
@@ -41,16 +55,14 @@ export class HttpSource {
   /** @param {string} name @param {number} start @param {number} stop */
   async read(name, start, stop) {
     if (stop <= start) return new ArrayBuffer(0);
-    const answer = await fetch(this.url(name), { headers: { Range: `bytes=${start}-${stop - 1}` } });
+    const answer = await answerOf(name, this.url(name), { headers: { Range: `bytes=${start}-${stop - 1}` } });
     if (answer.status === 416)
       throw new Error(this.versions.has(name) ? rewritten(name) : `${name} ends before byte ${stop}`);
     if (answer.status !== 206) throw new Error(refusal(name, answer.status));
     this.#requireSame(name, answer.headers.get("etag"));
     const data = await answer.arrayBuffer().catch(() => null);
     if (data?.byteLength === stop - start) return data;
-    throw new Error(
-      `${name} broke off before byte ${stop}: it was written again, or the server ended: reload the page`,
-    );
+    throw new Error(brokenOff(name));
   }
 
   /** @param {string} name @param {string | null} version */

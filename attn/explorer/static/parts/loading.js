@@ -29,17 +29,23 @@ const FOLLOW = 300; // milliseconds between looks for further steps of a trace t
  * @template {Trace} T
  * @param {import("../screens.js").Item} item
  * @param {new (facts: any) => T} Kind  of trace
- * @returns {T}
+ * @returns {[T, string]} and why it is not followed any more
  */
 export function useTrace(item, Kind = /** @type {any} */ (Trace)) {
   const [facts, setFacts] = useState(item.facts);
+  const [lost, setLost] = useState("");
   useEffect(() => {
     if (facts.manifest.status !== "partial" || !item.source.base) return;
     let timer = 0;
     let isOver = false;
     const look = async () => {
-      const now = await item.source.json("trace.json").catch(() => facts); // the server, or the trace, may be gone
+      let error = "";
+      const now = await item.source.json("trace.json").catch((/** @type {Error} */ reason) => {
+        error = reason.message;
+        return facts;
+      });
       if (isOver) return;
+      setLost(error);
       if (amountOf(now) !== amountOf(facts)) setFacts(now);
       else timer = setTimeout(look, FOLLOW);
     };
@@ -49,7 +55,7 @@ export function useTrace(item, Kind = /** @type {any} */ (Trace)) {
       clearTimeout(timer);
     };
   }, [facts]);
-  return useMemo(() => new Kind(facts), [facts]);
+  return [useMemo(() => new Kind(facts), [facts]), lost];
 }
 
 /** @param {any} facts */

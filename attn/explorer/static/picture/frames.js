@@ -1,5 +1,6 @@
 import { percent } from "../draw/colours.js";
 import { largest } from "../draw/paint.js";
+import { visible } from "../safe.js";
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { Thumb } from "./stage.js";
 
@@ -20,6 +21,7 @@ const LARGE = 256e6;
  */
 export function Frames({ trace, work, selection, selectionKey, group, picture, onChoose }) {
   const [isOpen, open] = useState(false);
+  const [error, setError] = useState("");
   const [, redraw] = useState(0);
   const held = useRef(
     /** @type {{key: string, sums: Map<number, import("../sums/sums.js").MapSums>}} */ ({ key: "", sums: new Map() }),
@@ -30,6 +32,7 @@ export function Frames({ trace, work, selection, selectionKey, group, picture, o
     const stop = new AbortController();
     if (held.current.key !== selectionKey) held.current = { key: selectionKey, sums: new Map() };
     const { sums } = held.current;
+    setError("");
     (async () => {
       for (const step of shown) {
         if (stop.signal.aborted) return;
@@ -40,7 +43,7 @@ export function Frames({ trace, work, selection, selectionKey, group, picture, o
           );
         redraw((n) => n + 1);
       }
-    })().catch(() => {}); // the main view says what cannot be read
+    })().catch((/** @type {Error} */ reason) => !stop.signal.aborted && setError(reason.message));
     return () => stop.abort();
   }, [isOpen, selectionKey]);
   if (trace.steps.length < 2) return null;
@@ -55,7 +58,7 @@ export function Frames({ trace, work, selection, selectionKey, group, picture, o
   return html`<details class="frames" onToggle=${(/** @type {any} */ event) => open(event.target.open)}><summary>Step by step${ask}</summary>
     ${
       isOpen &&
-      html`<p class="faint">One scale for all: 0 to ${percent(top)}. Choose one to see it above.</p><div class="thumbs">${shown.map(
+      html`${error && html`<p class="error" role="alert">${visible(error)}</p>`}<p class="faint">One scale for all: 0 to ${percent(top)}. Choose one to see it above.</p><div class="thumbs">${shown.map(
         (step) => {
           const map = maps.get(step.index);
           return html`<${Thumb} key=${step.index} picture=${picture} values=${map?.values ?? null} grid=${map?.grid ?? [1, 1]} top=${top} alpha=${0.75} isCurrent=${selection.steps?.length === 1 && selection.steps[0] === step.index}

@@ -39,7 +39,7 @@ export async function showPicture(root, item, state) {
 
 /** @param {{item: import("../screens.js").Item, state: import("../state.js").State, work: Work}} props */
 function Screen({ item, state, work }) {
-  const trace = useTrace(item);
+  const [trace, lost] = useTrace(item);
   const [, redraw] = useState(0);
   useEffect(() => state.on(() => redraw((n) => n + 1)), [state]);
   const [hovered, hoverPlace, lastHovered] = useFrame(/** @type {import("../sums/sums.js").Region | null} */ (null));
@@ -149,7 +149,7 @@ function Screen({ item, state, work }) {
   };
   return html`<${Keys} shortcuts=${shortcutsOf(trace, state, selection, () => state.set({ place: "", pins: "" }))} />
   <h1 class="unseen">Attention of <bdi>${visible(item.label)}</bdi></h1>
-  <${About} trace=${trace} source=${item.source} branch=${branch} />
+  <${About} trace=${trace} source=${item.source} branch=${branch} lost=${lost} />
   <${Switches} trace=${trace} state=${state} selection=${selection} />
   <${Prompt} branch=${branch} segments=${segments} readings=${readings} groups=${groups} current=${current?.id} pins=${pins} onPin=${pin} onHover=${hoverWord} sink=${sink} />
   <div class="columns"><div class="left">

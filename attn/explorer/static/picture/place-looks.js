@@ -2,6 +2,7 @@ import { TextTrace } from "../data/texts.js";
 import { percent } from "../draw/colours.js";
 import { largest, paintMap } from "../draw/paint.js";
 import { Save } from "../draw/saving.js";
+import { TraceImage } from "../parts/trace-image.js";
 import { resample } from "../sums/resample.js";
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 
@@ -59,7 +60,7 @@ export function PlaceLooks({ trace, work, selection, selectionKey, region, grid,
     rows: Array.from(held.map ?? [], (value, at) => [Math.floor(at / held.grid[1]), at % held.grid[1], value]),
   });
   return html`<section class="place-looks" aria-label="Where this place looks"><h2>Where this place looks</h2>
-    <div id="place-looks" class="panel-box" style=${`aspect-ratio:${grid[1]}/${grid[0]}`}>${picture && html`<img src=${picture} alt="" style="filter:grayscale(.9)" />`}<canvas ref=${canvas} aria-hidden="true"></canvas><div class="cursor pinned" style=${box}></div></div>
+    <div id="place-looks" class="panel-box" style=${`aspect-ratio:${grid[1]}/${grid[0]}`}>${picture && html`<${TraceImage} source=${picture} style="filter:grayscale(.9)" />`}<canvas ref=${canvas} aria-hidden="true"></canvas><div class="cursor pinned" style=${box}></div></div>
     <p class="faint" aria-live="polite">${held.error || held.note}${held.map && ` Brightest is ${percent(top)} of its attention, in a cell of ${held.grid.join(" × ")}.`}</p>
     ${held.map && html`<${Save} figure="place-looks" name=${`${name}-looks`} caption=${`Where the marked place looks, 0 to ${percent(top)}; ${held.note}`} tables=${{ CSV: table }} />`}</section>`;
 }

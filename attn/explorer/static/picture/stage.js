@@ -1,5 +1,6 @@
 import { percent } from "../draw/colours.js";
 import { paintMap, paintScale } from "../draw/paint.js";
+import { TraceImage } from "../parts/trace-image.js";
 import { visible } from "../safe.js";
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 
@@ -70,9 +71,9 @@ export function Stage(props) {
       : "";
   return html`<div id="stage" class=${`stage ${props.smooth ? "" : "cells"}`} style=${`--ratio:${ratio}`} tabindex="0" role="application" aria-label="Picture. Arrow keys move over its places, with Shift they widen the region, Enter pins it, Escape frees it." aria-describedby="say"
       onPointerMove=${onMove} onPointerDown=${onDown} onPointerUp=${onUp} onPointerLeave=${() => !isPinned && !corner && onHover(null)} onKeyDown=${onKey}>
-    ${props.picture ? html`<img src=${props.picture} alt="The generated picture" draggable=${false} onLoad=${(/** @type {any} */ event) => setRatio(event.target.naturalWidth / event.target.naturalHeight || 1)} style=${`filter:grayscale(${props.fade})`} />` : html`<div class="no-picture" style=${`aspect-ratio:${grid[1] || 1}/${grid[0] || 1}`}>no picture yet</div>`}
+    ${props.picture ? html`<${TraceImage} source=${props.picture} alt="The generated picture" draggable=${false} onLoad=${(/** @type {any} */ event) => setRatio(event.target.naturalWidth / event.target.naturalHeight || 1)} style=${`filter:grayscale(${props.fade})`} />` : html`<div class="no-picture" style=${`aspect-ratio:${grid[1] || 1}/${grid[0] || 1}`}>no picture yet</div>`}
     <canvas ref=${map} aria-hidden="true"></canvas>
-    ${props.sketch && html`<img class="sketch" src=${props.sketch} alt="The drawing that the model was given" draggable=${false} />`}
+    ${props.sketch && html`<${TraceImage} class="sketch" source=${props.sketch} alt="The drawing that the model was given" draggable=${false} />`}
     ${region && html`<div class=${`cursor ${isPinned ? "pinned" : ""}`} style=${box}></div>`}
   </div>
   <p id="say" class="say" aria-live="polite">${props.say}</p>`;
@@ -94,7 +95,7 @@ export function Thumb({ picture, values, grid, top, label, alpha, isCurrent, onC
     if (canvas.current && values) paintMap(canvas.current, values, grid, { top, alpha });
   }, [values, top, alpha]);
   return html`<button class="thumb" aria-pressed=${String(Boolean(isCurrent))} onClick=${onChoose}>
-    <span class="thumb-box" style=${`aspect-ratio:${grid[1] || 1}/${grid[0] || 1}`}>${picture && html`<img src=${picture} alt="" />`}<canvas ref=${canvas} aria-hidden="true"></canvas></span><span class="thumb-label">${label}</span>
+    <span class="thumb-box" style=${`aspect-ratio:${grid[1] || 1}/${grid[0] || 1}`}>${picture && html`<${TraceImage} source=${picture} />`}<canvas ref=${canvas} aria-hidden="true"></canvas></span><span class="thumb-label">${label}</span>
   </button>`;
 }
 

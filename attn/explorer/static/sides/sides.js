@@ -8,10 +8,12 @@ import { Save } from "../draw/saving.js";
 import { useFrame } from "../frame.js";
 import { Keys } from "../keys.js";
 import { useSums } from "../parts/loading.js";
+import { TraceImage } from "../parts/trace-image.js";
 import { visible } from "../safe.js";
 import { resample } from "../sums/resample.js";
 import { Work } from "../sums/work.js";
 import { html, render, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
+import { CutsOfSides } from "./cuts-of-sides.js";
 import { amountsOf, sharedWords } from "./shared-words.js";
 
 /** As many are shown side by side. */
@@ -123,6 +125,7 @@ function SideBySide({ sides, others, state }) {
     alpha: Number(state.get("alpha", "0.75")),
   };
   return html`<${Keys} shortcuts=${shortcuts} own=${SIDES_KEYS} /><h1 class="unseen">Side by side</h1>
+    <${CutsOfSides} sides=${sides} />
     ${sides.map((side) => html`<${Reader} key=${side.id} side=${side} state=${state} onLoaded=${(/** @type {Loaded} */ one) => setLoaded((before) => ({ ...before, [side.id]: one }))} />`)}
     ${others.map((item) => html`<p class="notices"><a href=${`#t=${item.id}`}><bdi>${visible(item.label)}</bdi></a> is no picture: it is looked at by itself.</p>`)}
     <div id="sides">${rowsOfMaps.map(
@@ -209,7 +212,7 @@ function SidePanel({
   return html`<figure class="panel"><figcaption class="figure-text"><bdi>${visible(title)}</bdi> <span class="faint">${said}</span></figcaption>
     <div class="panel-box" style=${`aspect-ratio:${columns || 1}/${rows || 1}`} tabindex="0" role="application" aria-label=${`${visible(title)}. Arrow keys move the cursor in all pictures, Enter pins it.`} aria-describedby="place"
       onPointerMove=${(/** @type {PointerEvent} */ event) => !isPinned && onHover(cell(event))} onPointerLeave=${() => !isPinned && onHover(null)} onClick=${(/** @type {PointerEvent} */ event) => onPin(isPinned && cell(event) === at ? null : cell(event))} onKeyDown=${onKey}>
-      ${picture && html`<img src=${picture} alt="" style="filter:grayscale(.9)" />`}<canvas ref=${canvas} aria-hidden="true"></canvas>${place && html`<div class=${`cursor ${isPinned ? "pinned" : ""}`} style=${place}></div>`}</div></figure>`;
+      ${picture && html`<${TraceImage} source=${picture} style="filter:grayscale(.9)" />`}<canvas ref=${canvas} aria-hidden="true"></canvas>${place && html`<div class=${`cursor ${isPinned ? "pinned" : ""}`} style=${place}></div>`}</div></figure>`;
 }
 
 /** The finest grid of all. @param {(import("../sums/sums.js").MapSums | null)[]} sums @returns {[number, number]} */

@@ -13,6 +13,7 @@ import { useMatrix, useWritten } from "../text/text-loading.js";
 import { shownText, TextPane } from "../text/text-pane.js";
 import { focusText, inkOf, meantOf, onTokens, profileOf, readFocus, sayFocus, textsOf } from "../text/text-telling.js";
 import { html, render, useEffect, useMemo, useState } from "../vendor/preact.js";
+import { CutsOfSides } from "./cuts-of-sides.js";
 
 const MOST = 40; // tokens of the table
 
@@ -83,6 +84,7 @@ function TextSides({ sides, state }) {
   const meant = there[0] ? meantOf(there[0].selection) : "";
   const shared = { focus, last: () => pinned ?? last(), isPinned: Boolean(pinned), onHover: hover, onPin: pin, top };
   return html`<${Keys} shortcuts=${shortcuts} own=${TEXT_SIDES_KEYS} /><h1 class="unseen">Texts side by side</h1>
+    <${CutsOfSides} sides=${sides} />
     ${sides.map((side) => html`<${Reader} key=${side.id} side=${side} state=${state} onRead=${(/** @type {Read} */ one) => setRead((before) => ({ ...before, [side.id]: one }))} />`)}
     <p class="status" aria-live="polite">${notes.map(visible).join(" ")}${asks && html` <button onClick=${() => state.set({ read: "all" })}>Read all</button>`}</p>
     <p class="faint">Rows read, columns are read; ${meant}. One cursor and one scale hold for all.</p>

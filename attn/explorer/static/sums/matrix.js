@@ -125,14 +125,14 @@ export class MatrixSums {
 /**
  * @param {import("../data/source.js").Source} source
  * @param {MatrixJob} job
- * @param {(done: number, all: number) => boolean} tell  false ends the job
+ * @param {(done: number, all: number) => boolean | Promise<boolean>} tell  false ends the job
  */
 export async function readMatrix(source, job, tell) {
   const sums = new MatrixSums(job.queries.length, job.keys.length);
   for (const [at, shard] of job.shards.entries()) {
     const opened = new Shard(source, shard.file, shard.bytes);
     for (const layer of job.layers) await addLayer(opened, layer, stepRows(job, shard.window), job, sums);
-    if (!tell(at + 1, job.shards.length)) break;
+    if (!(await tell(at + 1, job.shards.length))) break;
   }
   return sums.finish();
 }

@@ -22,7 +22,7 @@ import { MapSums } from "./sums.js";
  * @property {number[][]} positions  of each column the layer's keys, for factors
  */
 
-/** @typedef {(done: number, all: number, sums: MapSums) => boolean} Told  false ends the job */
+/** @typedef {(done: number, all: number, sums: MapSums) => boolean | Promise<boolean>} Told  false ends the job */
 
 /**
  * @param {import("../data/source.js").Source} source
@@ -33,7 +33,7 @@ export async function readSums(source, job, tell) {
   const sums = new MapSums(job.keys);
   for (const [at, { file, bytes }] of job.shards.entries()) {
     await addShard(new Shard(source, file, bytes), job, sums);
-    if (!tell(at + 1, job.shards.length, sums)) break;
+    if (!(await tell(at + 1, job.shards.length, sums))) break;
   }
   return sums;
 }

@@ -1,3 +1,4 @@
+import { onPointer } from "../frame.js";
 import { KINDS } from "./jobs.js";
 
 /** Jobs in a worker; here in the page, where it has no address to make one of. */
@@ -9,7 +10,10 @@ export class Work {
     /** @type {Map<number, (message: any) => void>} */
     this.waiting = new Map();
     this.worker = source.base ? new Worker("static/sums/worker.js", { type: "module" }) : null;
-    if (this.worker) this.worker.onmessage = ({ data }) => this.waiting.get(data.id)?.(data);
+    if (!this.worker) return;
+    this.worker.onmessage = ({ data }) => this.waiting.get(data.id)?.(data);
+    this.worker.onerror = () => this.#fail("the part of the page that reads broke off: reload the page");
+    this.forget = onPointer(() => this.worker?.postMessage({ pointer: true }));
   }
 
   /**
@@ -39,7 +43,13 @@ export class Work {
     });
   }
 
+  /** @param {string} error */
+  #fail(error) {
+    for (const take of [...this.waiting.values()]) take({ error });
+  }
+
   close() {
+    this.forget?.();
     this.worker?.terminate();
   }
 }

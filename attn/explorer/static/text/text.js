@@ -62,11 +62,11 @@ const TEXT_KEYS = [
 
 /** @param {{item: import("../screens.js").Item, state: import("../state.js").State, work: Work}} props */
 function Opened({ item, state, work }) {
-  const trace = useTrace(item, TextTrace);
+  const [trace, lost] = useTrace(item, TextTrace);
   const [, redraw] = useState(0);
   useEffect(() => state.on(() => redraw((n) => n + 1)), [state]);
   const heading = html`<h1 class="unseen">Attention of <bdi>${visible(item.label)}</bdi></h1>
-    <${About} trace=${trace} source=${item.source} branch=${trace.branch(state.get("branch"))} />`;
+    <${About} trace=${trace} source=${item.source} branch=${trace.branch(state.get("branch"))} lost=${lost} />`;
   if (!trace.nets.length)
     return html`${heading}<p class="error" role="alert">No attention between tokens was kept in this trace.</p>`;
   return html`${heading}<${Reading} item=${item} state=${state} work=${work} trace=${trace} />`;
