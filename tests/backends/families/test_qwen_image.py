@@ -8,6 +8,7 @@ from attn.backends.testing import attention_exact, rows_labelled
 from attn.checkpoints.probe import CONFIGS
 from attn.demo.untrained import qwen_image as untrained
 from attn.engine.plan import Keep, make_plan
+from attn.errors import RequestError
 from attn.lora.base.fit import fit
 from attn.lora.base.weights import open_base
 from attn.lora.reader import read
@@ -102,7 +103,17 @@ def test_branches():
 def test_lengths_that_differ(check):
     """A long prompt beside a shorter negative one, and both in a batch with another."""
     size = {"width": 48, "height": 32}
-    check(session(), Request(UNUSUAL, negative="a dog", guidance=4.0, steps=1, **size))
+    check(session(), Request(UNUSUAL, negative="a dog", guidance=4.0, steps=2, **size))
+
+
+def test_one_step():
+    """Noise levels that end above 0 cannot be one, of which the library makes no number."""
+    with pytest.raises(RequestError) as error:
+        session().complete(Request("a", **SMALL | {"steps": 1}))
+    assert str(error.value) == (
+        "FlowMatchEulerDiscreteScheduler spreads its noise levels down to 0.02, which takes at "
+        "least 2 steps; got 1"
+    )
 
 
 # files
