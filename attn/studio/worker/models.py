@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from attn.backends import find
-from attn.backends.plugins.guard import guarded, signed
+from attn.backends.plugins.guard import attributed, guarded
 from attn.verbs.capture.capture import Captured, Shared, capture_with, open_session
 from attn.verbs.capture.families import backend_options
 from attn.verbs.capture.options import CaptureOptions
@@ -42,7 +42,7 @@ class HeldModel:
             AttnError: see `attn.capture`.
         """
         options = CaptureOptions(**requested)
-        shared = Shared(lambda: self._open(options))
+        shared = Shared(lambda: self._open(options), options.model)
         return capture_with(CaptureOptions(**requested | {"model": shared, "report": report}))
 
     def plan(self, requested: Requested) -> Captured:
@@ -52,7 +52,7 @@ class HeldModel:
             AttnError: see `attn.capture`.
         """
         options = CaptureOptions(**requested | {"dry_run": True, "report": Report()})
-        shared = Shared(lambda: self._weightless(options))
+        shared = Shared(lambda: self._weightless(options), options.model)
         return capture_with(replace(options, model=shared))
 
     def _weightless(self, options: CaptureOptions) -> Session:
@@ -96,7 +96,7 @@ def _family(options: CaptureOptions) -> tuple[Backend, object, Any]:
     """Return the family of a request, its model, and the family's options."""
     registered = find(options.backend)
     family = guarded(registered)
-    with signed(registered, "Options"):
+    with attributed(registered, "Options"):
         settings = backend_options(family.Options, registered.spec.name, options.backend_settings)
     return family, options.model, settings
 
