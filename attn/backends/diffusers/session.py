@@ -353,7 +353,9 @@ class DiffusersSession(Session):
     def _formed(self, on_call: OnCall | None) -> AbstractContextManager[Forming]:
         """See how pictures form in a block, where somebody listens."""
         scheduler, vae = self.pipe.scheduler, self.pipe.vae
-        return nullcontext(Forming(scheduler, vae)) if on_call is None else forming(scheduler, vae)
+        if on_call is None:
+            return nullcontext(Forming(scheduler, vae))
+        return forming(scheduler, vae, self.watch)
 
     def _weighted(self, requests: Sequence[Request]) -> AbstractContextManager[list[str]]:
         """Apply the weights of words in a block; where there are none, nothing is touched."""
