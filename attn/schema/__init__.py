@@ -38,6 +38,8 @@ from attn.schema.interventions import (
 from attn.schema.layer_names import kohya_name, name_layers, short_name
 from attn.schema.layout import (
     SINK,
+    TEMPLATE,
+    TEMPLATE_END,
     UNKNOWN,
     Column,
     Gate,
@@ -86,6 +88,8 @@ __all__ = [
     "SKETCH",
     "SKETCH_GROUND",
     "STEP_MEASURES",
+    "TEMPLATE",
+    "TEMPLATE_END",
     "UNCOND",
     "UNKNOWN",
     "WITH_AMOUNT",

@@ -15,6 +15,9 @@ Grid = tuple[int, int]
 SINK = "sink"
 """Name of the key segment, the first of its layer, that stands for a learned sink."""
 
+TEMPLATE, TEMPLATE_END = "template", "template_end"
+"""Names of the segments of what a chat template puts before the prompt, and behind it."""
+
 UNKNOWN = "<unknown>"
 """Text of a token of which only the position is known: no tokenizer read it. Its id is -1."""
 

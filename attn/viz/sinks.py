@@ -47,6 +47,7 @@ ROLES = {
     "word": "#2f6f9f",
     "punctuation": "#86b6d9",
     "eos": "#e8a838",
+    "template": "#c9a26b",
     "padding": "#b8bcc4",
     "sketch": "#8a63a6",
     "image": "#5b9a72",

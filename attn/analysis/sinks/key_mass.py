@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -30,6 +30,7 @@ class Incoming:
             see no key. The keys in `mass` may be a part of them.
         num_keys: of the whole row.
         columns: what the keys of `mass` are.
+        padding: as `total`, what each segment receives that only fills the sequence up.
     """
 
     layer: Layer
@@ -38,6 +39,7 @@ class Incoming:
     total: Numbers
     num_keys: int
     columns: tuple[Column, ...]
+    padding: Mapping[str, Numbers]
 
     @property
     def ratio(self) -> Numbers:
@@ -78,10 +80,10 @@ def _read(trace: Trace, layer: Layer, rows: Rows, steps: Sequence[int]) -> Incom
         views = {query: trace.pieces("mass", layer.index, f"{query}.{kind}") for query in queries}
         masses.append(_weigh({query: _values(view, steps) for query, view in views.items()}, sizes))
         columns += views["image"].columns
-    totals = {
-        query: _values(trace.pieces("total", layer.index, query), steps).sum(-1)
-        for query in queries
+    received = {
+        query: _values(trace.pieces("total", layer.index, query), steps) for query in queries
     }
+    totals = {query: values.sum(-1) for query, values in received.items()}
     return Incoming(
         layer=layer,
         rows=rows,
@@ -89,6 +91,11 @@ def _read(trace: Trace, layer: Layer, rows: Rows, steps: Sequence[int]) -> Incom
         total=_weigh(totals, sizes),
         num_keys=sum(segment.length for segment in layer.keys),
         columns=tuple(columns),
+        padding={
+            segment.name: _weigh({query: of[..., at] for query, of in received.items()}, sizes)
+            for at, segment in enumerate(layer.keys)
+            if segment.kind == "padding"
+        },
     )
 
 

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from attn.schema import Column, Token
+from attn.schema import TEMPLATE, TEMPLATE_END, Column, Token
 
-Role = Literal["bos", "word", "punctuation", "eos", "padding", "sketch", "image", "unknown"]
+Role = Literal[
+    "bos", "word", "punctuation", "eos", "template", "padding", "sketch", "image", "unknown"
+]
 
 SKETCH: Final = "sketch"
 """The segment, and the role, of tokens that were made of a drawing."""
@@ -22,6 +24,7 @@ class Key:
         segment: where it is.
         position: as in `schema.Column`.
         role: `bos` is a special token that others follow, `eos` any other that is no padding;
+            `template` is what a chat model is given around the prompt;
             `punctuation` belongs to no word; `sketch` was made of a drawing;
             `image` is a key of the picture; `unknown` is text of which nobody knows the tokens.
         token: its text; empty for a key of the picture.
@@ -65,6 +68,8 @@ def _find_role(token: Token, read: list[Token]) -> Role:
         return "padding"
     if token.segment == SKETCH:
         return SKETCH
+    if token.segment in (TEMPLATE, TEMPLATE_END):
+        return "template"
     if token.is_unknown:
         return "unknown"
     if token.special:

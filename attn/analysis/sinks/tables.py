@@ -121,7 +121,8 @@ def list_sinks(incoming: Incoming, keys: Keys, rules: Rules) -> Table:
 def sum_roles(incoming: Incoming, keys: Keys) -> Table:
     """Return a row per guidance row, sample and role: its keys, and what they receive together.
 
-    Keys whose masses were not kept are the picture's: they get the rest of the row.
+    Keys whose masses were not kept are those of vectors that fill a sequence up, and the
+    picture's: they get the rest of the row.
     """
     sums = _flat_cells(incoming.mass)  # branch, sample, cell, key
     whole = _flat_cells(incoming.total[..., np.newaxis])[..., 0]
@@ -131,10 +132,17 @@ def sum_roles(incoming: Incoming, keys: Keys) -> Table:
         names = list(dict.fromkeys(roles))
         counts = [int((roles == name).sum()) for name in names]
         masses = [mean_present(sums[index][..., roles == name].sum(-1), 1) for name in names]
-        if len(labels) < incoming.num_keys:
+        rest, left = incoming.num_keys - len(labels), whole[index] - sums[index].sum(-1)
+        for segment, received in incoming.padding.items():
+            mass = _flat_cells(received[..., np.newaxis])[index][..., 0]
+            names.append(f"{segment} padding")
+            counts.append(sum(of.length for of in part(incoming.layer.keys, segment)))
+            masses.append(mean_present(mass, 1))
+            rest, left = rest - counts[-1], left - mass
+        if rest:
             names.append(f"{part(incoming.layer.keys, 'image')[0].name} image")
-            counts.append(incoming.num_keys - len(labels))
-            masses.append(mean_present(whole[index] - sums[index].sum(-1), 1))
+            counts.append(rest)
+            masses.append(mean_present(left, 1))
         tables.append(_role_rows(incoming, branch, names, np.array(counts), np.stack(masses)))
     return stack_tables(tables)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from attn.backends.testing.observe import begin, fail
 from attn.backends.types import Session
-from attn.schema import Request, Token, find_words, part, word_at
+from attn.schema import Request, Token, Word, find_words, part, word_at
 from attn.schema import Sequence as TokenSequence
 
 LONG = 1000
@@ -25,17 +26,18 @@ def tokens_spanned(session: Session, request: Request) -> None:
 
 
 def _check(sequence: TokenSequence, prompt: str, branch: str) -> None:
+    words = find_words(prompt)
     for segment in part(sequence.segments, "text"):
         tokens = [token for token in sequence.tokens if token.segment == segment.name]
         content = [token for token in tokens if token.is_content]
         for token in content:
-            _check_word(token, prompt, branch)
+            _check_word(token, words, branch)
         if content and not segment.is_generated:
             _check_words(content, prompt, sequence.truncated.get(segment.name, ""), branch)
 
 
-def _check_word(token: Token, prompt: str, branch: str) -> None:
-    word = word_at(find_words(prompt), token.start, token.stop)
+def _check_word(token: Token, words: Sequence[Word], branch: str) -> None:
+    word = word_at(words, token.start, token.stop)
     if token.word != word:
         fail(
             "sequence()",

@@ -42,7 +42,12 @@ FLOW, RECEIVED = "flow/flow.csv", "influence/tokens.csv"
 SINKS, SINK_COUNTS = "influence/sinks.csv", "influence/sink_moves.csv"
 TEXT_TABLES = (FLOW, RECEIVED, SINKS, SINK_COUNTS)
 """What is told of a text is read from these."""
-SPECIAL = {"bos": "the start token", "eos": "the end token", "padding": "padding"}
+SPECIAL = {
+    "bos": "the start token",
+    "eos": "the end token",
+    "template": "the template around the prompt",
+    "padding": "padding",
+}
 READ = {
     "prompt": "the prompt",
     "generated": "generated text (themselves included)",

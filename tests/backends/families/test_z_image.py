@@ -1,10 +1,13 @@
 """Z-Image, in its published configuration and as a tiny model in its real format."""
 
+import csv
+
 import numpy as np
 import pytest
 import torch
 from diffusers.loaders.single_file_utils import convert_z_image_transformer_checkpoint_to_diffusers
 
+import attn
 from attn.backends.testing import attention_exact, rows_labelled
 from attn.backends.testing.observe import recorded
 from attn.checkpoints.probe import CONFIGS
@@ -264,3 +267,17 @@ def test_loras_of_every_spelling(loras, files, spelling):
 def test_every_option_of_capture(loras, tmp_path, keep):
     """Prompts, seeds, batches, LoRAs, both branches, all blocks: every option works together."""
     capture_everything("z-image", loras / "kohya.safetensors", tmp_path / "out", keep, guidance=3.0)
+
+
+def test_roles(tmp_path):
+    """What fills the sequence up, and the template, have roles of their own; rows add up to 1."""
+    size = {"size": (64, 96), "steps": 1}
+    trace = attn.capture("z-image", "a red cat", out=tmp_path / "out", keep="mass", **size)
+    attn.analyze(trace.path, only="sinks", pictures=False)
+    with (trace.path / "analysis/sinks/roles.csv").open() as stream:
+        last = [row for row in csv.DictReader(stream) if row["layer"] == "3"]
+    assert [(row["segment"], row["role"], int(row["keys"])) for row in last] == [
+        *(("template", "template", 3), ("qwen3", "word", 3), ("template_end", "template", 5)),
+        *(("image_padding", "padding", 8), ("text_padding", "padding", 21), ("image", "image", 24)),
+    ]
+    assert sum(float(row["mass"]) for row in last) == pytest.approx(1, abs=1e-6)

@@ -9,10 +9,17 @@ from typing import Any
 from attn.backends.diffusers.texts.tokens import special_ids
 from attn.backends.loading.explain import explained
 from attn.errors import ModelError
-from attn.schema import Lengths, Segment, SegmentKind, Token, find_words, word_at
+from attn.schema import (
+    TEMPLATE,
+    TEMPLATE_END,
+    Lengths,
+    Segment,
+    SegmentKind,
+    Token,
+    find_words,
+    word_at,
+)
 
-TEMPLATE, TEMPLATE_END = "template", "template_end"
-"""Segments of what a template puts before the prompt, and behind it."""
 PADDING = "text_padding"
 """Segment of the vectors that fill a text up."""
 PROMPT = "\ue000"
