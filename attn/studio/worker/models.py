@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from attn.backends import find
-from attn.backends.plugins.guard import guarded, attributed
+from attn.backends.plugins.guard import attributed, guarded
 from attn.verbs.capture.capture import Captured, Shared, capture_with, open_session
 from attn.verbs.capture.families import backend_options
 from attn.verbs.capture.options import CaptureOptions
