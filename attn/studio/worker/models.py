@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from attn.backends import find
-from attn.backends.plugins.guard import guarded, signed
+from attn.backends.plugins.guard import attributed, guarded
 from attn.verbs.capture.capture import Captured, Shared, capture_with, open_session
 from attn.verbs.capture.families import backend_options
 from attn.verbs.capture.options import CaptureOptions
@@ -96,7 +96,7 @@ def _family(options: CaptureOptions) -> tuple[Backend, object, Any]:
     """Return the family of a request, its model, and the family's options."""
     registered = find(options.backend)
     family = guarded(registered)
-    with signed(registered, "Options"):
+    with attributed(registered, "Options"):
         settings = backend_options(family.Options, registered.spec.name, options.backend_settings)
     return family, options.model, settings
 
