@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -230,3 +231,24 @@ def test_text_as_it_is_written(page, studio):
     press(page, "Run")
     wait(page, ".text-so-far", "░")
     wait(page, ".progress", "^Done: 16 steps")
+
+
+def test_space(chromium, tmp_path):
+    """The example for a hosted Space starts, lets a browser in without a token, and runs."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = os.environ | {"PORT": str(port), "ATTN_RUNS": str(tmp_path / "runs")}
+    command = [sys.executable, str(ROOT / "examples/space/app.py")]
+    with subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE) as process:
+        next(line for line in process.stderr if "Uvicorn running on" in line)
+        with watched(chromium, f"localhost:{port}") as page:
+            page.set_default_timeout(120_000)
+            page.goto(f"http://localhost:{port}/")
+            wait(page, ".plan", "steps")
+            page.get_by_label("Analyse when it is done").uncheck()
+            fill(page, "steps", "2")
+            wait(page, ".plan", "^2 steps")
+            press(page, "Run")
+            wait(page, ".progress", "^Done: 2 steps")
+        process.send_signal(signal.SIGINT)
+        process.stderr.read()
