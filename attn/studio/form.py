@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from attn.errors import UsageError
 from attn.verbs.capture.options import CaptureOptions
-from attn.verbs.parsing import parse_size
 from attn.verbs.options import Declared, declared
+from attn.verbs.parsing import parse_size
 
 Kind = Literal["text", "number", "whole", "choice", "switch"]
 Facts = Mapping[str, Any]
