@@ -10,12 +10,13 @@ from attn.studio.jobs import MOST_WAITING, RunQueue, StudioRun
 from attn.studio.telling import tell_job, tell_plan
 
 REQUEST = {"backend": "toy", "prompt": "a cat"}
+DONE = Answer("done", {})
 
 
 class HeldChild:
     """Ends each order with an answer, once it may."""
 
-    def __init__(self, answer=Answer("done", {})):
+    def __init__(self, answer=DONE):
         self.answer, self.may_end, self.began = answer, Event(), Event()
 
     def ask(self, order, tell):
@@ -64,7 +65,7 @@ def test_most_waiting(queue_of):
 @pytest.mark.parametrize(
     ("answer", "status"),
     [
-        (Answer("done", {}), "complete"),
+        (DONE, "complete"),
         (Answer("failed", {"error": "no room"}), "failed"),
         (Answer("gone", {"error": "it is gone"}), "failed"),
     ],
