@@ -42,7 +42,7 @@ class HeldModel:
             AttnError: see `attn.capture`.
         """
         options = CaptureOptions(**requested)
-        shared = Shared(lambda: self._open(options))
+        shared = Shared(lambda: self._open(options), options.model)
         return capture_with(CaptureOptions(**requested | {"model": shared, "report": report}))
 
     def plan(self, requested: Requested) -> Captured:
@@ -52,7 +52,7 @@ class HeldModel:
             AttnError: see `attn.capture`.
         """
         options = CaptureOptions(**requested | {"dry_run": True, "report": Report()})
-        shared = Shared(lambda: self._weightless(options))
+        shared = Shared(lambda: self._weightless(options), options.model)
         return capture_with(replace(options, model=shared))
 
     def _weightless(self, options: CaptureOptions) -> Session:
