@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 OnCall = Callable[[Call], None]
-Preview = tuple["Image | str", ...]
-"""What a model expects of an outcome before it is finished: for each sample, a small picture, or
-the text so far."""
+Preview = tuple[Any, ...]
+"""What a model expects of an outcome before it is finished: for each sample, a small image of
+Pillow, or the text so far."""
 
 
 @dataclass(frozen=True)

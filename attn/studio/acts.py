@@ -29,6 +29,7 @@ class RunView(NamedTuple):
     """The components that show a run, or new values for them; `gr.skip()` leaves one as it is."""
 
     job: Any = gr.skip()
+    plan: Any = gr.skip()
     progress: Any = gr.skip()
     forming: Any = gr.skip()
     text: Any = gr.skip()
@@ -183,6 +184,7 @@ class Acts:
         """
         yield RunView(
             job=job.id,
+            plan="",  # it may be of what was there before the last stroke
             run=gr.update(interactive=False),
             cancel=gr.update(interactive=True),
             frame="",

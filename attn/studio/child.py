@@ -86,6 +86,8 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        with self._turn:  # whoever reads is at the end
+            _close(self._process)
 
     def _ask(self, order: Facts, tell: Callable[[Facts], None]) -> Answer:
         process = self._running()
@@ -97,7 +99,9 @@ class Child:
             if event in ("done", "failed", "cancelled"):
                 return Answer(event, facts)
             tell({"event": event, **facts})
-        return Answer("gone", {"error": _epitaph(process.wait())})
+        code = process.wait()
+        _close(process)
+        return Answer("gone", {"error": _epitaph(code)})
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
@@ -114,6 +118,14 @@ def _send(process: subprocess.Popen[str], order: Facts) -> None:
     stream = _input(process)
     stream.write(json.dumps(order) + "\n")
     stream.flush()
+
+
+def _close(process: subprocess.Popen[str]) -> None:
+    """Close both ends of the line to a process that has ended."""
+    for stream in (process.stdin, process.stdout):
+        with suppress(OSError):  # an order was on its way
+            if stream is not None:
+                stream.close()
 
 
 def _input(process: subprocess.Popen[str]) -> Any:

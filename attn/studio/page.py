@@ -176,6 +176,7 @@ class _Page:
     def _watched(self) -> list[Any]:
         view = RunView(
             job=self._job,
+            plan=self._plan,
             progress=self._progress,
             forming=self._forming,
             text=self._text,

@@ -45,7 +45,7 @@ def main():
     token = secrets.token_urlsafe(24)
     try:
         app = open_to_all(make_application(studio, studio.library, token, [HOST]), token)
-        uvicorn.run(app, host="0.0.0.0", port=PORT, log_level="warning", ws="none")
+        uvicorn.run(app, host="0.0.0.0", port=PORT, log_level="info", ws="none")
     finally:
         studio.close()
 

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -121,15 +122,15 @@ def test_draw_run_compare(page, studio, tmp_path):
     page.get_by_label("Prompt", exact=True).fill(HOSTILE)
     fill(page, "steps", "0")
     wait(page, ".plan", "This cannot run: steps must be at least 1; got 0")
-    fill(page, "steps", "12")
+    fill(page, "steps", "40")
     fill(page, "size", "100x100")
     wait(page, ".plan", "100x100.*divisible by 8")
     fill(page, "size", "128x128")
-    wait(page, ".plan", "^12 steps, maps of")
+    wait(page, ".plan", "^40 steps, maps of")
     press(page, "Run")
-    told = wait(page, ".progress", "^Done: 12 steps")
+    told = wait(page, ".progress", "^Done: 40 steps")
     assert "sketch: dark strokes on light ground" in told
-    assert len([step for step in steps_seen(page) if step < 12]) >= 3
+    assert len([step for step in steps_seen(page) if step < 40]) >= 3
     assert {"frame", "forming"} <= set(page.evaluate("[...seen]"))
     frame = frame_of(page)
     frame.get_by_text("Same picture as without capture").wait_for()
@@ -143,13 +144,12 @@ def test_draw_run_compare(page, studio, tmp_path):
 
     press(page, "Again without the drawing")
     wait(page, ".command", "--sketch none")
-    wait(page, ".progress", "^Done: 12 steps")
+    wait(page, ".progress", "^Done: 40 steps")
     frame.get_by_text(ours.name).first.wait_for()
     page.wait_for_function("document.querySelector('iframe.explorer').src.includes(',')")
     page.get_by_role("tab", name="Gallery").click()
     page.locator("iframe.explorer[src*='index']").wait_for()
     listed = page.frame_locator("iframe.explorer[src*='index']")
-    assert listed.get_by_text("a red square <img").count() >= 0
     listed.get_by_text("a red square <img").nth(1).wait_for()
 
 
@@ -188,7 +188,7 @@ def test_cancel_kill_and_two_tabs(page, studio, chromium):
 
 def tab_to(page, role, name):
     """Press Tab until something has the focus."""
-    target = page.get_by_role(role, name=name, exact=True).first
+    target = page.get_by_role(role, name=re.compile(f"^{re.escape(name)}")).first
     target.wait_for()
     for _ in range(200):
         page.keyboard.press("Tab")
@@ -212,8 +212,7 @@ def test_by_keyboard_alone(page):
     wait(page, ".plan", "^4 steps(.|\\n)*sketch: dark strokes")
     page.keyboard.press("Enter")
     wait(page, ".progress", "^Done: 4 steps")
-    names = page.locator(".figures img").evaluate_all("all => all.map(image => image.src)")
-    assert any("attention_evolution" in name for name in names)
+    page.locator(".figures img[src*='attention_evolution.gif']").first.wait_for()
     tab_to(page, "tab", "Run")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
@@ -230,3 +229,24 @@ def test_text_as_it_is_written(page, studio):
     press(page, "Run")
     wait(page, ".text-so-far", "░")
     wait(page, ".progress", "^Done: 16 steps")
+
+
+def test_space(chromium, tmp_path):
+    """The example for a hosted Space starts, lets a browser in without a token, and runs."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    environment = os.environ | {"PORT": str(port), "ATTN_RUNS": str(tmp_path / "runs")}
+    command = [sys.executable, str(ROOT / "examples/space/app.py")]
+    with subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE) as process:
+        next(line for line in process.stderr if "Uvicorn running on" in line)
+        with watched(chromium, f"localhost:{port}") as page:
+            page.set_default_timeout(120_000)
+            page.goto(f"http://localhost:{port}/")
+            wait(page, ".plan", "steps")
+            page.get_by_label("Analyse when it is done").uncheck()
+            fill(page, "steps", "2")
+            wait(page, ".plan", "^2 steps")
+            press(page, "Run")
+            wait(page, ".progress", "^Done: 2 steps")
+        process.send_signal(signal.SIGINT)
+        process.stderr.read()

@@ -1,0 +1,129 @@
+"""Runs that wait, one at a time, and what is said of them."""
+
+from threading import Event
+
+import pytest
+
+from attn.errors import UsageError
+from attn.studio.child import Answer, Child
+from attn.studio.jobs import MOST_WAITING, RunQueue, StudioRun
+from attn.studio.telling import tell_job, tell_plan
+
+REQUEST = {"backend": "toy", "prompt": "a cat"}
+DONE = Answer("done", {})
+
+
+class HeldChild:
+    """Ends each order with an answer, once it may."""
+
+    def __init__(self, answer=DONE):
+        self.answer, self.may_end, self.began = answer, Event(), Event()
+
+    def ask(self, order, tell):
+        tell({"event": "step", "done": 1, "total": 3, "written": 7})
+        self.began.set()
+        assert self.may_end.wait(60)
+        return self.answer
+
+    def cancel(self):
+        self.answer = Answer("cancelled", {})
+        self.may_end.set()
+
+    def stop(self):
+        self.may_end.set()
+
+
+@pytest.fixture
+def queue_of(tmp_path):
+    """Return a queue that a child works on."""
+    made = []
+
+    def make(child):
+        made.append(RunQueue(child, tmp_path, lambda run: None))
+        return made[-1]
+
+    yield make
+    for queue in made:
+        queue.close()
+
+
+def test_most_waiting(queue_of):
+    """Sixteen wait behind the one that runs; one more is refused, and one that goes makes room."""
+    child = HeldChild()
+    queue = queue_of(child)
+    queue.submit(REQUEST, is_analyzed=False)
+    assert child.began.wait(60)
+    waiting = [queue.submit(REQUEST, is_analyzed=False) for _ in range(MOST_WAITING)]
+    with pytest.raises(UsageError, match="16 runs wait already"):
+        queue.submit(REQUEST, is_analyzed=False)
+    assert [queue.before(run) for run in waiting] == list(range(1, 17))
+    queue.cancel(waiting[3])
+    assert (waiting[3].status, queue.before(waiting[4])) == ("cancelled", 4)
+    queue.submit(REQUEST, is_analyzed=False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (DONE, "complete"),
+        (Answer("failed", {"error": "no room"}), "failed"),
+        (Answer("gone", {"error": "it is gone"}), "failed"),
+    ],
+)
+def test_ends(answer, status, queue_of):
+    """A run is followed to its end, whichever that is, and the next one is done."""
+    child = HeldChild(answer)
+    child.may_end.set()
+    queue = queue_of(child)
+    for _ in range(2):
+        run = queue.submit(REQUEST, is_analyzed=False)
+        *_, last = queue.follow(run)
+        assert (last.status, last.error) == (status, answer.facts.get("error", ""))
+
+
+def test_cancelled(queue_of):
+    """The one that runs is ended by its worker."""
+    child = HeldChild()
+    queue = queue_of(child)
+    run = queue.submit(REQUEST, is_analyzed=False)
+    assert child.began.wait(60)
+    queue.cancel(run)
+    *_, last = queue.follow(run)
+    assert tell_job(last, 0).startswith("Cancelled after step 1 of 3.")
+
+
+@pytest.mark.parametrize(
+    ("facts", "text"),
+    [
+        ({"status": "waiting"}, "Waiting: 2 runs first."),
+        ({"status": "loading"}, "Loading the model …"),
+        (
+            {"status": "running", "done": 3, "total": 5, "seconds": 1.0, "written": 2000},
+            "Step 3 of 5 · 0.5 s/step · 1 s left · 2.0 kB",
+        ),
+        ({"status": "cancelled"}, "Cancelled before the first step."),
+        ({"status": "failed", "error": "no room"}, "Failed: no room"),
+        ({"status": "waiting", "remarks": ["a note"]}, "Waiting: 2 runs first.\na note"),
+    ],
+)
+def test_what_is_said(facts, text):
+    """A run is told in one line, with what is worth a remark below it."""
+    assert tell_job(StudioRun(0, REQUEST, **facts), 2) == text
+
+
+def test_plan_is_told():
+    """A plan names its bytes, and its time where a run like it was timed."""
+    plan = {"steps": 30, "level": "maps", "layers": 7, "bytes": 1_300_000, "warnings": ["short"]}
+    assert tell_plan(plan, 4.0) == (
+        "30 steps, maps of 7 layers: 1.3 MB; about 2 min 0 s, at 4 s a step as in the last run "
+        "like it\nshort"
+    )
+    assert "is known after the first run like it" in tell_plan(plan, None)
+
+
+def test_worker_that_cannot_start(monkeypatch):
+    """A process that ends at once ends its order, and is not waited for."""
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    answer = Child().ask({"do": "plan"})
+    assert answer.event == "gone"
+    assert "was ended with exit code 1" in answer.facts["error"]
