@@ -167,8 +167,9 @@ def decode(data: bytes, kind: type[T]) -> T:
     Raises:
         msgspec.DecodeError, UnicodeDecodeError, RecursionError: see `DAMAGED`.
     """
+    key: Any = kind
     with _LOOKING:
-        decoder: msgspec.json.Decoder[T] = _decoder(kind)
+        decoder: msgspec.json.Decoder[T] = _decoder(key)
     return decoder.decode(data)
 
 

@@ -193,10 +193,18 @@ def test_texts_side_by_side(visit, folder, tmp_path):
         ]
         for at in order
     ]
+    difference = maps[1] - maps[0]
+    said = f"“t7” reads “t2”: {percent(maps[0][7, 2])} → {percent(maps[1][7, 2])}, "
+    page.wait_for_selector(f"#matrix-difference-cell:has-text('{said}')")
     page.focus("#text-1")
     for key in ("ArrowRight", "ArrowLeft", "Enter"):
         page.keyboard.press(key)
     page.wait_for_function("() => location.hash.includes('at=7%2C-1')")
+    table = saved(page, "#text-difference .saving")["CSV"].decode()
+    got = [float(row["difference"]) for row in csv.DictReader(io.StringIO(table))]
+    np.testing.assert_allclose(got, difference.ravel(), atol=1e-6)
+    ends = page.locator("#text-difference .ticks span").all_inner_texts()
+    assert (ends[0][1:], ends[1]) == (ends[2][1:], "0.000")
     assert violations(page) == []
 
 

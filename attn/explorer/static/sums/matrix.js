@@ -37,7 +37,7 @@ export class MatrixSums {
     /** @type {Float32Array | Float64Array} */
     this.sum = new Numbers(rows * columns);
     this.received = new Float64Array(columns);
-    this.largest = 0;
+    this.largest = 0; // the size of the largest cell
     this.usual = 0;
   }
 
@@ -84,7 +84,7 @@ export class MatrixSums {
       for (let column = 0, at = row * this.columns; column < this.columns; column++, at++) {
         const value = this.sum[at] * part;
         received[column] += value;
-        if (value > largest) largest = value;
+        if (Math.abs(value) > largest) largest = Math.abs(value);
       }
     }
     /** What each column gets, mean over the rows that there are. */
@@ -100,7 +100,7 @@ export class MatrixSums {
     const values = [];
     for (let at = 0; at < this.sum.length; at += every) {
       const count = this.counts[Math.floor(at / this.columns)];
-      if (count) values.push(this.sum[at] / count);
+      if (count) values.push(Math.abs(this.sum[at] / count));
     }
     values.sort((a, b) => a - b);
     return values[Math.floor(MOST_CELLS_BELOW * (values.length - 1))] ?? 0;
@@ -120,6 +120,29 @@ export class MatrixSums {
   column(column) {
     return Float64Array.from({ length: this.rows }, (_, row) => this.value(row, column));
   }
+}
+
+/**
+ * One matrix minus another; rows that one of them has not are none.
+ * @param {MatrixSums} base
+ * @param {MatrixSums} other
+ * @param {[number, number][]} rows     of both, which stand for each other
+ * @param {[number, number][]} columns
+ */
+export function subtractMatrices(base, other, rows, columns) {
+  const result = new MatrixSums(rows.length, columns.length);
+  rows.forEach(([before, after], row) => {
+    const counts = [base.counts[before], other.counts[after]];
+    if (!counts[0] || !counts[1]) return;
+    const starts = [before * base.columns, after * other.columns];
+    const line = result.sum.subarray(row * columns.length, (row + 1) * columns.length);
+    for (let at = 0; at < columns.length; at++) {
+      const [left, right] = columns[at];
+      line[at] = other.sum[starts[1] + right] / counts[1] - base.sum[starts[0] + left] / counts[0];
+    }
+    result.counts[row] = 1;
+  });
+  return result.finish();
 }
 
 /**
