@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -113,7 +114,7 @@ class KernelMode(OperatorMode):
         axes: Callable[[], str | None] = lambda: None,
     ) -> None:
         super().__init__()
-        self._see = _exactly(see)
+        self._see = partial(_exactly, see)
         self._refuse = refuse
         self._axes = axes
         self._softmaxes = OpenSoftmaxes()
@@ -202,24 +203,20 @@ class KernelMode(OperatorMode):
         return seen, kind
 
 
-def _exactly(see: Callable[[Attention], None]) -> Callable[[Attention], None]:
+def _exactly(see: Callable[[Attention], None], attention: Attention) -> None:
     """Let `see` multiply float32 in float32, also where the user allows the model less (TF32)."""
-
-    def observe(attention: Attention) -> None:
-        settings: Any = torch.backends
-        backends = (settings.cuda.matmul, settings.mkldnn.matmul)
-        before = [backend.fp32_precision for backend in backends]
-        if settings.fp32_precision in _EXACT and all(setting in _EXACT for setting in before):
-            return see(attention)
-        try:
-            for backend in backends:
-                backend.fp32_precision = "ieee"
-            see(attention)
-        finally:
-            for backend, precision in zip(backends, before, strict=True):
-                backend.fp32_precision = precision
-
-    return observe
+    settings: Any = torch.backends
+    backends = (settings.cuda.matmul, settings.mkldnn.matmul)
+    before = [backend.fp32_precision for backend in backends]
+    if settings.fp32_precision in _EXACT and all(setting in _EXACT for setting in before):
+        return see(attention)
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        see(attention)
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
 
 
 def _elsewhere(func: OpOverload) -> str:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Hashable
 from functools import cache
 from io import BufferedReader
 from pathlib import Path, PureWindowsPath
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
-from attn.errors import AttnError, TraceError
+from attn.errors import AttnError, TraceError, did_you_mean
+from attn.wording import list_some
 
 T = TypeVar("T")
 
 LARGEST = 64 * 2**20
 """Most bytes of a file of JSON or text that is read at all."""
+
+LISTED = 5
+"""So many names are told of what is in a folder."""
 
 DAMAGED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises for bytes that are no JSON, no UTF-8, or nested beyond all reason."""
@@ -39,6 +44,26 @@ _REASONS = {
 def os_reason(error: OSError) -> str:
     """Return why the system refused something, in words."""
     return _REASONS.get(error.errno or 0) or error.strerror or str(error)
+
+
+def unread(path: Path, error: OSError) -> str:
+    """Return the message that a file or folder cannot be read: why, and what to do."""
+    return f"cannot read {path}: {os_reason(error)}. {_advise(path, error)}"
+
+
+def _advise(path: Path, error: OSError) -> str:
+    """Say what to do: of what is not there, what is near."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "Allow it to be read, or give another"
+    if error.errno != errno.ENOENT:
+        return "Give another, or copy it again"
+    try:
+        names = sorted(entry.name for entry in path.parent.iterdir())
+    except OSError:
+        return f"Check the path: {path.parent} is not there either"
+    near = did_you_mean(path.name, names).strip()
+    folder = "the working folder" if path.parent == Path() else str(path.parent)
+    return near or f"Check the path: {folder} holds {list_some(names, LISTED)}"
 
 
 def open_regular(path: Path | str) -> BufferedReader:
@@ -167,14 +192,13 @@ def decode(data: bytes, kind: type[T]) -> T:
     Raises:
         msgspec.DecodeError, UnicodeDecodeError, RecursionError: see `DAMAGED`.
     """
-    key: Any = kind
     with _LOOKING:
-        decoder: msgspec.json.Decoder[T] = _decoder(key)
+        decoder: msgspec.json.Decoder[T] = _decoder(cast("Hashable", kind))
     return decoder.decode(data)
 
 
 @cache
-def _decoder(kind: Any) -> Any:
+def _decoder(kind: Hashable) -> Any:
     return msgspec.json.Decoder(kind)
 
 

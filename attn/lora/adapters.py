@@ -12,6 +12,7 @@ from typing import Any
 from attn.errors import ModelError
 from attn.files.disk import is_file
 from attn.files.names import SAFETENSORS
+from attn.files.outside import unread
 from attn.lora.names import DENOISER, TOWERS
 
 CONFIG = "adapter_config.json"
@@ -116,7 +117,7 @@ def written_beside(config: Path) -> dict[str, Adapter]:
         data = config.read_bytes() if config.stat().st_size <= LARGEST else b""
         decoded = json.loads(data)
     except OSError as exc:
-        raise ModelError(f"cannot read {config}: {exc.strerror or exc}") from exc
+        raise ModelError(unread(config, exc)) from exc
     except (ValueError, RecursionError) as exc:
         raise ModelError(f"{config} is no JSON, so the LoRA's strength is unknown") from exc
     fields = decoded if isinstance(decoded, dict) else {}

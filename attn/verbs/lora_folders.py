@@ -54,8 +54,11 @@ def _of_glob(pattern: str) -> list[str]:
         return in_order(found)
     folder = Path(pattern).parent
     near = sorted(path.name for path in folder.glob("*")) if not has_magic(str(folder)) else []
-    shown = f"; {folder} holds {', '.join(near[:LISTED])}" if near else ""
-    raise ModelError(f"no LoRA matches {pattern}{shown}")
+    shown = f"; {folder} holds {list_some(near, LISTED)}" if is_folder(folder) else ""
+    raise ModelError(
+        f"no LoRA matches {pattern}{shown}. Give a folder of LoRAs, or a pattern of "
+        f"{SAFETENSORS} files"
+    )
 
 
 def in_order(paths: Iterable[str]) -> list[str]:

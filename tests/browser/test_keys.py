@@ -101,7 +101,7 @@ WALKS = {
         Act("click a cell", "", "Enter", ".chip:has-text('→')"),
         Act("choose from a list", ".looks select", "ArrowDown", hash_has("scale=linear")),
         Act("click a token of the lists", ".profiles .word", "Enter", ".chip"),
-        *LAYERS,
+        *LAYERS[:2],
         Act(
             "click a step of the writing",
             ".strip",
@@ -202,7 +202,7 @@ READY = {
     "a picture": ".scale canvas",
     "a text": "#matrix canvas",
     "a comparison": "#difference canvas",
-    "side by side": ".side-words td:has-text('%')",
+    "side by side": ".side-words td:nth-child(4):has-text('.')",
     "texts side by side": "#matrix-difference canvas",
     "the list": ".card",
 }

@@ -13,7 +13,15 @@ from attn.trace.writer import TraceWriter
 from tests.helpers.browsing.axe import violations
 from tests.helpers.browsing.hovering import hover_times
 from tests.helpers.browsing.large_traces import write_large
-from tests.helpers.browsing.pages import HOSTILE, percent, point, saved
+from tests.helpers.browsing.pages import (
+    HOSTILE,
+    eventually,
+    kept_back,
+    percent,
+    point,
+    require_fast,
+    saved,
+)
 from tests.helpers.editing import unsealed
 from tests.helpers.toy_traces import JOINT, manifest, tensors, write_trace
 
@@ -111,8 +119,7 @@ def test_a_whole_segment(visit, folder):
 def test_layers_and_heads(visit, folder):
     """The numbers beside the layers are the masses of the word, mean over heads and steps."""
     page = visit(folder, at="pins=clip.w1")
-    page.wait_for_selector(".cell-row canvas")
-    page.wait_for_function("() => document.querySelector('svg polyline').points.length === 3")
+    page.wait_for_function("() => document.querySelector('svg polyline')?.points.length === 3")
     trace = open_trace(folder)
     own = [float(trace.mass(layer)[:, 0, 0, :, 2].mean()) for layer in (0, 2)]
     amounts = page.eval_on_selector_all(".amount", "cells => cells.map(one => one.innerText)")
@@ -125,7 +132,7 @@ def test_pinned_words(visit, folder):
     ready(page)
     page.click(".prompt .word >> nth=1")
     page.click(".prompt .word >> nth=3")
-    assert page.locator(".thumbs .thumb").count() == 2
+    eventually(page.locator(".thumbs .thumb").count, 2)
     page.click("text=colour by strongest")
     page.wait_for_selector(".swatch >> nth=1")
     page.click(".chip >> nth=0")
@@ -196,13 +203,14 @@ def test_growing(visit, tmp_path):
         page.wait_for_selector("output:has-text('the only step')")
         for step in (1, 2):
             writer.put(about.steps[step], files[step])
-            page.wait_for_selector(f"output:has-text('mean of all {step + 1} steps')", timeout=3000)
-        assert "Not finished: 3 of 3 steps are here." in page.inner_text(".notices")
+            page.wait_for_selector(f"output:has-text('mean of all {step + 1} steps')")
+        page.wait_for_selector(".notices:has-text('Not finished: 3 of 3 steps are here.')")
         writer.finish(about)
     page.wait_for_function("() => !document.body.innerText.includes('Not finished')")
-    page.wait_for_function("() => document.querySelector('svg polyline').points.length === 3")
+    page.wait_for_function("() => document.querySelector('.status').innerText === ''")
     values = {name: amounts[0] for name, amounts in shown(page).items() if name[0] != ","}
     assert values == expected(open_trace(tmp_path / "t"), 2, 3)
+    page.wait_for_function("() => document.querySelector('svg polyline')?.points.length === 3")
 
 
 def test_damaged(visit, tmp_path):
@@ -266,8 +274,15 @@ def test_without_maps(visit, tmp_path):
     page = visit(trace)
     page.wait_for_selector(".cell-row canvas")
     assert "No maps were kept" in page.inner_text(".notices")
+    assert page.inner_text(".status") == ""
     masses = np.mean([float(open_trace(trace).mass(at)[:, 0, 0, :, 2].mean()) for at in (1, 3)])
     page.wait_for_function(f"() => document.body.innerText.includes('{percent(masses)}')")
+
+
+def hold(route, held):
+    """Let pass what is small, and keep what reads all layers until a test lets it go."""
+    low, high = re.findall(r"\d+", route.request.headers["range"])
+    held.append(route) if int(high) - int(low) > 5e6 else route.continue_()
 
 
 def test_few_layers_first(visit, tmp_path):
@@ -275,23 +290,18 @@ def test_few_layers_first(visit, tmp_path):
     page = visit(write_large(tmp_path / "t", layers=14))
     page.wait_for_function("() => document.querySelector('.status')?.innerText === ''")
     whole, held = page.inner_text(".words tbody"), []
-
-    def hold(route):
-        low, high = re.findall(r"\d+", route.request.headers["range"])
-        held.append(route) if int(high) - int(low) > 5e6 else route.continue_()
-
-    page.context.route("**/mean.safetensors", hold)
+    page.context.route("**/mean.safetensors", lambda route: hold(route, held))
     page.reload()
     page.wait_for_selector(".status:has-text('Only 5 of 14 layers are shown. Reading all')")
     ready(page)
     assert page.inner_text(".words tbody") != whole
-    held[0].continue_()
+    kept_back(page, held).continue_()
     page.wait_for_function("() => document.querySelector('.status').innerText === ''")
     assert page.inner_text(".words tbody") == whole
 
 
 def test_hover_is_fast(visit, tmp_path):
-    """At 4,096 places and 116 columns the words follow within 150 ms, in most of five rounds."""
+    """At 4,096 places and 116 columns the words follow within 150 ms."""
     page = visit(write_large(tmp_path / "t"))
     ready(page)
-    assert np.median([np.median(hover_times(page, moves=20)) for _ in range(5)]) < 150
+    require_fast(lambda: np.median(hover_times(page, moves=20)), 150)

@@ -132,7 +132,9 @@ def test_bad_input(arguments, code, said, tmp_path, monkeypatch, opened):
 
 def test_interrupt(folder):
     """Ctrl-C ends a real server with code 130 and frees the port."""
-    command = [sys.executable, "-m", "attn", "view", str(folder), "--no-browser"]
+    # a test run in the background ignores Ctrl-C, and its children would inherit that
+    python = ["env", "--default-signal=INT", sys.executable]
+    command = [*python, "-m", "attn", "view", str(folder), "--no-browser"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **pipes) as process:
         url = process.stdout.readline().strip()

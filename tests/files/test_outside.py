@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from attn.errors import ModelError, TraceError
-from attn.files.outside import DAMAGED, read_bytes, read_json, read_text
+from attn.files.outside import DAMAGED, read_bytes, read_json, read_text, unread
 
 
 def test_a_regular_file_is_read(tmp_path: Path) -> None:
@@ -48,6 +49,22 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path, reason: str) -> None
     with pytest.raises(TraceError) as caught:
         read_bytes(path, hint="Look.")
     assert str(caught.value) == f"cannot read {path}: {reason}. Look."
+
+
+ADVICE = {
+    "b.txt": " Did you mean 'bb.txt'?",
+    "q": " Check the path: FOLDER holds a, bb.txt",
+    "no/q": " Check the path: FOLDER/no is not there either",
+}
+
+
+@pytest.mark.parametrize("name", ADVICE)
+def test_what_is_not_there_is_told_with_what_is(tmp_path: Path, name: str) -> None:
+    """The nearest name is given, else what is in the folder, else that there is no folder."""
+    for there in ("a", "bb.txt"):
+        (tmp_path / there).touch()
+    told = unread(tmp_path / name, FileNotFoundError(errno.ENOENT, ""))
+    assert told.endswith(f"does not exist.{ADVICE[name].replace('FOLDER', str(tmp_path))}")
 
 
 def test_a_device_without_end_is_refused() -> None:

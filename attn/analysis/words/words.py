@@ -34,6 +34,7 @@ from attn.analysis.needs import Needs, find_lack
 from attn.analysis.numbers import Numbers
 from attn.analysis.result import Deferred, Result
 from attn.analysis.tables import Table
+from attn.analysis.words.focus import tell_best_layer
 from attn.analysis.words.maps import daam
 from attn.analysis.words.maps.areas import Contest, tabulate_places
 from attn.analysis.words.maps.dominance import NO_WORD, Dominance
@@ -106,6 +107,7 @@ def run(trace: Trace, options: WordsOptions) -> Result:
     notes: list[str] = []
     segments = measure(trace, selection, heads=options.heads, together=options.together, maps=sums)
     means = _mean_maps(trace, selection, options, sums) if has_maps else None
+    told = _tell_best(trace, selection, options) if segments and means else ""
     for measured in segments:
         maps = _word_maps(means, measured.segment, selection, options) if means else None
         shown: list[tuple[Kind, SegmentWords, WordMaps | None]] = [
@@ -119,13 +121,22 @@ def run(trace: Trace, options: WordsOptions) -> Result:
             drawn = entry.ranked()[: options.topk]
             if drawn and means is not None and entry_maps is not None:
                 key = measured.segment if kind == "words" else f"{measured.segment}/{kind}"
-                averaged = (means.layers, selection.steps, options)
+                averaged = (means.layers, selection.steps, options, told)
                 arrays[key] = partial(_label, entry_maps, entry, sorted(drawn), kind, averaged)
             notes += note_missing(trace, entry) if kind == "words" else note_left_out(entry)
     if not segments:
         return Result({}, notes=("no captured layer reads a token of the prompt's words",))
     tables[ALIGNED] = align(selection)
+    notes += [told] if told else []
     return Result(tables, Deferred(arrays), notes=tuple(notes))
+
+
+def _tell_best(trace: Trace, selection: Selection, options: WordsOptions) -> str:
+    """Say if one layer shows what the mean over all of them hides, where that is what is drawn."""
+    if options.layers:
+        return ""
+    prompt = selection.branch, selection.text
+    return tell_best_layer(trace, BLOCK, selection.layers, selection.steps, prompt)
 
 
 def _tabulate(
@@ -202,7 +213,7 @@ def _label(
     measured: SegmentWords,
     indices: list[int],
     kind: Kind,
-    averaged: tuple[Sequence[int], Sequence[int], WordsOptions],
+    averaged: tuple[Sequence[int], Sequence[int], WordsOptions, str],
 ) -> xr.DataArray:
     """Name the axes of the maps to draw; `attrs` say what they are averaged over.
 
@@ -211,11 +222,11 @@ def _label(
         measured: the words.
         indices: of those to draw.
         kind: of words.
-        averaged: the layers and steps that are in the maps, and how.
+        averaged: the layers and steps that are in the maps, how, and what is said of that.
     """
     import xarray as xr
 
-    layers, steps, options = averaged
+    layers, steps, options, told = averaged
     words = [measured.words[index] for index in indices]
     winners, among = options.contest.winners(maps, measured)
     at = np.array([*(word.index for word in measured.words), NO_WORD])
@@ -244,6 +255,7 @@ def _label(
             "scale": options.scale,
             "dominance": options.dominance,
             "rivals": [int(index) for index in at[among]],
+            "told": told,
             "left_out": int((measured.tokens > 0).sum()) - len(indices),
         },
     )

@@ -19,6 +19,7 @@ class Means:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
+        self._shapes = plan.mean_shapes()
         self._sums: dict[str, np.ndarray] = {}
         self._counts: dict[str, np.ndarray] = {}
 
@@ -39,7 +40,7 @@ class Means:
         ran.flat[list(cells)] = 1
         maps[ran[..., 0, 0] == 0] = 0
         if name not in self._sums:
-            shape, _ = self._plan.mean_shapes()[name]
+            shape, _ = self._shapes[name]
             self._sums[name] = np.zeros(shape, np.float32)
             self._counts[name] = np.zeros((*shape[:3], 1), np.float32)
         first = 0 if span is None else self._queries_before(name, span[0])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -85,10 +85,7 @@ def measure(plan: LayerPlan, attention: Attention, row: int, scratch: Scratch) -
 def _fold(block: BlockPlan, attention: Attention, row: int, scratch: Scratch) -> Folded:
     """Pass once over the block's probabilities."""
     heads, queries, keys = attention.shape[1], len(block.queries), len(block.keys)
-
-    def zeros(*shape: int) -> Tensor:
-        return torch.zeros(shape, device=attention.device)
-
+    zeros = partial(torch.zeros, device=attention.device)
     measures = block.measures
     wants_map = bool(measures & {"map", "share", "peak"})
     valid = _valid(attention, row, block.queries)

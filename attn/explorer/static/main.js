@@ -29,9 +29,11 @@ async function open(chosen) {
   root.replaceChildren();
   try {
     const items = await Promise.all(chosen.map(readItem));
+    if (shown !== idOf(chosen)) return; // something else was opened meanwhile
     document.title = `${chosen.map((item) => visible(item.label)).join(", ")} · attn`;
     close = await (items.length > 1 ? sidesOf(items)(root, items, state) : screenOf(items[0])(root, items[0], state));
   } catch (error) {
+    if (shown !== idOf(chosen)) return;
     showError(/** @type {Error} */ (error));
   }
   document.body.dataset.ready = idOf(chosen);

@@ -107,6 +107,7 @@ def _run(maps: xr.DataArray, image: Pixels | None, subject: Subject) -> RunWords
         attrs["dominance"],
         subject.prompt,
         f"{subject.backend} · seed {subject.seed} · {attrs['segment']}{_left_out(maps)}",
+        "own" if attrs["scale"] == "own" else "shared",
     )
 
 
@@ -196,7 +197,8 @@ def _subtitle(maps: xr.DataArray, subject: Subject) -> str:
     name = attrs["kind"].removesuffix("s")
     branch = "" if attrs["branch"] == "cond" else f" · {attrs['branch']}"
     facts = f"{subject.backend} · seed {subject.seed} · {attrs['segment']}{branch}"
-    return f"{facts} · mean: of the map of each {name}{_left_out(maps)}"
+    told = f" · {attrs['told']}" if attrs.get("told") else ""
+    return f"{facts} · mean: of the map of each {name}{_left_out(maps)}{told}"
 
 
 def _left_out(maps: xr.DataArray) -> str:

@@ -11,6 +11,7 @@ from attn.analysis.compare.paired import paired_change
 from attn.analysis.compare.terms import Term
 from attn.schema import Layer
 from attn.viz.compare.change_bars import draw_change_bars, draw_distribution
+from attn.viz.compare.change_difference import draw_difference
 from attn.viz.compare.change_heads import draw_change_heads
 from attn.viz.compare.change_map import draw_change_map
 from attn.viz.compare.change_sketch import draw_change_sketch
@@ -247,6 +248,33 @@ def test_scale_of_a_word(scale):
         "own": [(of_word.min(), of_word.max()) for of_word in both[:, 1]],
     }
     np.testing.assert_allclose(clims, ranges[scale])
+
+
+@pytest.mark.parametrize("scale", ["auto", "own"])
+def test_scale_of_differences(scale):
+    """Where a word changed is on one scale, or on the word's own, which then stands above it."""
+    changed = [
+        TermChange(term, change(size, (3, 5)))
+        for term, size in zip(terms(), (1, 2, 4, 8), strict=True)
+    ]
+    figure = draw_difference(scene(), changed, None, scale).figure
+    largest = [np.abs(entry.change.change).max() for entry in changed]
+    ends = largest if scale == "own" else [max(largest)] * 4
+    np.testing.assert_allclose(
+        [image.get_clim() for image in maps(figure)[:4]], [(-end, end) for end in ends]
+    )
+    told = [text for text in texts(figure) if text.startswith("to ±")]
+    assert told == [f"to ±{100 * end:.3g} %" for end in largest if scale == "own"]
+
+
+@pytest.mark.parametrize("scale", ["shared", "own"])
+def test_scale_of_cells(scale):
+    """Cells of a word are on the scale of all words, or on its own."""
+    heat = np.ones((2, 8, 16))
+    heat[0, 0, 0] = 9
+    figure = draw_cells(SceneSide("base", None, heat), ["a", "b"], [0, 1], 4, HEADING, scale)
+    first, second = (image.get_clim()[1] for image in maps(figure)[:2])
+    assert (first == second) == (scale == "shared")
 
 
 def test_pictures_without_a_picture():

@@ -66,26 +66,29 @@ const amountOf = ({ manifest }) => `${manifest.status} ${manifest.shards.length}
  * @template S
  * @param {import("../sums/work.js").Work} work
  * @param {() => Plan | null} plan  null reads nothing
- * @param {string} key  the same for the same selection
+ * @param {string} key  the same for the same selection; what was read of another is shown until then, which the note says
  * @param {boolean} isAsked  whether large amounts are to be read
  * @param {any} trace  is read again when it has grown
  * @returns {Loaded<S>}
  */
 export function useLoaded(work, plan, key, isAsked, trace) {
-  const [loaded, setLoaded] = useState(/** @type {Loaded<S>} */ ({ key: "", sums: null, note: "", error: "", ask: 0 }));
+  const [loaded, setLoaded] = useState(
+    /** @type {Loaded<S> & {trace: any}} */ ({ key: "", trace, sums: null, note: "", error: "", ask: 0 }),
+  );
   useLayoutEffect(() => {
     const planned = plan();
-    if (!planned) return;
     const stop = new AbortController();
     const show = (/** @type {Partial<Loaded<S>>} */ change) => {
-      if (!stop.signal.aborted) setLoaded((before) => ({ ...before, ask: 0, error: "", ...change, key }));
+      if (!stop.signal.aborted) setLoaded((before) => ({ ...before, ask: 0, error: "", ...change, key, trace }));
     };
+    if (!planned) return show({ sums: null, note: "" });
     read(work, planned, isAsked, stop.signal, show).catch((error) =>
       show({ sums: null, note: "", error: error.message }),
     );
     return () => stop.abort();
   }, [trace, key, isAsked]); // before anything is drawn: reading takes longest
-  return loaded;
+  const isOfThis = loaded.key === key && loaded.trace === trace;
+  return useMemo(() => (isOfThis ? loaded : { ...loaded, note: "Reading …" }), [loaded, isOfThis]);
 }
 
 /**

@@ -111,8 +111,6 @@ function Screen({ item, state, work }) {
     const count = sinkLayers(masses, groups.indexOf(group));
     return count ? ` (a sink in ${count} of ${selection.net.layers.length} layers)` : "";
   };
-  const note = loaded.key === key ? loaded.note : "Reading …";
-
   const measures = measuresOf(masses, current, groups, segments);
   const cells = useMemo(
     () =>
@@ -159,7 +157,7 @@ function Screen({ item, state, work }) {
       onHover=${(/** @type {any} */ at) => hoverPlace(at)} onPin=${(/** @type {any} */ at) => state.set({ place: regionText(at) })} />
     ${mode === "strongest" ? html`<p class="scale">${pins.map((id, at) => html`<span class="swatch" style=${`--colour:${PINNED[at % PINNED.length]}`}><bdi>${nameOf(shown, id, segments)}</bdi></span>`)} <span class="faint">where each is most above its mean</span></p>` : map && html`<${Scale} top=${top} label=${name} />`}
     <${Balance} wholes=${wholes} amounts=${region && sums ? sums.amounts(region) : whole} current=${current?.id} pins=${pins} onPin=${pin} onHover=${hoverWord} />
-    <p class="status" aria-live="polite">${note}${loaded.ask > 0 && html` <button onClick=${() => state.set({ read: "all" })}>Read all (${(loaded.ask / 1e9).toFixed(2)} GB)</button>`}</p>
+    <p class="status" aria-live="polite">${loaded.note}${loaded.ask > 0 && html` <button onClick=${() => state.set({ read: "all" })}>Read all (${(loaded.ask / 1e9).toFixed(2)} GB)</button>`}</p>
     ${(loaded.error || error) && html`<p class="error" role="alert">${visible(loaded.error || error)}</p>`}
     <${Steps} steps=${trace.hasStepMaps || !trace.hasMaps ? trace.steps : []} chosen=${selection.steps} onChoose=${(/** @type {string} */ text) => state.set({ steps: text })} />
     <${Looks} state=${state} alpha=${alpha} threshold=${threshold} smooth=${smooth} hasSketch=${Boolean(trace.facts.sketch)} files=${files} />

@@ -79,7 +79,7 @@ function Reading({ item, state, work, trace }) {
   const key = [selection.branch, selection.sample, net.name, selection.layers, selection.heads, selection.steps].join(
     "/",
   );
-  const { sums, note, error, ask, ...loaded } = useMatrix(trace, work, selection, key, state.get("read") === "all");
+  const { sums, note, error, ask } = useMatrix(trace, work, selection, key, state.get("read") === "all");
   const { written, loaded: moments, error: unwritten } = useWritten(item.source, trace);
   const { masses, loaded: massSteps, error: unmeasured } = useMasses(item.source, trace, selection, TextMasses);
   const named = `${net.name}/${selection.branch}/${selection.sample}/${moments}`;
@@ -170,7 +170,7 @@ function Reading({ item, state, work, trace }) {
     <p id="cell" class="say" aria-live="polite">${say}</p>
     ${pinned && html`<div class="chips"><span class="faint">pinned</span><button class="chip" onClick=${() => pin(null)}><bdi>${focusName(pinned, names)}</bdi> <span aria-hidden="true">×</span><span class="unseen">free</span></button></div>`}
     <${Steps} steps=${trace.hasStepMaps || !trace.hasMaps ? trace.steps : []} chosen=${selection.steps} onChoose=${(/** @type {string} */ text) => state.set({ steps: text })} />
-    <p class="status" aria-live="polite">${loaded.key === key || !trace.hasMaps ? note : "Reading …"}${ask > 0 && html` <button onClick=${() => state.set({ read: "all" })}>Read all (${(ask / 1e9).toFixed(2)} GB)</button>`}</p>
+    <p class="status" aria-live="polite">${note}${ask > 0 && html` <button onClick=${() => state.set({ read: "all" })}>Read all (${(ask / 1e9).toFixed(2)} GB)</button>`}</p>
     ${(error || unwritten || unmeasured) && html`<p class="error" role="alert">${visible(error || unwritten || unmeasured)}</p>`}
     <${Profiles} tokens=${tokens} words=${words} current=${current} reads=${profile?.reads ?? null} readers=${profile?.readers ?? null} received=${received} sink=${sink} onPin=${pinToken} />
   </div><div class="right">
