@@ -148,14 +148,18 @@ export function subtractMatrices(base, other, rows, columns) {
 /**
  * @param {import("../data/source.js").Source} source
  * @param {MatrixJob} job
- * @param {(done: number, all: number) => boolean | Promise<boolean>} tell  false ends the job
+ * @param {(done: number, all: number) => boolean} tell  false ends the job
+ * @param {() => Promise<void>} [rest]  what is waited for between two layers
  */
-export async function readMatrix(source, job, tell) {
+export async function readMatrix(source, job, tell, rest = async () => {}) {
   const sums = new MatrixSums(job.queries.length, job.keys.length);
   for (const [at, shard] of job.shards.entries()) {
     const opened = new Shard(source, shard.file, shard.bytes);
-    for (const layer of job.layers) await addLayer(opened, layer, stepRows(job, shard.window), job, sums);
-    if (!(await tell(at + 1, job.shards.length))) break;
+    for (const layer of job.layers) {
+      await rest();
+      await addLayer(opened, layer, stepRows(job, shard.window), job, sums);
+    }
+    if (!tell(at + 1, job.shards.length)) break;
   }
   return sums.finish();
 }
