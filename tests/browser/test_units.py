@@ -63,7 +63,7 @@ def test_visible(modules):
     assert got == visible(text)
 
 
-def test_texts_are_matched_by_position(blank):
+def test_texts_are_matched_by_position(modules):
     """Cells of one place of a segment stand for each other; what one text lacks is left out."""
     script = """async () => {
       const { SharedAxes } = await import("/static/sides/shared-axes.js");
@@ -90,7 +90,7 @@ def test_texts_are_matched_by_position(blank):
         values: rows.map((_, row) => [...difference.row(row)].map((one) => one || null)),
       };
     }"""
-    got = blank.evaluate(script)
+    got = modules.evaluate(script)
     assert got["ids"] == ["prompt 0", "prompt 1", "generated 0", "generated 1", "prompt 2"]
     assert got["rows"] == [[0, 0], [1, 1], [2, 3], [3, 4]]
     assert got["own"] == [None, {"row": 2, "column": -1}, None]
