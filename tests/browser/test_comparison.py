@@ -93,28 +93,6 @@ def test_difference_map(shown, compared):
     )
 
 
-def test_comparison_by_keys_alone(shown):
-    """Word, place, pin, layer and step can be had without a pointer."""
-    page = shown()
-    page.keyboard.press("]")
-    page.wait_for_function("() => location.hash.includes('word=')")
-    page.locator("#difference .panel-box").first.focus()
-    for key in ("ArrowRight", "ArrowRight", "ArrowUp", "Enter"):
-        page.keyboard.press(key)
-    page.wait_for_selector(".chip:has-text('row 2, column 6')")
-    page.keyboard.press("Escape")
-    page.wait_for_function("() => !document.querySelector('.chip')")
-    page.locator("#cell-changes canvas").nth(1).focus()
-    page.keyboard.press("ArrowRight")
-    page.wait_for_selector(".cells-box p:has-text('layer 3, head 1')")
-    page.focus("#step-changes")
-    page.keyboard.press("ArrowRight")
-    page.wait_for_selector(".cells-box p:has-text('step 0')")
-    page.focus(".pair")
-    page.keyboard.press("Enter")
-    page.wait_for_selector("#sides .panel-box >> nth=2")
-
-
 def test_files_of_a_comparison(shown, compared):
     """Figures are saved, and numbers as they stand in the tables."""
     page = shown("word=cat%7C1%7Cclip")
@@ -254,23 +232,6 @@ def test_side_by_side(visit, compared):
         a, b = (float(item.values[0, values[word]]) for item in maps)
         assert (base, style) == (percent(a), percent(b))
         assert change == points(b - a)
-
-
-def test_sides_by_keys_alone(visit, compared):
-    """Word, place and pin can be had side by side without a pointer."""
-    page = visit(*(compared / name / "0001" for name in ("base", "style")))
-    page.wait_for_selector(".side-words td:nth-child(4):has-text('.')")
-    page.keyboard.press("]")
-    page.wait_for_function("() => location.hash.includes('pins=')")
-    page.focus("#sides .panel-box >> nth=1")
-    for key in ("ArrowRight", "ArrowDown", "Enter"):
-        page.keyboard.press(key)
-    page.wait_for_selector("#sides .cursor.pinned >> nth=2")
-    page.keyboard.press("Escape")
-    page.wait_for_function("() => !document.querySelector('#sides .pinned')")
-    page.focus(".side-words .word")
-    page.keyboard.press("Enter")
-    page.wait_for_function("() => location.hash.includes('pins=')")
 
 
 def test_sides_have_one_scale(visit, compared):

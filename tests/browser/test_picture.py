@@ -84,35 +84,6 @@ def test_share_and_lift(visit, folder):
     assert lift == f"{at[key] / maps.values[..., key].mean():.2f} ×"
 
 
-def test_by_keys_alone(visit, folder):
-    """Place, region, pin, word, step and layer can all be reached without a pointer."""
-    page = visit(folder)
-    ready(page)
-    page.focus("#stage")
-    for key in ("ArrowRight", "ArrowDown", "ArrowLeft"):
-        page.keyboard.press(key)
-    page.wait_for_selector("#say:has-text('row 4, column 4')")
-    page.keyboard.press("Shift+ArrowRight")
-    page.keyboard.press("Enter")
-    page.wait_for_selector(".chip:has-text('column 4–5')")
-    page.keyboard.press("]")
-    page.wait_for_selector("output:has-text('step 0')")
-    page.keyboard.press(".")
-    page.wait_for_selector(".cells-box p:has-text('layer 0')")
-    page.keyboard.press("/")
-    page.keyboard.type("bob")
-    page.wait_for_function("() => document.querySelectorAll('.words tbody tr').length === 1")
-    page.keyboard.press("Tab")
-    for _ in range(3):
-        page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
-    page.wait_for_selector(".chip:has-text('bobcat')")
-    page.keyboard.press("Escape")
-    page.wait_for_function("() => !document.querySelector('.chip')")
-    page.keyboard.press("?")
-    page.wait_for_selector("dialog[open]:has-text('the next layer')")
-
-
 def test_address_holds_the_view(visit, folder):
     """A link brings back word, place, step, layer and guidance row."""
     at = "branch=uncond&place=2,3,3,4&steps=1&layers=2&pins=clip.w1"

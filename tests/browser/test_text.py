@@ -75,44 +75,6 @@ def test_who_reads_whom(visit, folder):
     page.wait_for_selector(".profile .tag:has-text('3 · sink in 2 of 2 layers')")
 
 
-def test_text_by_keys_alone(visit, folder):
-    """Token, cell, pin, coming nearer, direction, step and layer can be had without a pointer."""
-    page = visit(folder)
-    ready(page)
-    page.focus("#text")
-    for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowLeft"):
-        page.keyboard.press(key)
-    page.wait_for_selector("#cell:has-text('“t1” (1) reads')")
-    page.keyboard.press("r")
-    page.keyboard.press("ArrowRight")
-    page.wait_for_selector("#cell:has-text('is read by')")
-    page.focus("#matrix")
-    page.keyboard.press("+")
-    page.wait_for_function("() => location.hash.includes('view=')")
-    page.keyboard.press("Shift+ArrowRight")
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("Enter")
-    page.wait_for_selector(".chip:has-text('→')")
-    page.keyboard.press("0")
-    page.wait_for_function("() => !location.hash.includes('view=')")
-    page.keyboard.press("]")
-    page.wait_for_selector("output:has-text('step 0')")
-    page.keyboard.press(".")
-    page.wait_for_selector(".cells-box p:has-text('layer 1')")
-    page.keyboard.press("Escape")
-    page.wait_for_function("() => !document.querySelector('.chip')")
-    page.keyboard.press("/")
-    page.keyboard.type("t10")
-    page.keyboard.press("Enter")
-    page.wait_for_selector(".chip:has-text('t10')")
-    page.focus(".strip")
-    for key in ("ArrowDown", "ArrowDown", "Enter"):
-        page.keyboard.press(key)
-    page.wait_for_selector("output:has-text('step 1')")
-    page.keyboard.press("?")
-    page.wait_for_selector("dialog[open]:has-text('who reads it')")
-
-
 def test_a_step_of_writing(visit, folder):
     """A step shows what the model read then: what is masked, and what it decides now."""
     page = visit(folder, at="steps=1&sample=1")
@@ -206,10 +168,18 @@ def test_texts_side_by_side(visit, folder, tmp_path):
     ]
     rows = page.locator(".side-words tbody tr").all_inner_texts
     eventually(lambda: [row.split("\t") for row in rows()], expected)
+    difference = maps[1] - maps[0]
+    said = f"“t7” reads “t2”: {percent(maps[0][7, 2])} → {percent(maps[1][7, 2])}, "
+    page.wait_for_selector(f"#matrix-difference-cell:has-text('{said}')")
     page.focus("#text-1")
     for key in ("ArrowRight", "ArrowLeft", "Enter"):
         page.keyboard.press(key)
     page.wait_for_function("() => location.hash.includes('at=7%2C-1')")
+    table = saved(page, "#text-difference .saving")["CSV"].decode()
+    got = [float(row["difference"]) for row in csv.DictReader(io.StringIO(table))]
+    np.testing.assert_allclose(got, difference.ravel(), atol=1e-6)
+    ends = page.locator("#text-difference .ticks span").all_inner_texts()
+    assert (ends[0][1:], ends[1]) == (ends[2][1:], "0.000")
     assert violations(page) == []
 
 

@@ -61,3 +61,44 @@ def test_visible(modules):
         """async (text) => (await import("/static/safe.js")).visible(text)""", text
     )
     assert got == visible(text)
+
+
+def test_texts_are_matched_by_position(modules):
+    """Cells of one place of a segment stand for each other; what one text lacks is left out."""
+    script = """async () => {
+      const { SharedAxes } = await import("/static/sides/shared-axes.js");
+      const { MatrixSums, subtractMatrices } = await import("/static/sums/matrix.js");
+      const kind = (prompt) => {
+        const axis = [...Array(prompt + 2).keys()].map((at) => [Number(at >= prompt), at]);
+        return { segments: ["prompt", "generated"], rows: axis, columns: axis };
+      };
+      const axes = new SharedAxes([kind(2), kind(3), null]);
+      const matrix = (size, scale) => {
+        const sums = new MatrixSums(size, size);
+        const values = Float32Array.from({ length: size * size }, (_, at) => scale * at);
+        sums.add(values, [...Array(size).keys()], size);
+        return sums.finish();
+      };
+      const rows = axes.rows.both(0, 1), columns = axes.columns.both(0, 1);
+      const sums = [matrix(4, 1), matrix(5, 0.5)];
+      sums[1].counts[4] = 0;
+      const difference = subtractMatrices(...sums, rows, columns);
+      return {
+        ids: axes.rows.ids, rows,
+        own: [0, 1, 2].map((text) => axes.own({ row: 4, column: -1 }, text)),
+        back: axes.shared({ row: 3, column: 2 }, 1), largest: difference.largest,
+        values: rows.map((_, row) => [...difference.row(row)].map((one) => one || null)),
+      };
+    }"""
+    got = modules.evaluate(script)
+    assert got["ids"] == ["prompt 0", "prompt 1", "generated 0", "generated 1", "prompt 2"]
+    assert got["rows"] == [[0, 0], [1, 1], [2, 3], [3, 4]]
+    assert got["own"] == [None, {"row": 2, "column": -1}, None]
+    assert got["back"] == {"row": 2, "column": 4}
+    base, other = np.arange(16).reshape(4, 4), 0.5 * np.arange(25).reshape(5, 5)
+    both = [0, 1, 3, 4]
+    expected = other[np.ix_(both, both)] - base
+    values = np.array(got["values"][:3], float)
+    np.testing.assert_allclose(np.nan_to_num(values), expected[:3])
+    assert got["values"][3] == [None] * 4
+    assert got["largest"] == abs(expected[:3]).max()

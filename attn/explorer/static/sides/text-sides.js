@@ -14,6 +14,8 @@ import { shownText, TextPane } from "../text/text-pane.js";
 import { focusText, inkOf, meantOf, onTokens, profileOf, readFocus, sayFocus, textsOf } from "../text/text-telling.js";
 import { html, render, useEffect, useMemo, useState } from "../vendor/preact.js";
 import { CutsOfSides } from "./cuts-of-sides.js";
+import { SharedAxes } from "./shared-axes.js";
+import { TextDifference } from "./text-difference.js";
 
 const MOST = 40; // tokens of the table
 
@@ -58,9 +60,9 @@ function TextSides({ sides, state }) {
   const [read, setRead] = useState(/** @type {Record<string, Read>} */ ({}));
   const [hovered, hover, last] = useFrame(/** @type {import("../text/text-telling.js").Focus | null} */ (null));
   const there = sides.flatMap((side) => (read[side.id] ? [read[side.id]] : []));
-  const most = (/** @type {"rows" | "columns"} */ axis) =>
-    there.reduce((a, b) => (b.selection.net[axis].length > a.length ? b.selection.net[axis] : a), []);
-  const pinned = readFocus(state.get("at"), /** @type {any} */ ({ rows: most("rows"), columns: most("columns") }));
+  const kinds = sides.map((side) => read[side.id]?.selection.net ?? null);
+  const axes = useMemo(() => new SharedAxes(kinds), kinds);
+  const pinned = readFocus(state.get("at"), /** @type {any} */ ({ rows: axes.rows.ids, columns: axes.columns.ids }));
   const focus = pinned ?? hovered;
   const pin = (/** @type {any} */ cell) => state.set({ at: cell ? focusText(cell) : "" });
   const top = Math.max(...there.map(({ loaded }) => loaded.sums?.usual ?? 0), 0) || 1;
@@ -69,32 +71,47 @@ function TextSides({ sides, state }) {
     return [error, note].filter(Boolean).map((text) => `${side.label}: ${text}`);
   });
   const asks = there.some(({ loaded }) => loaded.ask > 0);
-  const rows = useMemo(() => readsOf(sides, read, focus?.row ?? -1), [sides, read, focus?.row]);
+  const rows = useMemo(() => readsOf(sides, read, axes, focus?.row ?? -1), [sides, read, axes, focus?.row]);
   const shortcuts = [
     { keys: "Escape", does: "free what is pinned", run: () => pin(null) },
     { keys: "?", does: "this list" },
   ];
   const isRow = focus !== null && focus.row >= 0;
-  const looked = isRow ? there[0]?.tokens.find((token) => token.row === focus.row) : null;
+  const looked = isRow ? axes.rows.ids[focus.row] : "";
   const isTwo = sides.length === 2;
   const table = () => ({
-    head: ["position", "segment", "token", ...sides.map((side) => side.label)],
-    rows: rows.map(({ token, text, values }) => [token.position ?? "rest", token.segment, text, ...values]),
+    head: ["position", "segment", "token", ...sides.map((side) => side.label), ...(isTwo ? ["difference"] : [])],
+    rows: rows.map(({ token, text, values }) => [
+      token.position ?? "rest",
+      token.segment,
+      text,
+      ...values,
+      ...(isTwo ? [values[1] - values[0]] : []),
+    ]),
   });
   const meant = there[0] ? meantOf(there[0].selection) : "";
-  const shared = { focus, last: () => pinned ?? last(), isPinned: Boolean(pinned), onHover: hover, onPin: pin, top };
+  const cursor = { focus, last: () => pinned ?? last(), isPinned: Boolean(pinned), onHover: hover, onPin: pin };
+  const ownCursor = (/** @type {number} */ text) => ({
+    ...cursor,
+    focus: axes.own(focus, text),
+    isLooked: focus !== null,
+    last: () => axes.own(cursor.last(), text),
+    onHover: (/** @type {any} */ cell) => hover(axes.shared(cell, text)),
+    onPin: (/** @type {any} */ cell) => pin(axes.shared(cell, text)),
+  });
   return html`<${Keys} shortcuts=${shortcuts} own=${TEXT_SIDES_KEYS} /><h1 class="unseen">Texts side by side</h1>
     <${CutsOfSides} sides=${sides} />
     ${sides.map((side) => html`<${Reader} key=${side.id} side=${side} state=${state} onRead=${(/** @type {Read} */ one) => setRead((before) => ({ ...before, [side.id]: one }))} />`)}
     <p class="status" aria-live="polite">${notes.map(visible).join(" ")}${asks && html` <button onClick=${() => state.set({ read: "all" })}>Read all</button>`}</p>
     <p class="faint">Rows read, columns are read; ${meant}. One cursor and one scale hold for all.</p>
-    <div id="text-sides" class="side-row text-sides" style=${`--sides:${sides.length}`}>${sides.map((side) => html`<${SideText} ...${shared} key=${side.id} side=${side} read=${read[side.id] ?? null} state=${state} />`)}</div>
+    <div id="text-sides" class="side-row text-sides" style=${`--sides:${sides.length}`}>${sides.map((side, text) => html`<${SideText} ...${ownCursor(text)} top=${top} key=${side.id} side=${side} read=${read[side.id] ?? null} state=${state} />`)}</div>
     <${RootScale} top=${top} scale="root" isCut=${true} />
     <${Save} figure="text-sides" name=${sides.map((side) => side.label).join("-")} caption=${`Rows read, columns are read; ${meant}: ${sides.map((side) => side.label).join(", ")}; 0 to ${percent(top)}, root scale`} tables=${{ CSV: table }} />
-    <h2>${isRow ? `What position ${looked?.position ?? focus.row} reads` : "Most is read"}</h2>
+    ${isTwo && there.length === 2 && html`<${TextDifference} ...${cursor} sides=${sides} reads=${there} axes=${axes} state=${state} />`}
+    <h2>${isRow ? `What ${visible(looked)} reads` : "Most is read"}</h2>
     <p class="faint">${isRow ? "What its row gives to each token" : "What each token gets of a row, mean over all rows"}, sorted by how much the texts differ.</p>
     <div class="side-words"><table><thead><tr><th scope="col">token</th>${sides.map((side) => html`<th scope="col"><bdi>${visible(side.label)}</bdi></th>`)}${isTwo && html`<th scope="col">difference, points</th>`}</tr></thead>
-      <tbody>${rows.slice(0, MOST).map(({ token, text, values }) => html`<tr key=${token.id}><td><bdi>${text}</bdi> <span class="tag">${token.position ?? ""}</span></td>${values.map((value) => html`<td>${percent(value)}</td>`)}${isTwo && html`<td>${points(values[1] - values[0])}</td>`}</tr>`)}</tbody></table></div>`;
+      <tbody>${rows.slice(0, MOST).map(({ id, token, text, values }) => html`<tr key=${id}><td><bdi>${text}</bdi> <span class="tag">${token.position ?? ""}</span></td>${values.map((value) => html`<td>${percent(value)}</td>`)}${isTwo && html`<td>${points(values[1] - values[0])}</td>`}</tr>`)}</tbody></table></div>`;
 }
 
 /** Reads one text, and says what came. @param {{side: Side, state: import("../state.js").State, onRead: (read: Read) => void}} props */
@@ -121,7 +138,7 @@ function Reader({ side, state, onRead }) {
 }
 
 /** One text with its matrix. @param {any} props */
-function SideText({ side, read, state, focus, last, isPinned, onHover, onPin, top }) {
+function SideText({ side, read, state, focus, isLooked, last, isPinned, onHover, onPin, top }) {
   const axes = useMemo(() => {
     if (!read) return null;
     const { rows, columns, segments } = read.selection.net;
@@ -139,7 +156,9 @@ function SideText({ side, read, state, focus, last, isPinned, onHover, onPin, to
   const isInside = focus && sums && focus.row < sums.rows && focus.column < sums.columns;
   const say = isInside
     ? sayFocus(focus, names, sums, profile, { tokens, words, current, isReaders: false })
-    : "Point at a token or a cell, or use the arrow keys.";
+    : isLooked && !focus
+      ? "This text has no such position."
+      : "Point at a token or a cell, or use the arrow keys.";
   const cellOf = (/** @type {number | null} */ at) => (at === null ? null : { row: tokens[at].row, column: -1 });
   return html`<figure class="panel">${title}
     <${TextPane} name=${`text-${side.id}`} tokens=${tokens} words=${words} states=${NO_STATES} ink=${ink} current=${current} last=${() => currentOf(last())} isPinned=${isPinned} sought="" onHover=${(/** @type {number | null} */ at) => onHover(cellOf(at))} onPin=${(/** @type {number | null} */ at) => onPin(cellOf(at))} />
@@ -154,27 +173,30 @@ const NO_STATES = [];
  * What a row reads in each text, or, of no row, what each token gets: by position, those first that differ most.
  * @param {Side[]} sides
  * @param {Record<string, Read>} read
- * @param {number} row
+ * @param {SharedAxes} axes
+ * @param {number} row  shared
  */
-function readsOf(sides, read, row) {
-  /** @type {Map<string, {token: import("../data/texts.js").Token, texts: Set<string>, values: number[]}>} */
+function readsOf(sides, read, axes, row) {
+  /** @type {Map<string, {id: string, token: import("../data/texts.js").Token, texts: Set<string>, values: number[]}>} */
   const found = new Map();
   sides.forEach((side, place) => {
     const { tokens, words, loaded } = read[side.id] ?? { tokens: [], words: [], loaded: null };
     const sums = loaded?.sums;
     if (!sums) return;
-    const current = tokens.findIndex((token) => row >= 0 && token.row === row);
+    const own = row < 0 ? -1 : axes.rows.own[place][row];
+    const current = tokens.findIndex((token) => own >= 0 && token.row === own);
     const values = row < 0 ? onTokens(sums.received, tokens) : profileOf(sums, tokens, current)?.reads;
     tokens.forEach((token, at) => {
       if (token.column < 0) return;
-      const line = found.get(token.id) ?? { token, texts: new Set(), values: sides.map(() => Number.NaN) };
+      const id = axes.columns.ids[axes.columns.shared[place][token.column]];
+      const line = found.get(id) ?? { id, token, texts: new Set(), values: sides.map(() => Number.NaN) };
       line.texts.add(shownText(words[at]));
       line.values[place] = values?.[at] ?? Number.NaN;
-      found.set(token.id, line);
+      found.set(id, line);
     });
   });
   const apart = (/** @type {number[]} */ values) => Math.max(...values) - Math.min(...values) || 0;
   return [...found.values()]
-    .map(({ token, texts, values }) => ({ token, text: [...texts].join(" | "), values }))
+    .map(({ id, token, texts, values }) => ({ id, token, text: [...texts].join(" | "), values }))
     .sort((a, b) => apart(b.values) - apart(a.values));
 }

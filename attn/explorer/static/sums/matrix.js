@@ -37,7 +37,7 @@ export class MatrixSums {
     /** @type {Float32Array | Float64Array} */
     this.sum = new Numbers(rows * columns);
     this.received = new Float64Array(columns);
-    this.largest = 0;
+    this.largest = 0; // the size of the largest cell
     this.usual = 0;
   }
 
@@ -84,7 +84,7 @@ export class MatrixSums {
       for (let column = 0, at = row * this.columns; column < this.columns; column++, at++) {
         const value = this.sum[at] * part;
         received[column] += value;
-        if (value > largest) largest = value;
+        if (Math.abs(value) > largest) largest = Math.abs(value);
       }
     }
     /** What each column gets, mean over the rows that there are. */
@@ -100,7 +100,7 @@ export class MatrixSums {
     const values = [];
     for (let at = 0; at < this.sum.length; at += every) {
       const count = this.counts[Math.floor(at / this.columns)];
-      if (count) values.push(this.sum[at] / count);
+      if (count) values.push(Math.abs(this.sum[at] / count));
     }
     values.sort((a, b) => a - b);
     return values[Math.floor(MOST_CELLS_BELOW * (values.length - 1))] ?? 0;
@@ -123,16 +123,43 @@ export class MatrixSums {
 }
 
 /**
+ * One matrix minus another; rows that one of them has not are none.
+ * @param {MatrixSums} base
+ * @param {MatrixSums} other
+ * @param {[number, number][]} rows     of both, which stand for each other
+ * @param {[number, number][]} columns
+ */
+export function subtractMatrices(base, other, rows, columns) {
+  const result = new MatrixSums(rows.length, columns.length);
+  rows.forEach(([before, after], row) => {
+    const counts = [base.counts[before], other.counts[after]];
+    if (!counts[0] || !counts[1]) return;
+    const starts = [before * base.columns, after * other.columns];
+    const line = result.sum.subarray(row * columns.length, (row + 1) * columns.length);
+    for (let at = 0; at < columns.length; at++) {
+      const [left, right] = columns[at];
+      line[at] = other.sum[starts[1] + right] / counts[1] - base.sum[starts[0] + left] / counts[0];
+    }
+    result.counts[row] = 1;
+  });
+  return result.finish();
+}
+
+/**
  * @param {import("../data/source.js").Source} source
  * @param {MatrixJob} job
- * @param {(done: number, all: number) => boolean | Promise<boolean>} tell  false ends the job
+ * @param {(done: number, all: number) => boolean} tell  false ends the job
+ * @param {() => Promise<void>} [rest]  what is waited for between two layers
  */
-export async function readMatrix(source, job, tell) {
+export async function readMatrix(source, job, tell, rest = async () => {}) {
   const sums = new MatrixSums(job.queries.length, job.keys.length);
   for (const [at, shard] of job.shards.entries()) {
     const opened = new Shard(source, shard.file, shard.bytes);
-    for (const layer of job.layers) await addLayer(opened, layer, stepRows(job, shard.window), job, sums);
-    if (!(await tell(at + 1, job.shards.length))) break;
+    for (const layer of job.layers) {
+      await rest();
+      await addLayer(opened, layer, stepRows(job, shard.window), job, sums);
+    }
+    if (!tell(at + 1, job.shards.length)) break;
   }
   return sums.finish();
 }

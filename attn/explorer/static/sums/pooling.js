@@ -2,7 +2,7 @@
  * A matrix made as small as the pixels that show it.
  *
  * @typedef {{row: number, column: number, rows: number, columns: number}} Window  of the matrix that is shown
- * @typedef {"most" | "mean"} Pooling  what a pixel shows of the cells behind it
+ * @typedef {"most" | "mean"} Pooling  what a pixel shows of the cells behind it: that of the largest size, or their mean
  */
 
 /** @param {number} cells @param {number} pixels @returns {Uint32Array} which cell begins each pixel, and the end */
@@ -11,7 +11,7 @@ function edges(cells, pixels) {
 }
 
 /**
- * The largest cell of each pixel, or their mean; where a cell is larger than a pixel, the cell itself.
+ * The cell of the largest size of each pixel, or their mean; where a cell is larger than a pixel, the cell itself.
  * Rows that are none are left out; a pixel without any row is NaN.
  *
  * @param {import("./matrix.js").MatrixSums} sums
@@ -55,12 +55,12 @@ function addRow(sums, row, first, across, line, seen) {
     for (let at = across[x]; at < stop; at++) {
       const value = sums.sum[start + at];
       if (seen) best += value;
-      else if (value > best) best = value;
+      else if (Math.abs(value) > Math.abs(best)) best = value;
     }
     best /= count;
     if (Number.isNaN(line[x])) line[x] = best;
     else if (seen) line[x] += best;
-    else if (best > line[x]) line[x] = best;
+    else if (Math.abs(best) > Math.abs(line[x])) line[x] = best;
     if (seen) seen[x] += stop - across[x];
   }
 }
@@ -86,6 +86,6 @@ export function cellAt(sums, window, down, across, high, wide) {
   let best = { row: window.row + top, column: window.column + left };
   for (let row = window.row + top; row < window.row + bottom; row++)
     for (let column = window.column + left; column < window.column + right; column++)
-      if (sums.value(row, column) > sums.value(best.row, best.column)) best = { row, column };
+      if (Math.abs(sums.value(row, column)) > Math.abs(sums.value(best.row, best.column))) best = { row, column };
   return best;
 }

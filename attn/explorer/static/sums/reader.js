@@ -22,18 +22,19 @@ import { MapSums } from "./sums.js";
  * @property {number[][]} positions  of each column the layer's keys, for factors
  */
 
-/** @typedef {(done: number, all: number, sums: MapSums) => boolean | Promise<boolean>} Told  false ends the job */
+/** @typedef {(done: number, all: number, sums: MapSums) => boolean} Told  false ends the job */
 
 /**
  * @param {import("../data/source.js").Source} source
  * @param {Job} job
  * @param {Told} tell
+ * @param {() => Promise<void>} [rest]  what is waited for between two layers
  */
-export async function readSums(source, job, tell) {
+export async function readSums(source, job, tell, rest = async () => {}) {
   const sums = new MapSums(job.keys);
   for (const [at, { file, bytes }] of job.shards.entries()) {
-    await addShard(new Shard(source, file, bytes), job, sums);
-    if (!(await tell(at + 1, job.shards.length, sums))) break;
+    await addShard(new Shard(source, file, bytes), job, sums, rest);
+    if (!tell(at + 1, job.shards.length, sums)) break;
   }
   return sums;
 }
@@ -48,12 +49,13 @@ export function sourceOf({ base }) {
   return source;
 }
 
-/** @param {Shard} shard @param {Job} job @param {MapSums} sums */
-async function addShard(shard, job, sums) {
+/** @param {Shard} shard @param {Job} job @param {MapSums} sums @param {() => Promise<void>} rest */
+async function addShard(shard, job, sums, rest) {
   const tensors = await shard.header();
   const parts = job.layers.map((layer) => mapParts(tensors, layer, job));
   const pieces = await shard.read(parts.flat());
   for (const [place, layer] of job.layers.entries()) {
+    await rest();
     const own = pieces.splice(0, parts[place].length);
     if (own.length === 1) sums.add(layer.grid, typed(own[0]));
     else if (own.length) sums.add(layer.grid, meanOf(own.map(typed)));

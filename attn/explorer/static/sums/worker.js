@@ -5,26 +5,35 @@ import { sourceOf } from "./reader.js";
 const cancelled = new Set();
 
 const CALM = 150; // milliseconds after a move of the pointer in which nothing new is read
-const LONGEST = 600; // milliseconds that the pointer holds up what is read
+const LONGEST = 4000; // milliseconds that the pointer holds up what is read
 let moved = Number.NEGATIVE_INFINITY; // when the pointer moved last
+let began = moved; // when it began to move
 
 /** Comes when the pointer rests: words of a place come before what is read behind them. @returns {Promise<void>} */
 async function calm() {
-  const until = performance.now() + LONGEST;
-  while (performance.now() < Math.min(until, moved + CALM)) await new Promise((go) => setTimeout(go, CALM / 3));
+  while (performance.now() < Math.min(began + LONGEST, moved + CALM))
+    await new Promise((go) => setTimeout(go, CALM / 3));
 }
 
 self.onmessage = async ({ data }) => {
-  if (data.pointer) moved = performance.now();
+  if (data.pointer) {
+    const now = performance.now();
+    if (now > moved + CALM) began = now;
+    moved = now;
+  }
   if (data.cancel !== undefined) cancelled.add(data.cancel);
   if (!data.job) return;
   const { id, job } = data;
   try {
-    const sums = await KINDS[job.kind ?? "maps"].read(sourceOf(job), job, async (done, all) => {
-      self.postMessage({ id, done, all });
-      await calm();
-      return !cancelled.has(id);
-    });
+    const sums = await KINDS[job.kind ?? "maps"].read(
+      sourceOf(job),
+      job,
+      (done, all) => {
+        self.postMessage({ id, done, all });
+        return !cancelled.has(id);
+      },
+      calm,
+    );
     self.postMessage({ id, sums: { ...sums } }, { transfer: sums.buffers });
   } catch (error) {
     self.postMessage({ id, error: String(/** @type {Error} */ (error).message) });

@@ -1,4 +1,4 @@
-import { INFERNO, percent } from "../draw/colours.js";
+import { DIFFERENCE, INFERNO, percent } from "../draw/colours.js";
 import { cellAt, pool } from "../sums/pooling.js";
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { shortened } from "./text-pane.js";
@@ -26,7 +26,7 @@ const JUMP = 10;
 /**
  * @param {object} props
  * @param {import("../sums/matrix.js").MatrixSums} props.sums
- * @param {Float64Array} props.received
+ * @param {Float64Array | null} props.received  nothing is drawn above the matrix
  * @param {Axes} props.axes
  * @param {Window} props.window
  * @param {number} props.top        what the brightest colour means
@@ -38,12 +38,25 @@ const JUMP = 10;
  * @param {(cell: Cell | null) => void} props.onHover
  * @param {(cell: Cell | null) => void} props.onPin
  * @param {(window: Window) => void} props.onWindow
+ * @param {boolean} [props.isSigned]  whether cells are differences, on a scale symmetric about 0
  * @param {string} props.label
  * @param {string} [props.name]     of the element: several matrices can stand on a page
  * @param {any} [props.children]  what belongs to the figure, below
  */
 export function MatrixView(props) {
-  const { sums, window: shown, top, scale, pooling, cell, isPinned, onHover, onPin, onWindow } = props;
+  const {
+    sums,
+    window: shown,
+    top,
+    scale,
+    pooling,
+    cell,
+    isPinned,
+    onHover,
+    onPin,
+    onWindow,
+    isSigned = false,
+  } = props;
   const name = props.name ?? "matrix";
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
@@ -58,8 +71,9 @@ export function MatrixView(props) {
   const side = sideOf(width, shown);
   const pixels = pixelsOf(side);
   useEffect(() => {
-    if (canvas.current) paint(canvas.current, pool(sums, shown, pixels.high, pixels.wide, pooling), pixels, top, scale);
-  }, [sums, ...Object.values(shown), pixels.high, pixels.wide, pooling, top, scale]);
+    if (canvas.current)
+      paint(canvas.current, pool(sums, shown, pixels.high, pixels.wide, pooling), pixels, top, scale, isSigned);
+  }, [sums, ...Object.values(shown), pixels.high, pixels.wide, pooling, top, scale, isSigned]);
 
   const at = (/** @type {PointerEvent} */ event) => {
     const area = /** @type {HTMLCanvasElement} */ (canvas.current).getBoundingClientRect();
@@ -136,25 +150,29 @@ function pixelsOf({ wide, high }) {
  * @param {{wide: number, high: number}} pixels
  * @param {number} top
  * @param {"root" | "linear"} scale
+ * @param {boolean} isSigned
  */
-function paint(canvas, values, { wide, high }, top, scale) {
+function paint(canvas, values, { wide, high }, top, scale, isSigned) {
   canvas.width = wide;
   canvas.height = high;
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   const image = context.createImageData(wide, high);
   const pixels = new Uint32Array(image.data.buffer);
+  const colours = isSigned ? DIFFERENCE : INFERNO;
   const table = Uint32Array.from(
     { length: 256 },
-    (_, at) => (255 << 24) | (INFERNO[3 * at + 2] << 16) | (INFERNO[3 * at + 1] << 8) | INFERNO[3 * at],
+    (_, at) => (255 << 24) | (colours[3 * at + 2] << 16) | (colours[3 * at + 1] << 8) | colours[3 * at],
   ); // prettier-ignore
   for (let at = 0; at < values.length; at++) {
-    const part = Math.min(1, values[at] / top);
-    if (!Number.isNaN(part)) pixels[at] = table[Math.round(255 * (scale === "root" ? Math.sqrt(part) : part))];
+    const part = Math.max(-1, Math.min(1, values[at] / top));
+    if (Number.isNaN(part)) continue;
+    const level = scale === "root" ? Math.sign(part) * Math.sqrt(Math.abs(part)) : part;
+    pixels[at] = table[Math.round(isSigned ? 127.5 * (1 + level) : 255 * level)];
   }
   context.putImageData(image, 0, 0);
 }
 
-/** Tokens, segments, and what each column gets. @param {{axes: Axes, shown: Window, side: any, width: number, received: Float64Array}} props */
+/** Tokens, segments, and what each column gets. @param {{axes: Axes, shown: Window, side: any, width: number, received: Float64Array | null}} props */
 function Overlay({ axes, shown, side, width, received }) {
   return useMemo(() => {
     const high = side.high / shown.rows;
@@ -170,9 +188,12 @@ function Overlay({ axes, shown, side, width, received }) {
       ${columns.map((column) => html`<text transform=${`translate(${x(column + 0.5)} ${base}) rotate(-90)`} font-size=${size(wide)} text-anchor="start" dominant-baseline="central">${shortened(axes.columns[column])}</text>`)}
       ${inside(axes.rowSpans, shown.row, shown.rows).map(({ name, start, stop }) => html`${start > shown.row && html`<line x1=${GUTTER.left} x2=${GUTTER.left + side.wide} y1=${y(start)} y2=${y(start)} />`}${!rows.length && html`<text x=${GUTTER.left - 5} y=${y((start + stop) / 2)} font-size="12" text-anchor="end" dominant-baseline="central">${shortened(name)}</text>`}`)}
       ${inside(axes.columnSpans, shown.column, shown.columns).map(({ name, start, stop }) => html`${start > shown.column && html`<line x1=${x(start)} x2=${x(start)} y1=${side.top} y2=${side.top + side.high} />`}${!columns.length && html`<text x=${x((start + stop) / 2)} y=${base - 2} font-size="12" text-anchor="middle">${shortened(name)}</text>`}`)}
-      <path class="received" d=${profilePath(received, shown, side)} />
+      ${
+        received &&
+        html`<path class="received" d=${profilePath(received, shown, side)} />
       <text x=${GUTTER.left - 5} y=${side.top - 4} font-size="11" text-anchor="end">gets, mean</text>
-      <text x=${GUTTER.left - 5} y=${side.top - GUTTER.strip + 9} font-size="11" text-anchor="end">${percent(largestOf(received, shown))}</text></svg>`;
+      <text x=${GUTTER.left - 5} y=${side.top - GUTTER.strip + 9} font-size="11" text-anchor="end">${percent(largestOf(received, shown))}</text>`
+      }</svg>`;
   }, [axes, ...Object.values(shown), side.wide, side.high, received]);
 }
 

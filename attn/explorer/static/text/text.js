@@ -101,10 +101,17 @@ function Reading({ item, state, work, trace }) {
     const known = sums?.received ?? (isMeasured && !trace.hasMaps ? masses.received(selection.steps) : null);
     return onTokens(known ?? new Float64Array(net.columns.length), tokens);
   }, [sums, tokens, isMeasured, String(selection.steps)]);
-  const cellOf = (/** @type {number} */ at) => ({
-    row: isReaders ? -1 : tokens[at].row,
-    column: isReaders ? tokens[at].column : -1,
+  const cellIn = (/** @type {number} */ at, /** @type {boolean} */ readers) => ({
+    row: readers ? -1 : tokens[at].row,
+    column: readers ? tokens[at].column : -1,
   });
+  const cellOf = (/** @type {number} */ at) => cellIn(at, isReaders);
+  const turn = (/** @type {boolean} */ readers) => {
+    const isToken = current >= 0 && focus && (focus.row < 0 || focus.column < 0);
+    const cell = isToken ? cellIn(current, readers) : null; // the same token, from the other side
+    if (cell) hover(cell);
+    state.set({ side: readers ? "readers" : "", ...(cell && pinned ? { at: focusText(cell) } : {}) });
+  };
   const pin = (/** @type {Focus | null} */ one) => state.set({ at: one ? focusText(one) : "" });
   const pinToken = (/** @type {number | null} */ at) => pin(at === null ? null : cellOf(at));
   const place = selection.branch === "" ? 0 : trace.cell(selection);
@@ -141,7 +148,7 @@ function Reading({ item, state, work, trace }) {
     {
       keys: "r",
       does: "what a token reads, or who reads it",
-      run: () => state.set({ side: isReaders ? "" : "readers" }),
+      run: () => turn(!isReaders),
     },
   ];
   const table = () => ({
@@ -157,7 +164,7 @@ function Reading({ item, state, work, trace }) {
   return html`<${Keys} shortcuts=${shortcuts} own=${TEXT_KEYS} />
   <${Switches} trace=${trace} state=${state} selection=${selection} />
   <div class="columns"><div class="left">
-    <div class="words-head"><h2>The text</h2><span class="switch" role="group" aria-label="The ink says"><button aria-pressed=${String(!isReaders)} onClick=${() => state.set({ side: "" })}>what it reads</button><button aria-pressed=${String(isReaders)} onClick=${() => state.set({ side: "readers" })}>who reads it</button></span>
+    <div class="words-head"><h2>The text</h2><span class="switch" role="group" aria-label="The ink says"><button aria-pressed=${String(!isReaders)} onClick=${() => turn(false)}>what it reads</button><button aria-pressed=${String(isReaders)} onClick=${() => turn(true)}>who reads it</button></span>
       <label>Find <input id="find-word" type="search" value=${state.get("find")} onInput=${(/** @type {any} */ event) => state.set({ find: event.target.value })} onKeyDown=${(/** @type {KeyboardEvent} */ event) => event.key === "Enter" && pinToken(nextFound(words, state.get("find"), current))} /></label></div>
     <${TextPane} tokens=${tokens} words=${words} states=${states} ink=${ink} current=${current} last=${() => currentOf(pinned ?? lastHovered() ?? { row: -1, column: -1 })} isPinned=${Boolean(pinned)} sought=${state.get("find")} onHover=${(/** @type {number | null} */ at) => hover(at === null ? null : cellOf(at))} onPin=${pinToken} />
     <p id="cell" class="say" aria-live="polite">${say}</p>
