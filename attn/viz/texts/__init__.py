@@ -1,1 +1,1 @@
-"""Figures of written texts: unmasking, who read whom, whole matrices, the animation of a text."""
+"""Figures of written texts: unmasking, who read whom, matrices, an animation; their heading."""
