@@ -1,4 +1,4 @@
-"""What each figure of a text shows, in a sentence made from the numbers that it draws.
+"""What figures of who reads whom show, in a sentence made from the numbers that they draw.
 
 Every function takes the array of one figure, of one sample. Means leave out what is unknown; what
 is told is where attention is, not why.
@@ -6,7 +6,7 @@ is told is where attention is, not why.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 NOTHING = "Nothing of this kind was read"
-HARDLY = 0.3
-"""Correlations below this are told as hardly any."""
 
 
 def tell_flow(read: xr.DataArray) -> str:
@@ -27,13 +25,13 @@ def tell_flow(read: xr.DataArray) -> str:
         return NOTHING
     most, least = int(np.nanargmax(by_layer)), int(np.nanargmin(by_layer))
     layers = read["layer"].values
-    mean = _percent(float(np.nanmean(by_layer)))
+    mean = percent(float(np.nanmean(by_layer)))
     told = f"Step by step the text gives {mean} of its attention to the prompt"
     if most == least:
         return told
     return (
-        f"{told}: {_percent(by_layer[most])} in layer {layers[most]}, the most, "
-        f"{_percent(by_layer[least])} in layer {layers[least]}, the least"
+        f"{told}: {percent(by_layer[most])} in layer {layers[most]}, the most, "
+        f"{percent(by_layer[least])} in layer {layers[least]}, the least"
     )
 
 
@@ -43,7 +41,7 @@ def tell_received(mass: xr.DataArray) -> str:
     if not np.isfinite(means).any():
         return NOTHING
     at = int(np.nanargmax(means))
-    total = _percent(means[at])
+    total = percent(means[at])
     return (
         f"{_token(mass, at)} gets {total} of all attention, the most of {len(means)} tokens that "
         "are drawn"
@@ -58,49 +56,9 @@ def tell_sinks(share: xr.DataArray) -> str:
         return "No token is a sink"
     count = int((means > 0).sum())
     return (
-        f"{_token(share, at)} is a sink in {_percent(means[at])} of layers and steps, the most of "
+        f"{_token(share, at)} is a sink in {percent(means[at])} of layers and steps, the most of "
         f"{count} token{'s' if count > 1 else ''} that ever {'are' if count > 1 else 'is'}"
     )
-
-
-def tell_unmasking(confidence: xr.DataArray) -> str:
-    """Say when half of a text was decided, and how surely; (step, position), NaN is undecided."""
-    decided = np.isfinite(confidence.values)
-    total = int(decided.sum())
-    if not total:
-        return "No position was decided in these steps"
-    half = int(np.searchsorted(np.cumsum(decided.sum(1)), total / 2))
-    return (
-        f"Half of {total} tokens were decided by step {confidence['step'].values[half]} of "
-        f"{confidence['step'].values[-1]}, with a mean confidence of "
-        f"{np.nanmean(confidence.values):.3g}"
-    )
-
-
-def tell_states(states: xr.DataArray) -> str:
-    """Say what masked and decided rows read of the prompt; (rows, keys, step)."""
-    read = {
-        name: float(mean_present(states.sel(rows=name, keys="prompt").values, 0))
-        for name in ("masked", "decided")
-    }
-    there = {name: value for name, value in read.items() if np.isfinite(value)}
-    told = [f"{name} positions {_percent(value)}" for name, value in there.items()]
-    return f"Of their attention {' and '.join(told)} give to the prompt" if told else NOTHING
-
-
-def tell_certainty(together: float, count: int) -> str:
-    """Say how confidence and what was read of the prompt go together.
-
-    Args:
-        together: Pearson's correlation, NaN where one of both does not vary.
-        count: of decisions.
-    """
-    if not np.isfinite(together):
-        return f"Confidence, or what was read of the prompt, is the same in all {count} decisions"
-    if abs(together) < HARDLY:
-        return f"How sure a decision is hardly goes with reading the prompt (r {together:.2f})"
-    way = "more" if together > 0 else "less"
-    return f"Surer decisions read {way} of the prompt (r {together:.2f}, {count} decisions)"
 
 
 def tell_patterns(patterns: xr.DataArray) -> str:
@@ -125,7 +83,7 @@ def tell_blocks(matrices: xr.DataArray) -> str:
     there = {block: value for block, value in read.items() if np.isfinite(value)}
     if not there:
         return NOTHING
-    told = [f"block {block} {_percent(there[block])}" for block in (min(there), max(there))]
+    told = [f"block {block} {percent(there[block])}" for block in (min(there), max(there))]
     listed = " and ".join(dict.fromkeys(told))
     return f"While it is written {listed} of its attention gives to the prompt"
 
@@ -162,7 +120,7 @@ def tell_strongest(matrices: xr.DataArray, dim: str = "") -> str:
     where = f" in {dim} {number}" if dim else ""
     return (
         f"Strongest: {_token(of, query)} reads {_token(of, key)} with "
-        f"{_percent(values[(*which, query, key)])}{where}"
+        f"{percent(values[(*which, query, key)])}{where}"
     )
 
 
@@ -174,7 +132,7 @@ def tell_states_of_layer(read: xr.DataArray) -> str:
         return NOTHING
     return (
         f"From first to last step the text's attention to the prompt goes from "
-        f"{_percent(known[0])} to {_percent(known[-1])}"
+        f"{percent(known[0])} to {percent(known[-1])}"
     )
 
 
@@ -184,6 +142,6 @@ def _token(array: xr.DataArray, at: int) -> str:
     return f"“{text}” at {at}" if text.isprintable() and text else f"the token at {at}"
 
 
-def _percent(part: float) -> str:
-    text = f"{100 * float(part):.3g}"
-    return f"{text} %"
+def percent(part: float | np.floating[Any]) -> str:
+    """Return a part in three digits, in %."""
+    return f"{100 * float(part):.3g} %"

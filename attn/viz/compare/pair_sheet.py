@@ -49,9 +49,9 @@ def draw_pairs(scene: ComparisonScene, pairs: Sequence[ShownPair], total: int) -
     """
     aspect = max(float(pair.base.shape[0] / pair.base.shape[1]) for pair in pairs)
     wide = IMAGE / max(aspect, 1.0)
-    columns = max(1, min(len(pairs), int(WIDTH / (2 * wide))))
+    columns = max(1, min(len(pairs), int(WIDTH / (2 * wide + 0.3))))
     rows = -(-len(pairs) // columns)
-    size = (columns * (2 * wide + 0.15), rows * (wide * aspect + TITLE + 0.1))
+    size = (columns * (2 * wide + 0.3), rows * (wide * aspect + TITLE + 0.1))
     left, right = (side.label for side in scene.sides[:2])
     hidden = "" if total == len(pairs) else f" · {len(pairs)} of {total} pairs"
     subtitle = f"{scene.subtitle} · left {left}, right {right} · level: mean |difference| of 255"

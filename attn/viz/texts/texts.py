@@ -15,16 +15,14 @@ from matplotlib.ticker import FixedLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from attn.analysis.result import Result
+from attn.analysis.texts.decisions import tell_certainty, tell_states, tell_unmasking
 from attn.analysis.texts.findings import (
     tell_blocks,
-    tell_certainty,
     tell_flow,
     tell_patterns,
     tell_received,
     tell_similarity,
     tell_sinks,
-    tell_states,
-    tell_unmasking,
 )
 from attn.analysis.texts.unmasking import correlate
 from attn.viz.charts import new_charts, show_names, show_scale

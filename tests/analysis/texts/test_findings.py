@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from attn.analysis.texts import findings
+from attn.analysis.texts import decisions, findings
 
 RNG = np.random.default_rng(11)
 NAN = float("nan")
@@ -56,9 +56,9 @@ def percent(part):
          "“of” at 1 is a sink in 75 % of layers and steps, the most of 2 tokens that ever are"),
         (findings.tell_sinks, array(0 * SINKS, "step", "position", token=TOKENS),
          "No token is a sink"),
-        (findings.tell_unmasking, array(CONFIDENCE, "step", "position", step=[0, 1, 2, 3]),
+        (decisions.tell_unmasking, array(CONFIDENCE, "step", "position", step=[0, 1, 2, 3]),
          "Half of 3 tokens were decided by step 2 of 3, with a mean confidence of 0.7"),
-        (findings.tell_states, array(STATES, "rows", "keys", "step", rows=THREE, keys=THREE),
+        (decisions.tell_states, array(STATES, "rows", "keys", "step", rows=THREE, keys=THREE),
          "Of their attention masked positions 30 % give to the prompt"),
         (findings.tell_patterns, array(PATTERNS, "measure", "layer", "step", measure=["entropy"],
                                        layer=[0, 1, 4]),
@@ -97,4 +97,4 @@ def test_findings(tell, values, told):
 )
 def test_certainty(together, told):
     """A correlation is told by its sign, unless there is hardly any."""
-    assert findings.tell_certainty(together, 9) == told
+    assert decisions.tell_certainty(together, 9) == told

@@ -4,6 +4,6 @@ controls          which variants are controls, and their tables
 leak, triggers    the same variants without the trigger words
 cut_effects, cut_answer   what cuts of attention did, in numbers and in sentences
 control_answer    sentences made from these tables
-control_figures   figures
+control_figures, null_figures   figures
 block_lists       block weights as other tools read them
 """
