@@ -1,0 +1,62 @@
+"""Checks of types at calls that cost little where no shape is checked.
+
+jaxtyping binds the arguments of every call to compare the sizes of axes, in Python, which takes
+longer than most functions. Where no annotation names an array there are no axes: beartype alone
+checks the same.
+"""
+
+import builtins
+import re
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from functools import partial, wraps
+from inspect import isfunction
+from typing import Any
+
+import jaxtyping
+
+NAMES = re.compile(r"(?<![\w.])(?!None\b)[A-Za-z_]\w*")
+"""What an annotation names, but for attributes of it, and None."""
+
+_jaxtyped = jaxtyping.jaxtyped
+
+
+def lighten() -> None:
+    """Let jaxtyping's import hook decorate by `checked`."""
+    jaxtyping.jaxtyped = checked
+
+
+def checked(thing: Any = None, *, typechecker: Callable[..., Any]) -> Any:
+    """Decorate a function, or a class, as `jaxtyping.jaxtyped` does."""
+    if thing is None:
+        return partial(checked, typechecker=typechecker)
+    if isfunction(thing) and is_plain(thing):
+        return _typed(thing, typechecker)
+    if is_dataclass(thing) and isfunction(thing.__init__) and is_plain(thing.__init__):
+        thing.__init__ = _typed(thing.__init__, typechecker)
+        return thing
+    return _jaxtyped(thing, typechecker=typechecker)
+
+
+def is_plain(function: Any) -> bool:
+    """Whether all that a function's annotations name is there, and none of it has a shape.
+
+    One that is made anew at every call of another is not: what is made for it is only freed late.
+    """
+    if "<locals>" in function.__qualname__:
+        return False
+    annotations = " ".join(map(str, function.__annotations__.values()))
+    scope = vars(builtins) | function.__globals__
+    named = [scope.get(name) for name in NAMES.findall(annotations)]
+    return all(thing is not None and "jaxtyping" not in repr(thing) for thing in named)
+
+
+def _typed(function: Any, typechecker: Callable[..., Any]) -> Any:
+    typed = typechecker(function)
+
+    @wraps(function)
+    def call(*arguments: Any, **keywords: Any) -> Any:
+        is_off = jaxtyping.config.jaxtyping_disable
+        return (function if is_off else typed)(*arguments, **keywords)
+
+    return call
