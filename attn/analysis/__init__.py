@@ -2,7 +2,8 @@
 
     registry   all analyses by name, with what they need and their options
     needs      whether a trace holds that, and what to capture with where it does not
-    tables     data frames: made, put below each other, written as CSV
+    tables     columns by name: put below each other, written as CSV
+    grouping   rows of equal keys, their means and sums
     result     tables, arrays and files that an analysis hands back
     numbers    arrays of which some numbers are missing
     images     the generated images of a trace, decoded
@@ -10,6 +11,7 @@
     words/     where words and phrases are looked at, and when
     texts/     who reads whom in a text that a model writes
     sinks/     keys that receive much more than others
+    scores/    how well maps find what words name, where that is known
     compare/   what differs between runs, with intervals
     gates, sketch   gates of gated models; words and a drawing
 

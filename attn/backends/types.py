@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from attn.choices import NumberFormat, Offload
 from attn.errors import ModelError
 from attn.schema import Call, Layer, Lora, Request, Token
 from attn.schema import Sequence as TokenSequence
@@ -32,8 +33,8 @@ class Placement:
     """
 
     device: str = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    offload: Literal["none", "model"] = "none"
+    dtype: NumberFormat = "auto"
+    offload: Offload = "none"
     weights: bool = True
 
 

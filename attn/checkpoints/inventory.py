@@ -7,42 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from attn.checkpoints.families import families
 from attn.checkpoints.headers import Header, TensorInfo
 from attn.checkpoints.other_models import UNUSED
 
 CONFIGS = Path(__file__).with_name("configs")
 """The shipped configurations: diffusers folders without weights and tokenizers."""
 
-NEEDED = {
-    "sd15": ("unet", "vae", "clip_l"),
-    "sdxl": ("unet", "vae", "clip_l", "clip_g"),
-    "sd35": ("dit", "vae", "clip_l", "clip_g", "t5xxl"),
-    "gated": ("dit", "vae", "clip_l", "clip_g", "t5xxl"),
-    "flux": ("dit", "vae", "clip_l", "t5xxl"),
-    "pixart": ("dit", "vae", "t5xxl"),
-}
-"""Parts of each family's model."""
-
-KIN = {"gated": "sd35"}
-"""Families whose models are those of another one with something added."""
-
 GATE = "gate_proj"
 """What sd-scripts calls the projection of a gate that is not in rows of `qkv`."""
-
-OPTIONAL = {"sd35": ("t5xxl",), "gated": ("t5xxl",)}
-"""Parts that models of a family run without."""
-
-PIPELINES = {
-    "StableDiffusionPipeline": "sd15",
-    "StableDiffusionXLPipeline": "sdxl",
-    "StableDiffusion3Pipeline": "sd35",
-    "FluxPipeline": "flux",
-    "PixArtSigmaPipeline": "pixart",
-    "PixArtAlphaPipeline": "pixart",
-    "StableDiffusionControlNetPipeline": "scribble",
-    "StableDiffusionXLControlNetPipeline": "scribble",
-}
-"""Backends by the class that a diffusers folder names."""
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "")
 """Prefixes under which denoisers are found."""
@@ -58,8 +31,8 @@ class Checkpoint:
     """What one file holds.
 
     Attributes:
-        family: backend that takes it, one of `NEEDED`; None where none does, or where a part alone
-            (a VAE, a text encoder) serves several.
+        family: backend that takes it, as `families` names it; None where none does, or where a part
+            alone (a VAE, a text encoder) serves several.
         title: what it is, in words that continue "this is …".
         layout: whose names it uses: `LDM`, `SAI`, `BFL`, `diffusers`, `encoder` (those of
             transformers), `OpenCLIP`, or `unknown`.
@@ -83,8 +56,8 @@ class Checkpoint:
     @property
     def missing(self) -> tuple[str, ...]:
         """Parts that the family's model has and this file has not."""
-        needed = NEEDED.get(self.family or "", ())
-        return tuple(part for part in needed if part not in self.parts)
+        family = families().get(self.family or "")
+        return tuple(part for part in family.parts if part not in self.parts) if family else ()
 
 
 class Members(NamedTuple):
@@ -99,11 +72,6 @@ class Members(NamedTuple):
     parts: dict[str, dict[str, TensorInfo]]
     unused: list[str]
     unknown: list[str]
-
-
-def kin(family: str) -> str:
-    """Return the family whose parts and layouts a family's models have: their own, or another's."""
-    return KIN.get(family, family)
 
 
 def members(header: Header, checkpoint: Checkpoint) -> Members:

@@ -14,12 +14,9 @@ from attn.checkpoints.denoisers import mmdit, unet
 from attn.checkpoints.headers import Header
 from attn.checkpoints.inventory import (
     CONFIGS,
-    OPTIONAL,
-    PIPELINES,
     Checkpoint,
     Members,
     Tensors,
-    kin,
     members,
     parameters,
     without_denoiser,
@@ -29,11 +26,8 @@ from attn.checkpoints.transformers import transformer
 
 __all__ = [
     "CONFIGS",
-    "OPTIONAL",
-    "PIPELINES",
     "Checkpoint",
     "Members",
-    "kin",
     "members",
     "parameters",
     "probe",

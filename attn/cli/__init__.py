@@ -38,6 +38,7 @@ def build() -> typer.Typer:
     from attn.cli.commands.backends import backends
     from attn.cli.commands.capture import capture
     from attn.cli.commands.compare import compare
+    from attn.cli.commands.evaluate import evaluate
     from attn.cli.commands.gallery import gallery
     from attn.cli.commands.lora import lora
     from attn.cli.commands.verify import verify
@@ -52,7 +53,9 @@ def build() -> typer.Typer:
     )
     app.callback()(_globals)
     # the order of `attn --help`
-    for command in (capture, analyze, compare, ablate, view, gallery, verify, lora, backends):
+    for command in (
+        *(capture, analyze, compare, ablate, evaluate, view, gallery, verify, lora, backends),
+    ):
         app.command(cls=Once)(command)
     return app
 

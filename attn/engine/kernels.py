@@ -68,7 +68,33 @@ def raise_it(error: Exception) -> None:
     raise error
 
 
-class KernelMode(TorchDispatchMode):
+class OperatorMode(TorchDispatchMode):
+    """Take every operator that runs under this mode, composite ones by their parts."""
+
+    supports_higher_order_operators = True
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if self.divides(func):
+            with self:
+                return func.decompose(*args, **kwargs or {})
+        return self.run(func, args, dict(kwargs or {}))
+
+    def divides(self, func: Any) -> bool:
+        """Whether the parts of an operator are taken in its place."""
+        return func in COMPOSITE
+
+    def run(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Return what an operator returns."""
+        raise NotImplementedError
+
+
+class KernelMode(OperatorMode):
     """Hand every attention kernel that runs under this mode to `see`, and change nothing.
 
     `report` has one entry for each kind of call: which kernel, whether its output was compared
@@ -80,8 +106,6 @@ class KernelMode(TorchDispatchMode):
             on.
         axes: asked at every softmax for the letters of its axes, see `open_softmax.AXES`.
     """
-
-    supports_higher_order_operators = True
 
     def __init__(
         self,
@@ -105,19 +129,14 @@ class KernelMode(TorchDispatchMode):
         """Let go of softmaxes that multiplied no values: their module has ended."""
         self._softmaxes.clear()
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        kwargs = dict(kwargs or {})
+    def divides(self, func: Any) -> bool:
+        """Whether it is composite, or a product that a softmax may wait for."""
+        return super().divides(func) or (bool(self._softmaxes) and func in COMPOSITE_PRODUCTS)
+
+    def run(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Return what an operator returns, and look at it."""
         if func in FUSED:
             return self._fused(func, args, kwargs)
-        if func in COMPOSITE or (self._softmaxes and func in COMPOSITE_PRODUCTS):
-            with self:
-                return func.decompose(*args, **kwargs)
         if isinstance(func, torch._ops.HigherOrderOperator):
             self._refuse(
                 CaptureError(

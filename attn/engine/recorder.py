@@ -11,16 +11,15 @@ from torch import Tensor
 
 from attn.engine.attention import Attention
 from attn.engine.cells import TORCH_DTYPES, Cells
-from attn.engine.gates import GateKey, summarise
 from attn.engine.heads import share_keys, unfold, with_heads
 from attn.engine.layer_plans import LayerPlan, Shapes, Span
-from attn.engine.means import Means
-from attn.engine.measures import Scratch, measure
 from attn.engine.plan import Plan
+from attn.engine.reduction.gates import GateKey, summarise
+from attn.engine.reduction.means import Means
+from attn.engine.reduction.measures import Scratch, measure
 from attn.errors import CaptureError
-from attn.schema import STEP_MEASURES, Call, Layer, Step, part
+from attn.schema import STEP_MEASURES, Call, Layer, LayerKey, Step, part
 
-LayerKey = tuple[str, str]
 """(tower, path)."""
 
 Write = Callable[[int, Step | None, Mapping[str, np.ndarray]], None]

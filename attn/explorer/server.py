@@ -2,7 +2,8 @@
 
 /                        the page
 /static/NAME             its modules
-/index.json              what was opened
+/index.json              what was opened, as much of it as is found at once
+/index/NUMBER.json       the same from that number on
 /t/NUMBER/trace.json     what a page has to know of a trace
 /t/NUMBER/checked        how many of its files were checked
 /t/NUMBER/thumb          its picture, small
@@ -28,8 +29,10 @@ from attn.errors import AttnError, UsageError
 from attn.explorer.checked import Checker
 from attn.explorer.guard import LOOPBACK, Guard
 from attn.explorer.joined import ENTRY, STATIC, WORKER, join_script
-from attn.explorer.opened import Item, Library, facts_of, file_of, picture_of
-from attn.explorer.thumbs import thumbnail
+from attn.explorer.listing.items import Item
+from attn.explorer.listing.library import Library
+from attn.explorer.listing.thumbs import thumbnail
+from attn.explorer.opened import facts_of, file_of, picture_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 FIRST_PORT, PORTS = 7860, 100
 CHUNK = 2**20
 """Bytes of a file that are sent at once; with Starlette's 64 KB, tens of megabytes take long."""
+FIRST_PIECE, PIECE = 0.1, 0.3
+"""Seconds in which a piece of the list is told."""
 PAGE_KINDS = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -145,7 +150,10 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
         return _code(names.get(request.path_params["name"]), request)
 
     def index(request: Request) -> Response:
-        return _json(library.index())
+        start = request.path_params.get("start", 0)
+        piece = library.index(start, PIECE if start else FIRST_PIECE)
+        checker.look_at_list(library)
+        return _json(piece)
 
     def facts(request: Request) -> Response:
         opened = item(request)
@@ -171,6 +179,7 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
         Route("/", page),
         Route("/static/{name:path}", static),
         Route("/index.json", index),
+        Route("/index/{start:int}.json", index),
         Route("/t/{number}/trace.json", facts),
         Route("/t/{number}/checked", checked),
         Route("/t/{number}/thumb", thumb),
@@ -228,8 +237,10 @@ def _compressed(path: Path) -> bytes:
 
     It stays as it was first read: a page has parts of one version, also while attn is updated.
     """
-    is_entry = path in (STATIC / ENTRY, STATIC / WORKER)
-    return gzip.compress(join_script(path.name).encode() if is_entry else path.read_bytes())
+    name = path.relative_to(STATIC).as_posix()
+    return gzip.compress(
+        join_script(name).encode() if name in (ENTRY, WORKER) else path.read_bytes()
+    )
 
 
 def _small(data: bytes | None) -> Response:

@@ -15,6 +15,7 @@ name of one segment.
 All names are here; plugins import them from `attn.schema`.
 """
 
+from attn.choices import Keys, Level
 from attn.schema.blocks import (
     block_columns,
     block_names,
@@ -42,6 +43,7 @@ from attn.schema.layout import (
     Grid,
     Kind,
     Layer,
+    LayerKey,
     Segment,
     SegmentKind,
     Sequence,
@@ -58,8 +60,6 @@ from attn.schema.manifest import (
     SKETCH_GROUND,
     STEP_MEASURES,
     Kept,
-    Keys,
-    Level,
     Manifest,
     SampleText,
     Shard,
@@ -67,7 +67,7 @@ from attn.schema.manifest import (
     forming_names,
     image_names,
 )
-from attn.schema.requests import LORA_PARTS, Call, Emphasis, Lora, Request
+from attn.schema.requests import LORA_PARTS, UNCOND, Call, Emphasis, Lora, Request
 from attn.words import Word, find_words, word_at
 
 __all__ = [
@@ -83,6 +83,7 @@ __all__ = [
     "SKETCH",
     "SKETCH_GROUND",
     "STEP_MEASURES",
+    "UNCOND",
     "UNKNOWN",
     "WITH_AMOUNT",
     "ActName",
@@ -97,6 +98,7 @@ __all__ = [
     "Keys",
     "Kind",
     "Layer",
+    "LayerKey",
     "Level",
     "Lora",
     "Manifest",

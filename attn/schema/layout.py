@@ -104,6 +104,10 @@ class Gate:
     path: str
 
 
+LayerKey = tuple[str, str]
+"""What tells a layer from others: (tower, path)."""
+
+
 @dataclass(frozen=True)
 class Layer:
     """One attention module: `index` in forward order, `path` inside its tower.

@@ -86,6 +86,10 @@ def shortest(number: float) -> str:
     return short if float(short) == number else repr(number)
 
 
+UNCOND = "uncond"
+"""The guidance row that reads the negative prompt."""
+
+
 @dataclass(frozen=True)
 class Request:
     """One generation that is asked for; None means the model's default.
@@ -111,6 +115,10 @@ class Request:
     emphasis: Emphasis = ()
     negative_emphasis: Emphasis = ()
     interventions: tuple[Intervention, ...] = ()
+
+    def prompt_of(self, branch: str) -> str:
+        """Return what a guidance row reads: in `uncond` the negative prompt, empty if None."""
+        return self.negative or "" if branch == UNCOND else self.prompt
 
 
 @dataclass(frozen=True)

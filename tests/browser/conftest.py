@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from attn.verbs.view import ViewOptions, make_server
-from tests.helpers.pages import PATIENCE
+from tests.helpers.browsing.pages import PATIENCE
 from tests.helpers.toy_traces import write_trace
 
 ARGUMENTS = [
@@ -49,14 +49,15 @@ def chromium():
         browser.close()
 
 
-SHOWN = re.compile(r"status of (404|416|422) |net::ERR_CONTENT_LENGTH_MISMATCH")
+SHOWN = re.compile(r"status of (404|416|422) |net::ERR_(CONTENT_LENGTH_MISMATCH|FAILED)")
 """What the browser says of files that are gone, damaged, or written again while they are read."""
 
 
 def is_shown(line, host):
-    """Whether a message is of a file of a trace, whose failures the page shows itself."""
+    """Whether a message is of a trace's file or of the list, whose failures the page shows."""
     address = urlsplit(line.location["url"])
-    return address.netloc == host and address.path.startswith("/t/") and SHOWN.search(line.text)
+    is_told = address.path.startswith(("/t/", "/index.json")) and SHOWN.search(line.text)
+    return address.netloc == host and is_told
 
 
 @contextmanager

@@ -9,8 +9,8 @@ import pytest
 
 import attn
 from attn.trace.trace import open_trace
-from tests.helpers.axe import violations
-from tests.helpers.pages import HOSTILE, eventually, percent, point, points, saved
+from tests.helpers.browsing.axe import violations
+from tests.helpers.browsing.pages import HOSTILE, eventually, percent, point, points, saved
 from tests.helpers.toy_traces import manifest, read_csv, write_collection
 
 SEEDS, GRID = [7, 3, 5, 11, 2], (6, 10)
@@ -179,6 +179,33 @@ def test_sweep(column, visit, compared, tmp_path):
     )
     assert places[0] < places[1]
     assert places[:2] == places[2:]
+
+
+def test_cuts_and_their_controls(visit, compared, tmp_path):
+    """A cut is held against its controls; they are marked, and not what is shown first."""
+    folder = tmp_path / "comparison"
+    (folder / "tables").mkdir(parents=True)
+    facts = json.loads((compared / "comparison/comparison.json").read_text())
+    cut = facts["variants"][0] | {"name": "cat cut"}
+    facts["variants"] = [cut, cut | {"name": "random 0 like cat"}]
+    facts |= {"files": ["tables/cuts.csv"], "controls": {"random 0 like cat": "random of cat cut"}}
+    (folder / "comparison.json").write_text(json.dumps(facts))
+    bounds = "{0}change,{0}low,{0}high"
+    columns = ",".join(bounds.format(name) for name in ("", "random_", "difference_"))
+    (folder / "tables/cuts.csv").write_text(
+        f"cut,word,measure,{columns},n\ncat cut,cat,inside,17,13,19,5,-2.5,11.25,12,,,7\n"
+    )
+    page = visit(folder)
+    page.wait_for_selector("h1:has-text('cat cut against base')")
+    row = page.locator("section[aria-label='What the cut does'] tbody tr")
+    row.wait_for()
+    cells = ["inside of the word's map", "17.00 13.00 to 19.00"]
+    cells += ["5.00 \u22122.50 to 11.25, holds 0", "12.00"]
+    assert [text.strip() for text in row.locator("th, td").all_inner_texts()] == cells
+    page.click("button:has-text('random 0 like cat (control)')")
+    page.wait_for_selector("p:has-text('A control: random of cat cut.')")
+    assert page.locator("section[aria-label='What the cut does']").count() == 0
+    assert violations(page) == []
 
 
 def test_hostile_comparison(visit, compared, tmp_path):

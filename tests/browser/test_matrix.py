@@ -18,11 +18,11 @@ TRACES = {
     "growing": lambda: make_growing()[0],
 }
 READ = """async ([number, chosen]) => {
-  const { HttpSource } = await import("/static/source.js");
-  const { TextTrace } = await import("/static/texts.js");
-  const { readSelection } = await import("/static/trace.js");
+  const { HttpSource } = await import("/static/data/source.js");
+  const { TextTrace } = await import("/static/data/texts.js");
+  const { readSelection } = await import("/static/data/trace.js");
   const { State } = await import("/static/state.js");
-  const { readMatrix } = await import("/static/matrix.js");
+  const { readMatrix } = await import("/static/sums/matrix.js");
   const source = new HttpSource(new URL(`t/${number}/`, document.baseURI).href);
   const trace = new TextTrace(await source.json("trace.json"));
   const state = new State(null);
@@ -33,8 +33,8 @@ READ = """async ([number, chosen]) => {
     rows: [...Array(sums.rows).keys()].map((row) => [...sums.row(row)].map((one) => one ?? NaN)) };
 }"""
 POOL = """async ([rows, columns, window, high, wide, pooling]) => {
-  const { MatrixSums } = await import("/static/matrix.js");
-  const { pool } = await import("/static/pooling.js");
+  const { MatrixSums } = await import("/static/sums/matrix.js");
+  const { pool } = await import("/static/sums/pooling.js");
   const sums = new MatrixSums(rows, columns);
   const number = (_, at) => ((at * 7919) % 1009) / 1009;
   const values = Float32Array.from({ length: rows * columns }, number);
@@ -122,7 +122,7 @@ def test_pooling(pooling, window, modules):
 def test_sizes_are_held_against_the_manifest(modules):
     """A matrix of another size than the manifest says is refused, not read askew."""
     said = modules.evaluate(
-        """async (size) => { const { MatrixSums } = await import("/static/matrix.js");
+        """async (size) => { const { MatrixSums } = await import("/static/sums/matrix.js");
         const values = new Float32Array(size);
         try { new MatrixSums(size, size).add(values, [0, 1], size); return "taken"; }
         catch (error) { return error.message; } }""",
@@ -132,12 +132,12 @@ def test_sizes_are_held_against_the_manifest(modules):
 
 
 LOOK = """async ([number, region, grid, chosen]) => {
-  const { HttpSource } = await import("/static/source.js");
-  const { TextTrace } = await import("/static/texts.js");
-  const { Trace, readSelection } = await import("/static/trace.js");
+  const { HttpSource } = await import("/static/data/source.js");
+  const { TextTrace } = await import("/static/data/texts.js");
+  const { Trace, readSelection } = await import("/static/data/trace.js");
   const { State } = await import("/static/state.js");
-  const { Work } = await import("/static/work.js");
-  const { lookFrom } = await import("/static/place-looks.js");
+  const { Work } = await import("/static/sums/work.js");
+  const { lookFrom } = await import("/static/picture/place-looks.js");
   const source = new HttpSource(new URL(`t/${number}/`, document.baseURI).href);
   const facts = await source.json("trace.json");
   const state = new State(null);

@@ -10,11 +10,19 @@ from attn.files.disk import write_atomic
 from attn.schema import SCHEMA, find_words
 from attn.trace.trace import open_trace
 from attn.trace.writer import TraceWriter
-from tests.helpers.axe import violations
+from tests.helpers.browsing.axe import violations
+from tests.helpers.browsing.hovering import hover_times
+from tests.helpers.browsing.large_traces import write_large
+from tests.helpers.browsing.pages import (
+    HOSTILE,
+    eventually,
+    kept_back,
+    percent,
+    point,
+    require_fast,
+    saved,
+)
 from tests.helpers.editing import unsealed
-from tests.helpers.hovering import hover_times
-from tests.helpers.large_traces import write_large
-from tests.helpers.pages import HOSTILE, eventually, kept_back, percent, point, require_fast, saved
 from tests.helpers.toy_traces import JOINT, manifest, tensors, write_trace
 
 GRID = (6, 10)
@@ -243,6 +251,27 @@ def test_damaged(visit, tmp_path):
     shard.write_bytes(data)
     page = visit(trace)
     page.wait_for_selector(".notices:has-text('step-0001.safetensors has SHA-256')")
+
+
+@pytest.mark.parametrize(
+    ("name", "selector"),
+    [
+        ("checked", ".notices li:has-text('Its files are not checked: checked cannot be read')"),
+        ("outputs/*", ".unread:has-text('cannot be read')"),
+        ("static/sums/*", "[role=alert]:has-text('broke off')"),
+        ("trace.json", ".notices li:has-text('what was there last: trace.json cannot be read')"),
+    ],
+)
+def test_what_is_not_answered(name, selector, visit, tmp_path):
+    """Whatever the page asks for and does not get is said, and stays beside what was there."""
+    trace = write_trace(tmp_path / "t", manifest(samples=1), partial=name == "trace.json", done=2)
+    page = visit(trace)
+    page.wait_for_selector("#stage")
+    page.route(f"**/{name}", lambda route: route.abort())
+    if name != "trace.json":
+        page.reload()
+    page.wait_for_selector(selector)
+    assert page.locator(".words li, .words tr").count()
 
 
 @pytest.mark.parametrize("length", [None, 0], ids=["whole", "begun"])

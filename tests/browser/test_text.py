@@ -12,9 +12,9 @@ import pytest
 
 from attn.trace.trace import open_trace
 from attn.trace.writer import TraceWriter
-from tests.helpers.axe import violations
-from tests.helpers.large_traces import write_long
-from tests.helpers.pages import (
+from tests.helpers.browsing.axe import violations
+from tests.helpers.browsing.large_traces import write_long
+from tests.helpers.browsing.pages import (
     HOSTILE,
     eventually,
     percent,

@@ -7,7 +7,7 @@ import pytest
 def test_half_table(modules):
     """Every float16 becomes the float32 that numpy makes of it."""
     got = modules.evaluate(
-        """async () => { const { HALF } = await import("/static/half.js");
+        """async () => { const { HALF } = await import("/static/data/half.js");
         return [...new Uint32Array(HALF.buffer)]; }"""
     )
     expected = np.arange(65536, dtype=np.uint16).view(np.float16).astype(np.float32)
@@ -21,7 +21,7 @@ def test_dtypes(modules):
 
     values = np.random.default_rng(3).normal(size=97).astype(ml_dtypes.bfloat16)
     got = modules.evaluate(
-        """async (bits) => { const { toFloats } = await import("/static/half.js");
+        """async (bits) => { const { toFloats } = await import("/static/data/half.js");
         return [...toFloats(new Uint16Array(bits).buffer, "BF16")]; }""",
         values.view(np.uint16).tolist(),
     )
@@ -44,7 +44,7 @@ def test_dtypes(modules):
 def test_hostile_headers(modules, header):
     """A header that leads out of its file, or is none, is refused by name."""
     said = modules.evaluate(
-        """async (text) => { const { parseHeader } = await import("/static/safetensors.js");
+        """async (text) => { const { parseHeader } = await import("/static/data/safetensors.js");
         try { parseHeader(new TextEncoder().encode(text), 8, "x.safetensors"); return "taken"; }
         catch (error) { return error.message; } }""",
         header,

@@ -7,7 +7,7 @@ import pytest
 import transformers
 
 from attn.checkpoints.probe import CONFIGS
-from tests.helpers import full_size
+from tests.helpers.models import full_size
 
 PARAMETERS = {
     "sd15": {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480}

@@ -9,7 +9,7 @@ import pytest
 
 from attn.checkpoints.headers import Header, TensorInfo, read_header
 from attn.checkpoints.probe import Checkpoint, members, probe
-from tests.helpers import full_size, layouts
+from tests.helpers.models import full_size, layouts
 
 LDM = {
     "unet": "model.diffusion_model.",

@@ -83,6 +83,34 @@ def test_json(folder, opened):
         ),
         (["t", "--port", "99999"], 2, "port: expected 0 to 65535; got 99999"),
         (
+            ["t", "--size", "3MB"],
+            2,
+            "--size is of the file that --out writes: name it with --out PAGE.html",
+        ),
+        *(
+            (
+                ["t", "--out", "page.html", flag, *value],
+                2,
+                f"{flag} is of the server, and --out writes a file without one: leave out --out, "
+                f"or {flag}",
+            )
+            for flag, *value in (
+                ["--port", "0"],
+                ["--host", "127.0.0.1"],
+                ["--allow-host", "box"],
+                ["--browser"],
+            )
+        ),
+        *(
+            (
+                ["t", "--allow-host", name],
+                2,
+                "allow_host: expected the name of a host without port, such as box.example; got "
+                f"'{name}'",
+            )
+            for name in ("a b/c", "box:7860", "[::1]", "-a", "http://box", "", "a..b", "*.box")
+        ),
+        (
             ["t", "--host", "0.0.0.0"],
             2,
             "--host 0.0.0.0 lets other machines in: name the host under which they may ask, with "

@@ -12,10 +12,10 @@ import anyio
 import pytest
 
 from attn.errors import TraceError, UsageError
-from attn.explorer.opened import open_library
+from attn.explorer.listing.library import open_library
 from attn.explorer.server import Server
 from attn.schema import SCHEMA
-from tests.helpers.pages import eventually
+from tests.helpers.browsing.pages import eventually
 from tests.helpers.toy_traces import manifest, write_trace
 
 

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 from attn import demo, lora
 from attn.lora.base.weights import norm_of, open_base
 from attn.lora.names import DENOISER, underscored
-from tests.helpers.lora_files import write
+from tests.helpers.models.lora_files import write
 
 pytestmark = pytest.mark.slow
 

@@ -14,18 +14,18 @@ from torch import nn
 
 from attn.backends.diffusers import adapters, components, samplers, schedules
 from attn.backends.diffusers.calls import SKIP, Pipeline, Tower, announcing
-from attn.backends.diffusers.emphasis import token_weights, weighted
-from attn.backends.diffusers.encoders import unknown_tokens
 from attn.backends.diffusers.finite import finite_steps
 from attn.backends.diffusers.forming import Forming, forming
-from attn.backends.diffusers.prompt_syntax import foreign_syntax
-from attn.backends.diffusers.prompts import EncoderInput, Prompts
 from attn.backends.diffusers.sharing import alone
-from attn.backends.diffusers.tokens import Convert
+from attn.backends.diffusers.texts.emphasis import token_weights, weighted
+from attn.backends.diffusers.texts.encoders import unknown_tokens
+from attn.backends.diffusers.texts.prompt_syntax import foreign_syntax
+from attn.backends.diffusers.texts.prompts import EncoderInput, Prompts
+from attn.backends.diffusers.texts.tokens import Convert
 from attn.backends.loading.quiet import quiet
 from attn.backends.types import ModelInfo, OnCall, Output, Session, image_seed
 from attn.errors import CaptureError, RequestError
-from attn.schema import Lora, Request, Segment
+from attn.schema import UNCOND, Lora, Request, Segment
 from attn.schema import Sequence as TokenSequence
 
 LARGEST_SIDE = 16384
@@ -120,9 +120,8 @@ class DiffusersSession(Session):
 
     def branch_text(self, request: Request, branch: str) -> str | None:
         """Return the text that the encoders read for a branch; None if zeros replace it."""
-        if branch != "uncond":
-            return request.prompt
-        return None if request.negative is None and self.zeroes_uncond else request.negative or ""
+        is_zero = branch == UNCOND and request.negative is None and self.zeroes_uncond
+        return None if is_zero else request.prompt_of(branch)
 
     @property
     def zeroes_uncond(self) -> bool:

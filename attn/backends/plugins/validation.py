@@ -12,7 +12,7 @@ from collections.abc import Sequence as Seq
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from attn.backends.plugins.answers import AnswerError, got
+from attn.backends.plugins.answer_types import AnswerError, got
 from attn.errors import did_you_mean
 from attn.options import describe_options
 from attn.schema import Call, Layer, Request, Segment, Sequence, Token, part

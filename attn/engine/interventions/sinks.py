@@ -10,11 +10,11 @@ from torch import nn
 from attn.engine.attention import Attention
 from attn.engine.heads import with_heads
 from attn.engine.hooks import AttentionHooks
-from attn.engine.interventions.resolve import LayerKey, RequestLayout
+from attn.engine.interventions.resolve import RequestLayout
 from attn.engine.interventions.targets import Offset, list_keys, select_queries
 from attn.engine.layer_plans import layer_within
 from attn.engine.recorder import ungrouped
-from attn.schema import Call, CutTarget, Layer
+from attn.schema import Call, CutTarget, Layer, LayerKey
 
 OnCall = Callable[[Call], None]
 Cell = tuple[str, int]

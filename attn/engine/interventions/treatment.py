@@ -13,12 +13,12 @@ from attn.engine.hooks import ModeHooks
 from attn.engine.interventions.acts import EditAxes
 from attn.engine.interventions.draws import draw_offsets
 from attn.engine.interventions.mode import Edits, InterventionMode, Treated
-from attn.engine.interventions.resolve import LayerKey, RequestLayout, Resolved, resolve
+from attn.engine.interventions.resolve import RequestLayout, Resolved, resolve
 from attn.engine.interventions.sinks import Cell, OnCall, find_sinks
 from attn.engine.interventions.targets import Offset, list_keys, select_queries
 from attn.engine.layer_plans import layer_within
 from attn.errors import CaptureError
-from attn.schema import Call, Intervention, Layer
+from attn.schema import Call, Intervention, Layer, LayerKey
 
 Axes = tuple[Tensor, Tensor, Tensor]
 """Which heads, queries and keys are meant, bool; size 1 is all or none."""

@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from attn.checkpoints.headers import TensorInfo, read_header
+from attn.checkpoints.lora_kinds import LoraFamily
 from attn.errors import ModelError
 from attn.files.disk import is_folder
+from attn.files.names import SAFETENSORS
 from attn.lora.base.layouts import OTHER_ROWS, BaseWeight, with_other_layouts
 from attn.lora.changes.kinds import rows_of
 from attn.lora.changes.norms import blocks_norm
 from attn.lora.changes.relative import Sides
 from attn.lora.changes.tensors import Stored, is_readable
-from attn.lora.families import LoraFamily, Target, recognise
+from attn.lora.families import Target, recognise
 from attn.lora.names import DENOISER, TOWERS, underscored
 
 _FOLDERS = {"unet": DENOISER, "transformer": DENOISER} | {name: name for name in TOWERS[1:]}
@@ -160,7 +162,7 @@ def _of_folder(folder: Path) -> Iterator[tuple[str, dict[str, BaseWeight]]]:
 def _weight_files(folder: Path) -> list[Path]:
     """Return the weights of a component: all shards of one variant, the plain one first."""
     variants: dict[str, list[Path]] = {}
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted(folder.glob(f"*{SAFETENSORS}")):
         variants.setdefault(re.sub(r"-\d+-of-\d+", "", file.name), []).append(file)
     return variants[min(variants, key=len)] if variants else []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn.backends import Backend, Session, find, installed
-from attn.backends.plugins.guard import blamed, guarded, signed
+from attn.backends.plugins.guard import attributed, capture_attributed, guarded
 from attn.backends.types import Placement
 from attn.engine.plan import Plan
 from attn.errors import UsageError
@@ -127,7 +127,7 @@ def capture_with(options: CaptureOptions) -> Captured:
     for remark in installed().remarks:
         report.warn(remark)
     family = guarded(registered)
-    with signed(registered, "Options"):
+    with attributed(registered, "Options"):
         backend = backend_options(family.Options, name, options.backend_settings)
     model = family.default_model(backend) if options.model is None else options.model
     request = replace(_request(options, backend), interventions=parse_cuts(options.cut))
@@ -146,7 +146,7 @@ def capture_with(options: CaptureOptions) -> Captured:
     out = None if options.out is None else Path(options.out)
     target = choose_folder(out, name, prompts[0].text)
     making = nullcontext() if options.dry_run else output_folder(target)
-    with making, blamed(registered):
+    with making, capture_attributed(registered):
         previous = find_previous(target, wishes) if options.resume else None
         if previous is not None:
             refuse_other_list(previous, name, options.batch, wishes)

@@ -10,17 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from attn.choices import ItemStatus
 from attn.errors import DamagedError
 from attn.files.digests import read_sealed, seal
 from attn.files.disk import append_lines, encode_json, is_file, read_journal, reported, write_atomic
+from attn.files.names import COLLECTION
 from attn.files.outside import require_inside
 from attn.schema import Manifest
 
 SCHEMA = 1
 """Version of `index.json`, and the newest that is read."""
-INDEX = "index.json"
 JOURNAL = "index.jsonl"
 
 
@@ -29,7 +30,7 @@ class Entry:
     """One trace of a collection; `error` says why it failed."""
 
     folder: str
-    status: Literal["pending", "complete", "failed"]
+    status: ItemStatus
     prompt: str
     seed: int
     error: str | None = None
@@ -68,18 +69,18 @@ class _Outcome:
     """One line of the journal."""
 
     folder: str
-    status: Literal["pending", "complete", "failed"]
+    status: ItemStatus
     error: str | None = None
 
 
 def is_collection(folder: Path) -> bool:
     """Whether a folder has an index of traces."""
-    return is_file(folder / INDEX)
+    return is_file(folder / COLLECTION)
 
 
 def write_index(folder: Path, entries: Sequence[Entry], run: Run | None = None) -> None:
     """Write the index, whole or not at all; what the journal says is in it, so that goes."""
-    write_atomic(folder / INDEX, seal(encode_json(Index(tuple(entries), run))))
+    write_atomic(folder / COLLECTION, seal(encode_json(Index(tuple(entries), run))))
     with reported(folder / JOURNAL):
         (folder / JOURNAL).unlink(missing_ok=True)
 
@@ -106,7 +107,7 @@ def read_collection(folder: Path) -> Index:
         TraceError: the index is unreadable, or from a newer schema.
         DamagedError: it is no index, or not as it was written.
     """
-    path = folder / INDEX
+    path = folder / COLLECTION
     index = read_sealed(
         path,
         Index,
@@ -130,8 +131,8 @@ def require_listed(folder: Path, manifest: Manifest, prompt: str, seed: int) -> 
     if (request.prompt, request.seed) != (prompt, seed):
         raise DamagedError(
             f"{folder} is of seed {request.seed} and the prompt '{request.prompt}', but the "
-            f"collection's {INDEX} lists it with seed {seed} and the prompt '{prompt}'; one of "
-            "them was changed"
+            f"collection's {COLLECTION} lists it with seed {seed} and the prompt '{prompt}'; one "
+            "of them was changed"
         )
 
 

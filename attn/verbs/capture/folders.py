@@ -13,10 +13,10 @@ from attn.errors import AnalysisError, TraceError
 from attn.files.disk import is_file, is_there, remove_parts, reported, resolved
 from attn.files.locks import folder_lock
 from attn.files.markers import is_marked
+from attn.files.names import COLLECTION
 from attn.files.scratch import is_debris
 from attn.files.scratch import sweep as sweep_results
 from attn.trace.store import MANIFEST
-from attn.verbs.capture.collection import INDEX
 
 ANALYSIS = "analysis"
 """Where the results of a trace or of a collection are, in its folder."""
@@ -28,7 +28,7 @@ RUNS = Path("attn-runs")
 PROBE = ".attn-probe"
 LONGEST = 60
 """Longest name of a variant's folder, in characters: at most 240 bytes."""
-PART = re.compile(rf"(?:{re.escape(INDEX)}|{re.escape(MANIFEST)})\.\d+\.part")
+PART = re.compile(rf"(?:{re.escape(COLLECTION)}|{re.escape(MANIFEST)})\.\d+\.part")
 
 
 def choose_folder(out: Path | None, backend: str, prompt: str) -> Path:
@@ -98,7 +98,7 @@ def refuse_contents(folder: Path) -> None:
         TraceError: with what helps.
     """
     names = contents(folder)
-    if INDEX in names or MANIFEST in names:
+    if COLLECTION in names or MANIFEST in names:
         raise TraceError(
             f"{folder} holds an earlier capture; finish that with --resume, choose another folder "
             "with --out, or remove it"
@@ -116,7 +116,7 @@ def refuse_parts(folder: Path) -> None:
     """
     full = resolved(folder, "Choose another folder with --out.")
     for ancestor in (full, *full.parents):
-        is_of_trace = any(is_file(ancestor.parent / name) for name in (MANIFEST, INDEX))
+        is_of_trace = any(is_file(ancestor.parent / name) for name in (MANIFEST, COLLECTION))
         if is_marked(ancestor) or (ancestor.name in PARTS and is_of_trace):
             raise AnalysisError(
                 f"{ancestor} holds results of attn or a part of a trace, and nothing else goes "
@@ -167,7 +167,7 @@ def sweep(folder: Path) -> None:
     """Remove what killed captures left beside their results."""
     with reported(folder):
         (folder / PROBE).unlink(missing_ok=True)
-    for name in (INDEX, MANIFEST):
+    for name in (COLLECTION, MANIFEST):
         remove_parts(folder / name)
     sweep_results(folder)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from attn.errors import AttnError, CaptureError, ModelError, TraceError
 from attn.files.disk import as_utf8, is_folder, is_there, reported
+from attn.files.names import SAFETENSORS
 from attn.schema import Step
 from attn.trace.store import MANIFEST, is_shard_file, read_manifest
 from attn.trace.writer import TraceWriter
@@ -284,7 +285,7 @@ def _generate(
 def _remove_stepless(folder: Path, whole: bool) -> None:
     """Take a trace away again that failed before its first step; what is not ours stays."""
     with reported(folder, "tidy up"):
-        if not is_folder(folder) or any(folder.glob("attention/*.safetensors")):
+        if not is_folder(folder) or any(folder.glob(f"attention/*{SAFETENSORS}")):
             return
         parts = {"attention": is_shard_file, "outputs": is_output}
         for name, is_ours in parts.items():

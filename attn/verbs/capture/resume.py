@@ -12,11 +12,12 @@ from rich import filesize
 
 from attn.errors import DamagedError, TraceError, UsageError
 from attn.files.disk import AGAIN, encode_json, is_folder, is_there, read_journal, reported
+from attn.files.names import COLLECTION
 from attn.files.results import withdraw
 from attn.schema import Manifest, Request, Shard
 from attn.trace.store import JOURNAL, MANIFEST, open_files, read_manifest
 from attn.trace.writer import demote
-from attn.verbs.capture.collection import INDEX, Entry
+from attn.verbs.capture.collection import Entry
 from attn.verbs.capture.folders import (
     ANALYSIS,
     ANALYSIS_INDEX,
@@ -220,7 +221,9 @@ def _edited(job: Job, previous: PreviousRun, item: JobItem, manifest: Manifest) 
     listed.pop("model", None)  # it may have been moved
     wrong = differences(manifest_facts(manifest), listed)
     path = item.folder / MANIFEST
-    return f"{path} is of another request than {INDEX} lists: {summary(wrong)}" if wrong else ""
+    return (
+        f"{path} is of another request than {COLLECTION} lists: {summary(wrong)}" if wrong else ""
+    )
 
 
 def _refuse(previous: PreviousRun, changes: Sequence[str]) -> None:

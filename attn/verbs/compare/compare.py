@@ -12,6 +12,7 @@ from attn.errors import AnalysisError, AttnError, UsageError, did_you_mean
 from attn.files.disk import is_file
 from attn.files.results import COMPARISON, is_unmarked, refuse_others
 from attn.options import parse_options
+from attn.schema import UNCOND
 from attn.verbs.capture.families import SKETCH
 from attn.verbs.capture.folders import choose_folder, refuse_parts
 from attn.verbs.capture.options import GenerationOptions
@@ -25,7 +26,7 @@ from attn.verbs.compare.runs.lora_files import find_lora_files
 from attn.verbs.compare.runs.lora_runs import generate
 from attn.verbs.compare.runs.sketch_runs import generate_sketches
 from attn.verbs.compare.runs.variant_runs import Generated, Required
-from attn.verbs.inputs import as_tuple
+from attn.verbs.parsing import as_tuple
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from attn.lora import LoraFile
 
 PREFIX = "compare."
-UNCOND = "uncond"
 CHOOSING = ("layers", "steps", "branch")
 """What both a capture and a comparison can be limited to."""
 CONTROLS = ("null", "leak", "by_block", "leave_one_out")

@@ -177,7 +177,7 @@ def _draw(
     variants = findings.controls.drawn
     written = draw_comparison(base, variants, folder, parts, options, findings.sweep)
     written += draw_controls(base, findings.controls, folder, options)
-    written += draw_weights(variants, findings.weights, folder)
+    written += draw_weights(base, variants, findings.weights, folder)
     hidden = len(findings.variants) - len(variants)
     if hidden:
         report.warn(
@@ -192,7 +192,7 @@ def _draw(
 def _write_page(
     base: ComparedRun, findings: ComparisonFindings, folder: Path, written: Sequence[str]
 ) -> str:
-    page = lay_out_report(base, findings.controls.plain, findings.answer, findings.frames, written)
+    page = lay_out_report(base, findings.controls.plain, findings.answer, findings.tables, written)
     return write_report(page, folder)
 
 

@@ -16,7 +16,8 @@ from diffusers.loaders import single_file_utils as library
 from torch import Tensor
 
 from attn.backends.loading.weights import gates as gating
-from attn.checkpoints.layouts import LAYOUTS, Naming
+from attn.checkpoints.families import layouts
+from attn.checkpoints.layouts import Naming
 
 Tensors = dict[str, Tensor]
 
@@ -55,7 +56,7 @@ def may_hold(part: str, model: Any) -> set[str]:
     """Return names that files may hold though a model does not read them."""
     names = {name for owner, name in IDENTITY if owner == part}
     if part == "dit":
-        names |= {name for layout in LAYOUTS for name in layout.unused}
+        names |= {name for layout in layouts() for name in layout.unused}
     return names - set(model.state_dict())
 
 
@@ -80,7 +81,7 @@ def _controlnet(tensors: Tensors, model: Any) -> Tensors:
 
 
 def _dit(tensors: Tensors, model: Any) -> Tensors:
-    layout = next((each for each in LAYOUTS if each.is_of(tensors)), None)
+    layout = next((each for each in layouts() if each.is_of(tensors)), None)
     if layout is not None:
         return _of_layout(layout, tensors, model)
     if not any(name.startswith("joint_blocks.") for name in tensors):

@@ -9,6 +9,7 @@ from typing import Any
 
 from attn.errors import AttnError, UsageError
 from attn.files.disk import write_atomic
+from attn.schema import UNCOND
 from attn.verbs.capture.capture import parse_prompts
 from attn.verbs.compare.controls.leak import LEAK, SCHEMA
 from attn.verbs.compare.controls.triggers import moved_words, require_triggers, without_words
@@ -24,7 +25,6 @@ from attn.verbs.compare.runs.variant_runs import (
 from attn.verbs.report import Report
 
 Plan = Sequence[tuple[str, str, Mapping[str, Any]]]
-UNCOND = "uncond"
 
 
 def add_leak(

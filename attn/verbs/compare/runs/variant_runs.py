@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,7 +20,7 @@ from attn.verbs.capture.capture import (
 from attn.verbs.capture.families import backend_options
 from attn.verbs.capture.first_checks import check_folder, check_model
 from attn.verbs.capture.folders import choose_folder, output_folder
-from attn.verbs.capture.options import CaptureOptions, read_prompt
+from attn.verbs.capture.options import CaptureOptions, GenerationOptions, Prompt, read_prompt
 from attn.verbs.compare.pairing import FOLDER, ComparedRun, open_run
 from attn.verbs.report import Report
 
@@ -108,8 +108,17 @@ class Generating(Protocol):
     def resume(self) -> bool:
         """Whether to go on with what is there."""
 
-    def generation(self, backend: str, settings: Mapping[str, str]) -> CaptureOptions:
-        """Return what all variants have in common."""
+    @property
+    def prompt(self) -> Prompt:
+        """One or several, where they are not in a file."""
+
+
+def capture_options(
+    backend: str, options: Generating, settings: Mapping[str, str]
+) -> CaptureOptions:
+    """Return what all variants have in common, as `attn capture` takes it."""
+    shared = {each.name: getattr(options, each.name) for each in fields(GenerationOptions)}
+    return CaptureOptions(backend, options.prompt, settings=settings, **shared)
 
 
 def choose_setting(
@@ -128,17 +137,17 @@ def choose_setting(
         AttnError: the model cannot be read, or the folder of the comparison is not to be used.
     """
     from attn.backends import find
-    from attn.backends.plugins.guard import guarded, signed
+    from attn.backends.plugins.guard import attributed, guarded
 
     registered = find(backend)
     name = registered.spec.name
-    generation = options.generation(name, settings)
+    generation = capture_options(name, options, settings)
     check_model(options.model)
     check_folder(options.out, resume=options.resume)
     if typed := read_prompt(generation, generation.prompt):
         _require_prompts(generation, typed, require)
     family = guarded(registered)
-    with signed(registered, "Options"):
+    with attributed(registered, "Options"):
         read = backend_options(family.Options, name, settings)
     model = family.default_model(read) if options.model is None else options.model
     return Setting(name, family, settings, model, generation)

@@ -15,8 +15,8 @@ from attn.checkpoints import folders
 from attn.checkpoints.headers import Header, TensorInfo, read_header
 from attn.checkpoints.probe import CONFIGS, members, probe
 from attn.errors import ModelError
-from tests.helpers import layouts
-from tests.helpers.opening import COMPONENTS
+from tests.helpers.models import layouts
+from tests.helpers.models.opening import COMPONENTS
 
 SD15, SDXL = ("unet", "vae", "clip_l"), ("unet", "vae", "clip_l", "clip_g")
 SD3 = ("dit", "vae", "clip_l", "clip_g", "t5xxl")
