@@ -5,18 +5,13 @@ longer than most functions. Where no annotation names an array there are no axes
 checks the same.
 """
 
-import builtins
-import re
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from functools import partial, wraps
 from inspect import isfunction
-from typing import Any
+from typing import Any, get_type_hints
 
 import jaxtyping
-
-NAMES = re.compile(r"(?<![\w.])(?!None\b)[A-Za-z_]\w*")
-"""What an annotation names, but for attributes of it, and None."""
 
 _jaxtyped = jaxtyping.jaxtyped
 
@@ -39,16 +34,16 @@ def checked(thing: Any = None, *, typechecker: Callable[..., Any]) -> Any:
 
 
 def is_plain(function: Any) -> bool:
-    """Whether all that a function's annotations name is there, and none of it has a shape.
+    """Whether a function's annotations can be read, and none of them has a shape.
 
-    One that is made anew at every call of another is not: what is made for it is only freed late.
+    A function that is made anew at every call of another is none: what is made of it is freed late.
     """
     if "<locals>" in function.__qualname__:
         return False
-    annotations = " ".join(map(str, function.__annotations__.values()))
-    scope = vars(builtins) | function.__globals__
-    named = [scope.get(name) for name in NAMES.findall(annotations)]
-    return all(thing is not None and "jaxtyping" not in repr(thing) for thing in named)
+    try:
+        return "jaxtyping" not in repr(get_type_hints(function))
+    except (NameError, TypeError, AttributeError):  # names for type checkers only
+        return False
 
 
 def _typed(function: Any, typechecker: Callable[..., Any]) -> Any:
