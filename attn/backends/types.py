@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 OnCall = Callable[[Call], None]
+Preview = tuple["Image | str", ...]
+"""What a model expects of an outcome before it is finished: for each sample, a small picture, or
+the text so far."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,8 @@ class Session(ABC):
     info: ModelInfo
     warnings: tuple[str, ...] = ()
     """What the user should know of the loaded model, whatever is generated with it."""
+    watch: Callable[[Preview], None] | None = None
+    """Told of a `Preview` after each step, where somebody looks on and the model knows it."""
     weighs_words: bool = False
     """Whether `Request.emphasis` is applied; a request that has it is refused where it is not."""
 

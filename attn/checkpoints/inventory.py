@@ -82,7 +82,7 @@ def members(header: Header, checkpoint: Checkpoint) -> Members:
         owners.setdefault(prefix, []).append(part)
     for name, info in header.tensors.items():
         longest = max(filter(name.startswith, owners), key=len, default=None)
-        if UNUSED.match(name):
+        if UNUSED.match(name) and not set(SEEING) & checkpoint.parts.keys():
             result.unused.append(name)
         elif longest is None:
             result.unknown.append(name)
@@ -115,6 +115,8 @@ _TOKENS = "embeddings.token_embedding.weight"
 _CLIP = (f"text_model.{_TOKENS}", _TOKENS)
 _OPEN_CLIP = ("token_embedding.weight",)
 _T5 = ("encoder.block.0.layer.0.SelfAttention.q.weight",)
+_QWEN3 = ("model.layers.0.self_attn.q_norm.weight",)
+_QWEN25VL = ("visual.blocks.0.attn.qkv.weight", "model.visual.blocks.0.attn.qkv.weight")
 _WRAPPED = (
     ("vae", "first_stage_model.", ("decoder.conv_in.weight",)),
     ("vae", "vae.", ("decoder.conv_in.weight",)),
@@ -124,6 +126,8 @@ _WRAPPED = (
     ("clip_l", "text_encoders.clip_l.transformer.", _CLIP),
     ("clip_g", "text_encoders.clip_g.transformer.", _CLIP),
     ("t5xxl", "text_encoders.t5xxl.transformer.", _T5),
+    ("qwen3", "text_encoders.qwen3_4b.transformer.", _QWEN3),
+    ("qwen25vl", "text_encoders.qwen25_7b.transformer.", _QWEN25VL),
 )
 
 
@@ -154,6 +158,7 @@ _VAE_LAYOUTS = {
     "LDM": "decoder.mid.block_1.conv1.weight",
     "diffusers": "decoder.mid_block.resnets.0.conv1.weight",
 }
+_VIDEO_KERNEL = ("out", "in", "frame", "row", "column")
 _VAE_USERS = {4: ", as SD1.x and SDXL have", 16: ", as SD3 and FLUX.1 have"}
 
 
@@ -161,7 +166,9 @@ def _vae(tensors: Tensors) -> Checkpoint | None:
     channels = size(tensors, "decoder.conv_in.weight", 1)
     for layout, landmark in _VAE_LAYOUTS.items():
         if landmark in tensors and channels:
-            title = f"a VAE of {channels} latent channels{_VAE_USERS.get(channels, '')}"
+            is_flat = len(tensors["decoder.conv_in.weight"].shape) < len(_VIDEO_KERNEL)
+            users = _VAE_USERS.get(channels, "") if is_flat else ", for images or films"
+            title = f"a VAE of {channels} latent channels{users}"
             return _part("vae", title, layout, {"vae": ""})
     return None
 
@@ -203,3 +210,16 @@ def _t5(tensors: Tensors) -> Checkpoint | None:
     width = size(tensors, _T5[0], 1)
     title = "T5-XXL" if width == _T5_XXL else f"T5 of width {width}"
     return _part("t5xxl", f"{title}, a text encoder", "encoder", {"t5xxl": ""})
+
+
+def language_encoder(tensors: Tensors) -> Checkpoint | None:
+    """Recognise a language model that encodes prompts for a denoiser."""
+    for part, title, landmarks in LANGUAGE_PARTS:
+        if any(name in tensors for name in landmarks):
+            return _part(part, f"{title}, a text encoder", "encoder", {part: ""})
+    return None
+
+
+LANGUAGE_PARTS = (("qwen3", "Qwen3", _QWEN3), ("qwen25vl", "Qwen2.5-VL", _QWEN25VL))
+SEEING = ("qwen25vl",)
+"""Parts of language models that see, too: what they see with belongs to them."""

@@ -76,7 +76,7 @@ class LoraKind:
 
 def transformer_kind(changes: Changes, kinds: Iterable[LoraKind]) -> LoraFamily | None:
     """Recognise a LoRA for a transformer, by paths of its own before by what several have."""
-    kinds = list(kinds)
+    kinds = sorted(kinds, key=lambda kind: kind.width is None)  # a width tells more than none
     for kind in kinds:
         is_there = kind.paths and all(matches(changes, pattern) for pattern in kind.paths)
         if is_there and kind.width in (None, attention_width(changes)):
@@ -94,7 +94,7 @@ def attention_width(changes: Changes) -> int | None:
     """Return the number of channels that the attention of a transformer reads."""
     reading = (
         r"_(?:attn2?_to_[qkv]|attn_add_[qkv]_proj|(?:x|context)_block_attn2?_qkv"
-        r"|(?:img|txt)_attn_qkv)\Z"
+        r"|(?:img|txt)_attn_qkv|attention_(?:to_[qkv]|qkv))\Z"
     )
     for path, shape in changes.items():
         if shape and len(shape) > 1 and re.search(reading, path):

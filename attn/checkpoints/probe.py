@@ -17,6 +17,7 @@ from attn.checkpoints.inventory import (
     Checkpoint,
     Members,
     Tensors,
+    language_encoder,
     members,
     parameters,
     without_denoiser,
@@ -43,6 +44,7 @@ def probe(header: Header) -> Checkpoint:
         or _embedding(tensors)
         or mmdit(tensors)
         or transformer(tensors)
+        or language_encoder(tensors)
         or _other_model((LANGUAGE, *OTHERS), outline)
         or unet(tensors)
         or without_denoiser(tensors)

@@ -37,6 +37,7 @@ from attn.explorer.opened import facts_of, file_of, picture_of
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.routing import Route
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 FIRST_PORT, PORTS = 7860, 100
@@ -76,6 +77,7 @@ class Server:
         host: str = "127.0.0.1",
         port: int | None = None,
         hosts: Collection[str] = (),
+        make: Callable[[Library, str, Collection[str]], ASGIApp] | None = None,
     ) -> None:
         """Take a port; nothing is answered yet.
 
@@ -84,6 +86,8 @@ class Server:
             host: address to listen at.
             port: None is the first free one from 7860.
             hosts: names under which the server may be reached, beside those of this machine.
+            make: makes the guarded application of library, token and hosts; it is told when the
+                server starts and ends. None is the explorer alone, which need not know.
 
         Raises:
             UsageError: the port is in use, or the address cannot be had.
@@ -101,9 +105,9 @@ class Server:
         name = next(iter(hosts)) if host not in LOOPBACK else host
         self.url = f"http://{f'[{name}]' if ':' in name else name}:{self.port}/?token={token}"
         config = uvicorn.Config(
-            application(library, token, hosts),
+            (make or application)(library, token, hosts),
             log_level="critical",
-            lifespan="off",
+            lifespan="off" if make is None else "on",
             ws="none",
             server_header=False,
             timeout_graceful_shutdown=1,
@@ -135,6 +139,12 @@ class Server:
 def application(library: Library, token: str, hosts: Collection[str] = ()) -> ASGIApp:
     """Return the guarded application."""
     from starlette.applications import Starlette
+
+    return Guard(Starlette(routes=routes(library)), token, hosts)
+
+
+def routes(library: Library) -> list[Route]:
+    """Return the addresses of the explorer."""
     from starlette.routing import Route
 
     checker = Checker()
@@ -175,7 +185,7 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
         path = None if opened is None else file_of(opened, request.path_params["name"])
         return _file(path, TRACE_KINDS)
 
-    routes = [
+    return [
         Route("/", page),
         Route("/static/{name:path}", static),
         Route("/index.json", index),
@@ -185,7 +195,6 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
         Route("/t/{number}/thumb", thumb),
         Route("/t/{number}/{name:path}", file),
     ]
-    return Guard(Starlette(routes=routes), token, hosts)
 
 
 def _file(path: Path | None, kinds: Mapping[str, str]) -> ASGIApp:

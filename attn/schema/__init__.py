@@ -7,6 +7,7 @@ name of one segment.
 
     layout     sequences: segments and their tokens, and the layers that read them
     blocks     which blocks a layer has, and the positions and columns in them
+    rows       where their positions are in a batch of sequences that differ in length
     layer_names   what people call a layer
     interventions   what is changed of it meanwhile
     requests   what is asked of a model, and the forwards that it announces
@@ -68,9 +69,11 @@ from attn.schema.manifest import (
     image_names,
 )
 from attn.schema.requests import LORA_PARTS, UNCOND, Call, Emphasis, Lora, Request
+from attn.schema.rows import ABSENT, Lengths, RowLayout, place
 from attn.words import Word, find_words, word_at
 
 __all__ = [
+    "ABSENT",
     "FORMING",
     "FORMING_ROW",
     "GATE_STATISTICS",
@@ -99,10 +102,12 @@ __all__ = [
     "Kind",
     "Layer",
     "LayerKey",
+    "Lengths",
     "Level",
     "Lora",
     "Manifest",
     "Request",
+    "RowLayout",
     "SampleText",
     "Segment",
     "SegmentKind",
@@ -121,6 +126,7 @@ __all__ = [
     "layer_matches",
     "name_layers",
     "part",
+    "place",
     "positions",
     "query_parts",
     "short_name",

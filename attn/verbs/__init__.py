@@ -3,6 +3,7 @@
 capture/   generate and record: `attn.capture`
 analyze/   tables and pictures of a trace or collection: `attn.analyze`
 compare/   what differs between runs: `attn.compare`
+shards/    one run made by several processes: `--shard`, `attn.merge`
 ablate/    what cutting attention does: `attn.ablate`
 evaluate/  do maps find what words name: `attn.evaluate`
 lora       what a LoRA file changes

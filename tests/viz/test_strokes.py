@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import xarray as xr
-from tests.analysis.test_sketch_shapes import TWO, drawn  # noqa: F401 - a fixture
 
 from attn.analysis.result import Result
 from attn.analysis.sketch.sketch import SketchOptions, run
@@ -11,6 +10,7 @@ from attn.viz.figures import Subject, new_figure, render
 from attn.viz.page import add_axes
 from attn.viz.sketch import draw
 from attn.viz.strokes import STROKE, show_strokes, trace_lines
+from tests.analysis.sketch.test_shapes import TWO, drawn  # noqa: F401 - a fixture
 
 CYAN = np.array([int(STROKE[at : at + 2], 16) for at in (1, 3, 5)])
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from attn.backends.diffusers.session import DiffusersSession
     from attn.backends.diffusers.texts.encoders import Encoder, labels_checked, unknown_tokens
     from attn.backends.diffusers.texts.prompts import Prompts
+    from attn.backends.diffusers.texts.templates import Template, chat
     from attn.backends.diffusers.texts.tokens import Convert, TypedText, decode
     from attn.backends.loading.family import Family, Joint, ModelOptions, Part, SourceOptions
     from attn.backends.loading.recipe import Recipe
@@ -54,9 +55,11 @@ __all__ = [
     "Recipe",
     "Source",
     "SourceOptions",
+    "Template",
     "Tower",
     "TypedText",
     "announcing",
+    "chat",
     "decode",
     "finite_pictures",
     "finite_steps",
@@ -73,6 +76,7 @@ _HOMES = {
     "diffusers.joint": ("JointSession",),
     "diffusers.texts.prompts": ("Prompts",),
     "diffusers.session": ("DiffusersSession",),
+    "diffusers.texts.templates": ("Template", "chat"),
     "diffusers.texts.tokens": ("Convert", "TypedText", "decode"),
     "loading.family": ("Family", "Joint", "ModelOptions", "Part", "SourceOptions"),
     "loading.recipe": ("Recipe",),

@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 import torch
 from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, SchedulerMixin
 from torch import nn
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from attn.backends.loading import compatibility, tokenizers
 from attn.backends.loading.explain import explained
@@ -130,6 +131,8 @@ def _require_kind(cls: Any, hint: Any, name: str) -> None:
     kinds = [kind for kind in (get_args(hint) or [hint]) if isinstance(kind, type)]
     if KarrasDiffusionSchedulers in kinds:  # the library's list of some of them
         kinds = [SchedulerMixin]
+    if AutoTokenizer in kinds:  # which makes one of any class
+        kinds = [PreTrainedTokenizerBase]
     if not any(issubclass(cls, kind) for kind in kinds):
         expected = " or ".join(kind.__name__ for kind in kinds)
         raise ModelError(

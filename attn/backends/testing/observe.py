@@ -134,7 +134,7 @@ def watched(session: Session, requests: Sequence[Request], visit: Visit) -> list
         attention = _unfolded(attention, len(call.rows))
         for row, (_, sample) in enumerate(call.rows[: attention.shape[0]]):
             layer = layer_within(layers[sample // requests[0].images][key], call.span)
-            alone = attention.alone(row, call.padding[row] if call.padding else 0)
+            alone = attention.of_row(row, layer, call)
             if alone.shape[1:] == (layer.num_heads, layer.num_queries, layer.num_keys):
                 visit(call, row, layer, alone)
 

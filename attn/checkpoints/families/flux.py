@@ -102,6 +102,8 @@ _DOUBLES, _SINGLES = 19, 38
 
 def _recognise(changes: Changes) -> LoraFamily | None:
     """Recognise blocks of two and of one stream, FLUX.2's and larger ones, too."""
+    if matches(changes, r"joint_blocks_\d+_"):
+        return None  # a model of Stability's, whose modules are known by their names in all layouts
     if not matches(changes, r"(?:single_transformer|double|single)_blocks_\d+_"):
         is_wide = bool(joint_paths(changes)) and attention_width(changes) == _WIDTH
         if not is_wide or largest_number(changes, r"transformer_blocks_(\d{1,6})_") >= _DOUBLES:

@@ -67,7 +67,7 @@ class _Ranking:
             layout = self._layouts[sample // self._images]
             layer = layer_within(self._layers[sample // self._images][key], call.span)
             seen = attention if call.span is None else ungrouped(attention, layer, call.span)
-            alone = seen.alone(row, call.padding[row] if call.padding else 0)
+            alone = seen.of_row(row, layer, call)
             if alone.shape[1:] == (layer.num_heads, layer.num_queries, layer.num_keys):
                 self._add(key, layer, alone, (layout.branch(branch), sample))
 

@@ -87,6 +87,17 @@ class Library:
         is_number = number.isascii() and number.isdecimal() and len(number) <= most
         return self._at(int(number)) if is_number else None
 
+    def add(self, folder: Path) -> Item:
+        """Return the item of a trace that is made meanwhile, listed behind the others."""
+        path = str(folder.absolute())
+        listed = self.items
+        with self._lock:
+            item = next((item for item in listed if item.path == path), None)
+            if item is None:
+                item = Item(str(len(listed)), path, folder.name)
+                listed.append(item)
+        return item
+
     def index(self, start: int = 0, seconds: float = inf) -> bytes:
         """Return a piece of the list, as JSON.
 

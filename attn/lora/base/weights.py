@@ -10,6 +10,7 @@ from pathlib import Path
 
 from attn.checkpoints.headers import TensorInfo, read_header
 from attn.checkpoints.lora_kinds import LoraFamily
+from attn.checkpoints.transformers import transformer
 from attn.errors import ModelError
 from attn.files.disk import is_folder
 from attn.files.names import SAFETENSORS
@@ -169,7 +170,9 @@ def _weight_files(folder: Path) -> list[Path]:
 
 def _of_file(file: Path) -> dict[str, dict[str, BaseWeight]]:
     tensors = read_header(file).tensors
-    is_bare = any(_BARE.match(name) for name in tensors)
+    table = transformer(tensors)
+    is_alone = table is not None and table.parts["dit"] == ""
+    is_bare = is_alone or any(_BARE.match(name) for name in tensors)
     parts: dict[str, dict[str, BaseWeight]] = {}
     for name, info in tensors.items():
         prefix = "" if is_bare else next(filter(name.startswith, _PREFIXES), None)

@@ -2,11 +2,13 @@
 
 `index.json` is written when a capture begins and when it ends, however it ends. In between, every
 trace adds a line to `index.jsonl`, so that thousands of traces cost no more each than a few do; a
-killed capture leaves both.
+killed capture leaves both. Of a run that several processes make, each shard has its journal, and
+the index stays as it was begun.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from attn.schema import Manifest
 SCHEMA = 1
 """Version of `index.json`, and the newest that is read."""
 JOURNAL = "index.jsonl"
+SHARD_JOURNAL = re.compile(r"index\.\d+-of-\d+\.jsonl")
 
 
 @dataclass(frozen=True)
@@ -78,17 +81,44 @@ def is_collection(folder: Path) -> bool:
     return is_file(folder / COLLECTION)
 
 
-def write_index(folder: Path, entries: Sequence[Entry], run: Run | None = None) -> None:
-    """Write the index, whole or not at all; what the journal says is in it, so that goes."""
+def begin_index(folder: Path, entries: Sequence[Entry], run: Run | None) -> None:
+    """Write the index of a run whose outcomes stand in journals beside it."""
     write_atomic(folder / COLLECTION, seal(encode_json(Index(tuple(entries), run))))
+
+
+def write_index(folder: Path, entries: Sequence[Entry], run: Run | None = None) -> None:
+    """Write the index, whole or not at all; what the journals say is in it, so these go."""
+    begin_index(folder, entries, run)
     with reported(folder / JOURNAL):
-        (folder / JOURNAL).unlink(missing_ok=True)
+        for journal in (folder / JOURNAL, *shard_journals(folder)):
+            journal.unlink(missing_ok=True)
 
 
-def note_outcomes(folder: Path, entries: Iterable[Entry]) -> None:
-    """Add to the journal what became of some traces."""
-    lines = [_Outcome(entry.folder, entry.status, entry.error) for entry in entries]
-    append_lines(folder / JOURNAL, lines)
+def note_outcomes(folder: Path, entries: Iterable[Entry], journal: str = JOURNAL) -> None:
+    """Add to a journal what became of some traces."""
+    append_lines(folder / journal, map(_outcome, entries))
+
+
+def write_outcomes(folder: Path, entries: Iterable[Entry], journal: str) -> None:
+    """Write a journal anew, in its place, since a process may hold it; a torn line goes."""
+    with reported(folder / journal):
+        (folder / journal).write_bytes(b"")
+    note_outcomes(folder, entries, journal)
+
+
+def shard_journal(number: int, count: int) -> str:
+    """Return the name of the journal of one part of a run."""
+    return f"index.{number}-of-{count}.jsonl"
+
+
+def shard_journals(folder: Path) -> list[Path]:
+    """Return the journals of the parts of a run, in a fixed order.
+
+    Raises:
+        TraceError: the folder cannot be read.
+    """
+    with reported(folder, "read"):
+        return sorted(path for path in folder.iterdir() if SHARD_JOURNAL.fullmatch(path.name))
 
 
 def read_index(folder: Path) -> tuple[Entry, ...]:
@@ -117,7 +147,14 @@ def read_collection(folder: Path) -> Index:
     )
     for entry in index.traces:
         require_inside(path, entry.folder)
-    outcomes = {item.folder: item for item in read_journal(folder / JOURNAL, _Outcome)}
+    outcomes: dict[str, _Outcome] = {}
+    for journal in (folder / JOURNAL, *shard_journals(folder)):
+        last = {item.folder: item for item in read_journal(journal, _Outcome)}
+        outcomes |= {
+            name: outcome
+            for name, outcome in last.items()
+            if name not in outcomes or _WEIGHT[outcome.status] >= _WEIGHT[outcomes[name].status]
+        }
     return replace(index, traces=tuple(_updated(entry, outcomes) for entry in index.traces))
 
 
@@ -136,8 +173,16 @@ def require_listed(folder: Path, manifest: Manifest, prompt: str, seed: int) -> 
         )
 
 
+def _outcome(entry: Entry) -> _Outcome:
+    return _Outcome(entry.folder, entry.status, entry.error)
+
+
 def _updated(entry: Entry, outcomes: dict[str, _Outcome]) -> Entry:
     outcome = outcomes.get(entry.folder)
     if outcome is None:
         return entry
     return replace(entry, status=outcome.status, error=outcome.error)
+
+
+_WEIGHT = {"pending": 0, "failed": 1, "complete": 2}
+"""Which outcome counts, where journals of other numbers of shards tell of the same trace."""

@@ -131,7 +131,10 @@ class GenerationOptions:
         Literal["cond", "uncond", "both"], About("Guidance rows: cond, uncond or both.")
     ] = "cond"
     entropy: Annotated[bool, About("Entropy of rows also where it costs extra.")] = False
-    device: Annotated[str, About("auto, cpu, cuda or cuda:N.", check=checks.text)] = "auto"
+    device: Annotated[
+        str,
+        About("auto, cpu, cuda or cuda:N; several, cuda:0,cuda:1, are workers.", check=checks.text),
+    ] = "auto"
     dtype: Annotated[
         choices.NumberFormat,
         About("auto, float32, bfloat16 or float16."),
@@ -149,9 +152,38 @@ class GenerationOptions:
     ] = "8GB"
     dry_run: Annotated[bool, About("Show the plan and its bytes; load no weights.")] = False
     resume: Annotated[bool, About("Go on with the run in --out, if there is one.")] = False
+    shard: Annotated[
+        str | None,
+        About(
+            "Make part I of N only: I/N, or slurm for the task of a job array; all parts have the "
+            "same --out.",
+            check=checks.text,
+        ),
+    ] = None
+
+    workers: Annotated[
+        int | None,
+        About("Processes that make traces at once, each with the model loaded.", least=1),
+    ] = None
+    engine: Annotated[
+        Literal["local", "ray"], About("Where workers are: local, or ray: on a Ray cluster.")
+    ] = "local"
+    gpus_per_worker: Annotated[
+        float | None, About("GPUs, or a part of one, of each worker of --engine ray.", least=0)
+    ] = None
 
     def __post_init__(self) -> None:
         validate(self)
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """All devices: each of several is a worker's."""
+        return tuple(filter(None, (name.strip() for name in self.device.split(","))))
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the folder may hold traces of the same run: earlier ones, or other shards'."""
+        return self.resume or self.shard is not None
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -93,7 +93,11 @@ def keep_finished(job: Job, previous: PreviousRun) -> tuple[Entry, ...]:
             f"{previous.damage} The batch of the earlier run, on which last bits depend, is not "
             f"known without it: {job.batch} is taken for it"
         )
-    entries = list(job.entries)
+    own = job.indices
+    entries = [
+        entry if index in own else was
+        for index, (entry, was) in enumerate(zip(job.entries, previous.entries, strict=True))
+    ]
     for item in (item for item in job.items if item.index in comparison.complete):
         damage = _damage(job, item)
         if damage:
@@ -122,7 +126,8 @@ def make_room(job: Job, entries: Sequence[Entry]) -> None:
     for item in pending:
         for part in ("", *PARTS):
             refuse_outside(item.folder / part, job.out)
-    sweep(job.out)
+    if job.journal is None:  # else other processes write there
+        sweep(job.out)
     for item in pending:
         if is_folder(item.folder):
             withdraw(item.folder / ANALYSIS, "analyze", ANALYSIS_INDEX)
@@ -317,17 +322,19 @@ def _changes(was: Mapping[str, str]) -> list[str]:
 
 
 def _tell(job: Job, previous: PreviousRun, entries: Sequence[Entry]) -> None:
-    done = sum(entry.status == "complete" for entry in entries)
-    again = sum(
-        was.status == "failed" and now.status == "pending"
-        for was, now in zip(previous.entries, entries, strict=True)
-    )
-    if not any(entry.status == "pending" for entry in entries):
-        what = f"all {done} traces in {job.out} are" if len(entries) > 1 else f"{job.out} is"
+    """Say how far the run is, or the part of it that is made."""
+    pairs = [(previous.entries[index], entries[index]) for index in job.indices]
+    done = sum(now.status == "complete" for _, now in pairs)
+    again = sum(was.status == "failed" and now.status == "pending" for was, now in pairs)
+    if not any(now.status == "pending" for _, now in pairs):
+        of = "" if job.journal is None else " of this shard"
+        what = f"all {done} traces{of} in {job.out} are" if len(entries) > 1 else f"{job.out} is"
         job.report.note(f"nothing to do: {what} complete")
         return
     failed = f", {again} failed and will be tried again" if again else ""
+    if job.journal is not None and not done + again:
+        return  # this part begins
     job.report.note(
-        f"resuming {job.out}: {done} of {len(entries)} traces are complete{failed}; "
+        f"resuming {job.out}: {done} of {len(pairs)} traces are complete{failed}; "
         f"{filesize.decimal(missing_bytes(job, entries))} to write"
     )

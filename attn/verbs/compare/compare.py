@@ -75,6 +75,8 @@ def compare(*runs: str | Path, **arguments: Any) -> Compared:
         made = _generate(options, rest, report, _required(options, selection, parts, rest))
         if options.dry_run:
             return planned(made, report)
+        if options.shard is not None:
+            return made_in_part(made, options.shard, report)
         target, opened, files = made.path, made.runs(), made.files
     else:
         _refuse_generating(arguments, rest)
@@ -174,6 +176,18 @@ def planned(made: Generated, report: Report) -> Compared:
     images = plans[0].plans[0].samples
     counts = {name: images * len(made.captured[name].entries) for name in variants}
     return Compared(made.path / FOLDER, base, counts, {}, (), tuple(report.warnings), plans)
+
+
+def made_in_part(made: Generated, shard: str, report: Report) -> Compared:
+    """Say what is there when one part of the traces was made, of which nothing is compared yet."""
+    runs = ", ".join(made.captured)
+    told = (
+        f"Shard {shard} of {runs} is made. When all shards are, the same command with --resume in "
+        "place of --shard compares them."
+    )
+    return Compared(
+        made.path, next(iter(made.captured)), {}, {}, (), tuple(report.warnings), (), answer=told
+    )
 
 
 def _refuse_generating(arguments: Mapping[str, Any], settings: Mapping[str, str]) -> None:

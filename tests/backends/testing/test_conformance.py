@@ -33,6 +33,8 @@ SIZES = {
     "gated": {"width": 112, "height": 80},
     "flux": {"width": 112, "height": 80},
     "pixart": {"width": 112, "height": 80},
+    "z-image": {"width": 112, "height": 80},
+    "qwen-image": {"width": 112, "height": 80},
     "mmada": {"width": None, "height": None},
 }
 """For models that two latent pixels per token and side must divide, and one that has no size."""
@@ -55,6 +57,7 @@ SESSIONS = {
     "flux": ("flux", "demo", "float32", SHORT_T5),
     "flux true_cfg": ("flux", "demo", "float32", SHORT_T5 | {"true_cfg": 3.0}),
     "pixart": ("pixart", "demo", "float32", SHORT_T5),
+    "z-image": ("z-image", "demo", "float32", {}),
     "mmada": ("mmada", "demo", "float32", SHORT_TEXT),
     "fake bfloat16": ("fake", "demo", "bfloat16", {}),
     "fake float16": ("fake", "demo", "float16", {}),
@@ -62,9 +65,14 @@ SESSIONS = {
     "gated bfloat16": ("gated", "demo", "bfloat16", SHORT_T5),
     "flux true_cfg bfloat16": ("flux", "demo", "bfloat16", SHORT_T5 | {"true_cfg": 3.0}),
     "pixart bfloat16": ("pixart", "demo", "bfloat16", SHORT_T5),
+    "qwen-image": ("qwen-image", "demo", "float32", {}),
+    "qwen-image bfloat16": ("qwen-image", "demo", "bfloat16", {}),
+    "z-image bfloat16": ("z-image", "demo", "bfloat16", {}),
     "mmada bfloat16": ("mmada", "demo", "bfloat16", SHORT_TEXT),
     "sd35 medium bfloat16": ("sd35", "demo:medium", "bfloat16", SHORT_T5),
 }
+ONE_WAY = ("flux", "z-image")
+"""Families of which a guidance of 1 runs as many rows as any other."""
 LONG = ("outputs_identical", "attention_exact", "rows_labelled")
 CASES = [
     pytest.param(
@@ -74,7 +82,7 @@ CASES = [
     )
     for session in SESSIONS
     for guidance in (5.0, 1.0)
-    if guidance > 1 or (SESSIONS[session][2] == "float32" and "flux" not in session)
+    if guidance > 1 or (SESSIONS[session][2] == "float32" and SESSIONS[session][0] not in ONE_WAY)
     for check in CHECKS
     if check.__name__ not in LONG or guidance == 1 or f"{session} bfloat16" not in SESSIONS
 ]

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.engine.test_tap_plan import kept_bytes
 from torch import nn
 
 import attn
 from attn.errors import CaptureError
+from tests.engine.tapping.test_plan import kept_bytes
 from tests.helpers.models import language_models as tiny
 
 LENGTH = tiny.PROMPT + tiny.NEW - 1

@@ -3,7 +3,7 @@
 import attn
 
 
-def capture_everything(backend, lora, out, keep, **settings):
+def capture_everything(backend, lora, out, keep, guidance=None, **settings):
     """Capture two prompts with two seeds, a LoRA, both branches, all blocks; hold what is kept."""
     result = attn.capture(
         *(backend, ["a red cat", "a dog"]),
@@ -13,6 +13,7 @@ def capture_everything(backend, lora, out, keep, **settings):
         negative="a dog",
         settings=settings,
         lora=f"{lora}:0.5",
+        guidance=guidance,
         seed=(3, 7),
         images=2,
         batch=2,

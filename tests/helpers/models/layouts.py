@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from attn.checkpoints.families import flux
 from attn.checkpoints.families import pixart as pixart_files
+from attn.checkpoints.families import z_image as z_image_files
 from attn.checkpoints.layouts import BLOCK, Naming, numbered
 from attn.demo.stability import (
     DENOISER,
@@ -115,15 +116,50 @@ def pixart(pipe: Any, *, prefix: bool = True) -> State:
 def of_authors(model: Any, layout: Naming) -> State:
     """Return a transformer under its authors' names; what is joined there is concatenated."""
     source, state = model.state_dict(), {}
+    endings = {end: end for end in ENDS} | {
+        ours: theirs for theirs, ours in layout.parameters.items()
+    }
     numbers = sorted({numbered(name)[1] for name in source})
     for (pattern, paths), number, end in product(layout.modules.items(), numbers, ENDS):
         names = [f"{path.replace(BLOCK, number)}.{end}" for path in paths]
         if names[0] in source:
             whole = torch.cat([source[name] for name in names])
             halves = whole.chunk(2)[::-1] if pattern in layout.swapped else [whole]
-            ending = "scale" if pattern.endswith("_norm") else end
+            ending = endings[end] if pattern.endswith("_norm") else end
             state[f"{pattern.replace(BLOCK, number)}.{ending}"] = torch.cat(halves)
     return state
+
+
+def z_image_dit(model: Any) -> State:
+    """Return Z-Image's transformer under its authors' names, of which most are the library's."""
+    ours = {path for paths in z_image_files.LAYOUT.modules.values() for path in paths}
+    same = {
+        name: value
+        for name, value in model.state_dict().items()
+        if numbered(name.rpartition(".")[0])[0] not in ours
+    }
+    return same | of_authors(model, z_image_files.LAYOUT)
+
+
+def z_image(pipe: Any, *, prefix: bool = True) -> State:
+    """Return Z-Image as one file of all its parts, with what its authors' file has beside."""
+    state = z_image_dit(pipe.transformer) | {"norm_final.weight": torch.ones(2)}
+    state = within(DENOISER if prefix else "", state) | within("vae.", vae(pipe.vae))
+    encoder = within("model.", copied(pipe.text_encoder))
+    return state | within(SD3_ENCODER.format("qwen3_4b"), encoder)
+
+
+def qwen25vl(model: Any) -> State:
+    """Return Qwen2.5-VL under the names that files of it have, which are older than today's."""
+    pairs = [("model.language_model.", "model."), ("model.visual.", "visual."), ("", "")]
+    return renamed(model, pairs, {})
+
+
+def qwen_image(pipe: Any, *, prefix: bool = True) -> State:
+    """Return Qwen-Image as one file of all its parts."""
+    state = within(DENOISER if prefix else "", copied(pipe.transformer))
+    state |= within("vae.", copied(pipe.vae))
+    return state | within(SD3_ENCODER.format("qwen25_7b"), qwen25vl(pipe.text_encoder))
 
 
 def parts(pipe: Any, folder: Path) -> dict[str, Path]:

@@ -20,6 +20,8 @@ COMPONENTS = {
     "clip_l": "text_encoder",
     "clip_g": "text_encoder_2",
     "t5xxl": "text_encoder_3",
+    "qwen3": "text_encoder",
+    "qwen25vl": "text_encoder",
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
 from typing import Any
 
 from torch import Tensor, nn
@@ -31,7 +32,8 @@ class Encoder:
         segment: the text segment that it fills.
         tokenizer: whose ids it reads.
         ids: for each branch whose text it reads, in the order in which they are encoded, the token
-            ids of every prompt of the batch, padding included.
+            ids of every prompt of the batch.
+        is_padded: whether `ids` have the padding that the encoder is given.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Encoder:
     segment: str
     tokenizer: Any
     ids: Mapping[str, Sequence[Ids]]
+    is_padded: bool = True
 
 
 @contextmanager
@@ -70,7 +73,7 @@ def labels_checked(
 
     handles = [
         encoder.module.register_forward_pre_hook(
-            partial(_note, read[encoder.name]), with_kwargs=True
+            partial(_note, read[encoder.name], encoder.is_padded), with_kwargs=True
         )
         for encoder in encoders
     ]
@@ -129,9 +132,18 @@ def prompts_checked(
 
 
 def _note(
-    read: dict[Ids, None], module: nn.Module, args: tuple[Any, ...], keywords: dict[str, Any]
+    read: dict[Ids, None],
+    is_padded: bool,
+    module: nn.Module,
+    args: tuple[Any, ...],
+    keywords: dict[str, Any],
 ) -> None:
-    read.update(dict.fromkeys(_ids(args, keywords)))
+    rows = _ids(args, keywords)
+    mask = keywords.get("attention_mask")
+    if not is_padded and isinstance(mask, Tensor):
+        kept = mask.reshape(-1, mask.shape[-1]).bool().tolist()
+        rows = [tuple(compress(row, shown)) for row, shown in zip(rows, kept, strict=True)]
+    read.update(dict.fromkeys(rows))
 
 
 def _ids(args: tuple[Any, ...], keywords: Mapping[str, Any]) -> list[Ids]:

@@ -12,9 +12,16 @@ from torch import nn
 
 from attn.backends.diffusers.texts.emphasis import EncodedPart
 from attn.backends.diffusers.texts.encoders import Encoder, labels_checked
+from attn.backends.diffusers.texts.templates import (
+    Template,
+    TemplatedText,
+    filled,
+    lay_out,
+    read_templated,
+)
 from attn.backends.diffusers.texts.tokens import Convert, decode, learned_tokens, zero_tokens
 from attn.errors import ModelError
-from attn.schema import Segment, Token
+from attn.schema import Lengths, Segment, Token
 
 REMEMBERED = 128
 """So many texts stay decoded: a capture names the tokens of each, and then checks them."""
@@ -50,15 +57,22 @@ class Prompts:
             that fill it; positions are labelled by the first. What a pipeline lacks is left out.
             A segment without endings holds learned vectors, which are no words.
         convert: see `decode`.
+        templates: of the segments whose encoder is a chat model.
     """
 
     def __init__(
-        self, pipe: Any, encoders: Mapping[str, Sequence[str]], convert: Convert | None
+        self,
+        pipe: Any,
+        encoders: Mapping[str, Sequence[str]],
+        convert: Convert | None,
+        templates: Mapping[str, Template],
     ) -> None:
         self._pipe = pipe
         self._encoders = encoders
         self._convert = convert
+        self._templates = templates
         self._decoded = lru_cache(REMEMBERED)(self._decode)
+        self._templated = lru_cache(REMEMBERED)(self._read_templated)
 
     def read(self, text: str | None, segments: Sequence[Segment]) -> EncoderInput:
         """Return the tokens of text segments; None is no text, but zeros, which have none.
@@ -71,7 +85,11 @@ class Prompts:
         tokens: tuple[Token, ...] = ()
         truncated: dict[str, str] = {}
         warnings: list[str] = []
-        for segment in segments:
+        for name in self._templates:
+            reading = self._templated(name, text)
+            tokens += filled(reading, segments)
+            truncated |= {name: reading.truncated} if reading.truncated else {}
+        for segment in segments if not self._templates else ():
             endings = self._endings(segment)
             if not endings:
                 is_learned = not self._encoders[segment.name]
@@ -83,6 +101,29 @@ class Prompts:
             for ending in endings[1:]:
                 warnings += _split_apart(first, self._decoded(ending, text, segment)[0])
         return EncoderInput(tokens, truncated, tuple(warnings))
+
+    def row_lengths(
+        self, texts: Mapping[str, Sequence[str]], images: int
+    ) -> dict[str, list[Lengths]]:
+        """Return how long the text of every row is; see `Call.lengths`. Empty without templates.
+
+        Args:
+            texts: by branch, of every request.
+            images: of each request.
+        """
+        return {
+            branch: [
+                self._templated(name, text).lengths for text in of_branch for _ in range(images)
+            ]
+            for name in self._templates
+            for branch, of_branch in texts.items()
+        }
+
+    def room(self, texts: Mapping[str, Sequence[str]], start: int) -> tuple[Segment, ...]:
+        """Return segments with room for the text of every branch in its template; see `lay_out`."""
+        (name,) = self._templates
+        rows = self.row_lengths(texts, 1)
+        return lay_out([lengths for of in rows.values() for lengths in of], name, start)
 
     @contextmanager
     def checked(
@@ -111,8 +152,10 @@ class Prompts:
                     ]
                     for branch, branch_texts in texts.items()
                 },
+                is_padded=segment.name not in self._templates,
             )
             for segment in segments
+            if segment.name in self._encoders
             for ending in self._endings(segment)
         ]
         with labels_checked(encoders, denoiser) as unknown:
@@ -165,8 +208,14 @@ class Prompts:
         )
 
     def _ids(self, ending: str, text: str, segment: Segment) -> tuple[int, ...]:
+        if segment.name in self._templates:
+            return self._templated(segment.name, text).ids
         tokens, _ = self._decoded(ending, text, segment)
         return tuple(token.id for token in tokens)
+
+    def _read_templated(self, name: str, text: str) -> TemplatedText:
+        tokenizer = getattr(self._pipe, f"tokenizer{self._encoders[name][0]}")
+        return read_templated(tokenizer, text, name, self._templates[name])
 
     def _decode(
         self, ending: str, text: str, segment: Segment

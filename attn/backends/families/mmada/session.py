@@ -159,6 +159,8 @@ class MMaDASession(Session):
         branches = self.branches(request)
         guided = len(branches) > 1
         if on_call is not None:
+            if self.watch is not None:
+                self.watch(tuple(history.texts_so_far(writing, self.vocabulary)))
             on_call(history.announce(writing, step, branches, history.outcome))
         rows = writing.ids
         if guided:

@@ -70,8 +70,9 @@ def summarise_null(rows: Sequence[Row]) -> str:
     Args:
         rows: of `null.csv`, those of one variant and one control.
     """
-    told = next(_tell_nulls(rows), None)
-    return "The images and all words are the same" if told is None else told.text.rstrip(".")
+    told = [sentence.text for sentence in _tell_nulls(rows)]
+    ends = [*told[:1], *told[-1:]] if len(told) > 1 else told  # of words, and of images
+    return " ".join(ends).rstrip(".") or "The images and all words are the same"
 
 
 def tell_ratio(row: Row) -> str:

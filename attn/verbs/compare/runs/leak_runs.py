@@ -97,6 +97,11 @@ def refuse_lone_options(options: CompareOptions) -> None:
     """
     if options.trigger is not None and not options.leak:
         raise UsageError("trigger says which words --leak leaves out; add --leak")
+    if options.leak and options.shard is not None and options.trigger is None:
+        raise UsageError(
+            "leak leaves out the words that moved most, which one shard does not know; name them "
+            "with --trigger W,…"
+        )
     if options.leak and options.branch == UNCOND:
         raise UsageError("leak leaves words out of the prompt, which --branch uncond does not read")
 

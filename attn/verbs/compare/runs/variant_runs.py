@@ -23,6 +23,7 @@ from attn.verbs.capture.folders import choose_folder, output_folder
 from attn.verbs.capture.options import CaptureOptions, GenerationOptions, Prompt, read_prompt
 from attn.verbs.compare.pairing import FOLDER, ComparedRun, open_run
 from attn.verbs.report import Report
+from attn.verbs.shards.parts import check_shard
 
 if TYPE_CHECKING:
     from attn.backends import Backend, Session
@@ -105,8 +106,12 @@ class Generating(Protocol):
         """Folder of the results."""
 
     @property
-    def resume(self) -> bool:
-        """Whether to go on with what is there."""
+    def goes_on(self) -> bool:
+        """Whether there may be traces of the same run."""
+
+    @property
+    def shard(self) -> str | None:
+        """Which part of the traces is made."""
 
     @property
     def prompt(self) -> Prompt:
@@ -143,7 +148,8 @@ def choose_setting(
     name = registered.spec.name
     generation = capture_options(name, options, settings)
     check_model(options.model)
-    check_folder(options.out, resume=options.resume)
+    check_shard(options.shard, options.out)
+    check_folder(options.out, resume=options.goes_on)
     if typed := read_prompt(generation, generation.prompt):
         _require_prompts(generation, typed, require)
     family = guarded(registered)
@@ -186,14 +192,16 @@ def generate_variants(
     prompts = setting.prompts or choose_prompts(requested, setting.model, setting.family, report)
     _require_prompts(options, prompts, require)
     options = replace(options, prompt=prompts, prompts=None)
-    check_folder(out, resume=options.resume)
+    check_folder(out, resume=options.goes_on)
     folder = None if out is None else Path(out)
     target = choose_folder(folder, f"{setting.name}-{setting.verb}", prompts[0])
     captured = {}
-    with nullcontext() if options.dry_run else output_folder(target):
+    is_shared = options.shard is not None
+    with nullcontext() if options.dry_run else output_folder(target, shared=is_shared):
         changes = variants[0][2]
         first = replace(options, **changes, model=sessions.shared(changes), seed=options.seeds[0])
-        require.of_plan(capture_with(replace(first, dry_run=True, resume=False)).plans[0])
+        first = replace(first, dry_run=True, resume=False, shard=None)
+        require.of_plan(capture_with(first).plans[0])
         if not options.dry_run:
             report.begin(target)
         for label, subfolder, changes in variants:
@@ -227,7 +235,7 @@ class Sessions:
         options = self._options_of(arguments.get("settings", self._setting.settings))
         if self._shared is None or options != self._options:
             self._options = options
-            self._shared = Shared(partial(self._open, options))
+            self._shared = Shared(partial(self._open, options), self._setting.model)
         return self._shared
 
     def _options_of(self, settings: Mapping[str, str]) -> Any:

@@ -4,11 +4,11 @@ import re
 
 import numpy as np
 import pytest
-from tests.helpers.lora_files import pair, write
 
 from attn import lora
 from attn.lora.block_weights import sweep_blocks
 from attn.verbs.compare.controls.block_lists import A1111, COMFYUI, write_block_lists
+from tests.helpers.models.lora_files import pair, write
 
 COLUMNS = {
     12: "BASE IN04 IN05 IN07 IN08 MID OUT00 OUT01 OUT02 OUT03 OUT04 OUT05",
