@@ -6,6 +6,9 @@ from functools import cache
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.helpers import checked_calls
+
+checked_calls.lighten()
 # Tests share the machine and import torch on first use: nothing is held against the clock, and
 # examples are the same each time.
 settings.register_profile(

@@ -47,7 +47,7 @@ LONG = {
     "steps": 1,
 }
 """Prompts of which the fake family reads only the beginning."""
-STRIDE = 23
+STRIDE = 41
 """Changes between two places where a run with its analysis is killed: prime, to meet all kinds."""
 MOST = 10
 """Kills of one run; the next one comes to its end."""

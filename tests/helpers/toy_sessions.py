@@ -5,7 +5,13 @@ from functools import cache
 import pytest
 
 from attn.backends import find, load
-from attn.backends.testing import FakeBackend
+from attn.backends.testing import (
+    CHECKS,
+    FakeBackend,
+    attention_exact,
+    outputs_identical,
+    rows_labelled,
+)
 from attn.backends.types import Placement
 from attn.errors import CaptureError
 
@@ -18,6 +24,15 @@ def open_session(name, source="demo", dtype="float32", **options):
 
 shared_session = cache(open_session)
 """The same, opened once for each choice: for tests that leave it as it is."""
+
+
+LONG = (outputs_identical, attention_exact, rows_labelled)
+"""Checks that take seconds."""
+
+
+def checks_of(*, guidance):
+    """Return the checks of a case; long ones are of guidance, whose rows are those without too."""
+    return [check for check in CHECKS if guidance > 1 or check not in LONG]
 
 
 def remarks(session, request):

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 ROOT = Path(__file__).parents[3]
-KILLS = 120
+KILLS = 60
 MEMORY = Path("/dev/shm")
 """A file system without a disk, on which waiting for the disk takes no time."""
 

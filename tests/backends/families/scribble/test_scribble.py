@@ -9,14 +9,14 @@ import pytest
 
 from attn.backends import find, load
 from attn.backends.families.scribble.options import ScribbleOptions
-from attn.backends.testing import CHECKS, outputs_identical
+from attn.backends.testing import outputs_identical
 from attn.backends.types import Placement
 from attn.demo import shipped
 from attn.errors import ModelError, RequestError
 from attn.schema import Lora, Request
 from tests.helpers import sketches
 from tests.helpers.models import layouts, lora_files
-from tests.helpers.toy_sessions import open_session, remarks
+from tests.helpers.toy_sessions import checks_of, open_session, remarks
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
 REQUEST = Request(
@@ -56,24 +56,23 @@ def pixels(output):
     return np.asarray(output.images[0]).astype(int)
 
 
+CASES = {
+    "sd15": ("demo:sd15", {}, 5.0),
+    "sd15 without guidance": ("demo:sd15", {}, 1.0),
+    "sd15 guess mode": ("demo:sd15", {"guess_mode": True}, 5.0),
+    "sd15 guess mode without guidance": ("demo:sd15", {"guess_mode": True}, 1.0),
+    "sdxl": ("demo", {}, 5.0),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize(
-    ("source", "options", "guidance"),
-    [
-        ("demo:sd15", {}, 5.0),
-        ("demo:sd15", {}, 1.0),
-        ("demo:sd15", {"guess_mode": True}, 5.0),
-        ("demo:sd15", {"guess_mode": True}, 1.0),
-        ("demo", {}, 5.0),
-    ],
-    ids=[
-        *("sd15", "sd15 without guidance", "sd15 guess mode", "sd15 guess mode without guidance"),
-        "sdxl",
-    ],
+    ("name", "check"),
+    [(name, check) for name, case in CASES.items() for check in checks_of(guidance=case[-1])],
 )
-def test_conforms(check, source, options, guidance, opened):
+def test_conforms(name, check, opened):
     """UNet and ControlNet are recorded exactly and change nothing, not square, in batches of 2."""
+    source, options, guidance = CASES[name]
     check(opened(source, **options), replace(REQUEST, guidance=guidance))
 
 

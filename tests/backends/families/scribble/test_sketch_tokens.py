@@ -16,7 +16,6 @@ from attn.backends import find, load
 from attn.backends.families.scribble.options import ScribbleOptions
 from attn.backends.families.scribble.sketch_tokens import SketchEncoder, as_drawings, load_encoder
 from attn.backends.families.scribble.tokens import TokensBackend
-from attn.backends.testing import CHECKS
 from attn.backends.testing.observe import watched
 from attn.backends.testing.oracle import as_float64
 from attn.backends.types import Placement
@@ -25,7 +24,7 @@ from attn.errors import ModelError, RequestError
 from attn.schema import Lora, Request
 from tests.helpers import sketches
 from tests.helpers.models import layouts, lora_files
-from tests.helpers.toy_sessions import open_session, remarks
+from tests.helpers.toy_sessions import checks_of, open_session, remarks
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
 REQUEST = Request(
@@ -74,9 +73,11 @@ def pixels(session, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("guidance", [5.0, 1.0], ids=["guided", "without guidance"])
-def test_conforms(check, guidance, session):
+@pytest.mark.parametrize(
+    ("guidance", "check"),
+    [(guidance, check) for guidance in (5.0, 1.0) for check in checks_of(guidance=guidance)],
+)
+def test_conforms(guidance, check, session):
     """Text and sketch tokens are recorded exactly, not square, in batches of 2."""
     check(session, replace(REQUEST, guidance=guidance))
 
