@@ -14,7 +14,7 @@
     files        reading what others wrote, and writing so that nothing is lost
     schema       what a trace is: layers, segments, tokens, words, steps
     options      options declared once, as dataclasses
-    shapes       names for the axes of arrays
+    shapes       names for the axes of arrays; choices: of options and files
     words        what a word of a prompt is, and how words and phrases are found
     wording      texts of messages; versions: of this package and others
     errors       every expected error, in one tree
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from attn.verbs.analyze.analyze import analyze
     from attn.verbs.capture.capture import capture
     from attn.verbs.compare.compare import compare
+    from attn.verbs.evaluate.evaluate import evaluate
+    from attn.verbs.shards.merge import merge
     from attn.verbs.verify import verify
     from attn.verbs.view import view
 
@@ -56,8 +58,10 @@ __all__ = [
     "analyze",
     "capture",
     "compare",
+    "evaluate",
     "hookimpl",
     "intervene",
+    "merge",
     "open",
     "tap",
     "verify",
@@ -71,8 +75,10 @@ _HOMES = {
     "analyze": "attn.verbs.analyze.analyze:analyze",
     "capture": "attn.verbs.capture.capture:capture",
     "compare": "attn.verbs.compare.compare:compare",
+    "evaluate": "attn.verbs.evaluate.evaluate:evaluate",
     "hookimpl": "attn.backends:hookimpl",
     "intervene": "attn.engine.interventions.intervene:intervene",
+    "merge": "attn.verbs.shards.merge:merge",
     "open": "attn.trace.trace:open_trace",
     "tap": "attn.engine.tap:tap",
     "verify": "attn.verbs.verify:verify",

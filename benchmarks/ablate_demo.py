@@ -1,19 +1,22 @@
 """What cutting a word, padding or sinks does to the pictures of a demo model, as a program judges.
 
-    python -m benchmarks.ablate_demo sdxl|sd35|gated [--prompts 48] [--steps N] [--out FOLDER]
+    python -m benchmarks.ablate_demo sdxl|sd35|gated [--prompts 48] [--first 0] [--steps N]
+                                     [--cut NAME=CUT …] [--out FOLDER]
 
 Draws each held-out caption of two objects once as it is, once with each cut, and once with as much
-cut at random, all from the same noise; padding, beside which there is not as much, is held against
-the picture without a cut. Objects are held against those of the picture without a cut:
-the nearest object is the same one. Prints, per cut and class, in which part of the pictures that
-class is changed, likewise of the random cut, and the difference with its 95 % bootstrap interval
-over pictures.
+cut at random, all from the same noise; where there is not as much beside, as beside padding, a cut
+is held against the picture without one. In a CUT, COLOUR and SHAPE stand for the words of the first
+object. Prints, per cut and class of `attn.demo.changes`, in which part of the pictures it is
+changed, likewise of the random cut, and the difference with its 95 % interval over pictures.
+
+Every caption is a line of `pictures.jsonl` in FOLDER: what is there is not drawn again.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,61 +26,72 @@ import attn
 from attn.analysis.compare.paired import paired_interval
 from attn.analysis.tables import make_table, write_table
 from attn.backends import find, load
-from attn.demo import scenes
+from attn.demo import judge, scenes
+from attn.demo.changes import CHANGES, list_changes
+from attn.errors import RequestError
 from attn.verbs.capture.capture import Shared
-from benchmarks.scoring import judge
 
-CLASSES = ("colour", "shape", "gone", "other colour", "other shape", "number", "relation", "ground")
-NEAR = 0.15
-"""An object that is farther away, in sides of the picture, is another one."""
-SINKS = 1
+CUTS = ("colour=COLOUR", "shape=SHAPE", "sinks=sinks:1", "padding=padding")
+LINES = "pictures.jsonl"
+
+Changes = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""Of one caption: by the name of a cut, then `cut` and `random`, which of `CHANGES` happened."""
 
 
 def main() -> None:
     """Draw, judge, and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("name", choices=("sdxl", "sd35", "gated"))
-    parser.add_argument("--prompts", type=int, default=48)
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--out", type=Path, default=Path("ablate-demo"))
-    arguments = parser.parse_args()
+    arguments = _parse()
     family = load(find(arguments.name))
     model = Shared(lambda: family.open("demo", family.Options()))
+    cuts = dict(text.split("=", 1) for text in arguments.cut or CUTS)
     contents = [content for content in scenes.held_out() if len(content.kinds) > 1]
-    changes: dict[str, list[np.ndarray]] = {}
-    for seed, content in enumerate(contents[: arguments.prompts]):
-        base = draw(arguments, model, content, seed, None)
-        for name, cut in cuts(content).items():
-            random = None if cut == "padding" else f"{cut}@random=0"  # there is not as much beside
-            row = [
-                changed(content, base, draw(arguments, model, content, seed, of))
-                for of in (cut, random)
-            ]
-            changes.setdefault(name, []).append(np.array(row))
-        print(f"{seed + 1}/{arguments.prompts}", flush=True)
-    rows = [row for name in changes for row in summarise(name, np.stack(changes[name]))]
+    last = arguments.first + arguments.prompts
     arguments.out.mkdir(parents=True, exist_ok=True)
+    lines = arguments.out / LINES
+    done = _read(lines)
+    for seed, content in list(enumerate(contents))[arguments.first : last]:
+        if set(cuts) - set(done.get(seed, {})):
+            done[seed] = change_all(arguments, model, content, seed, cuts)
+            with lines.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({"seed": seed, "changes": done[seed]}) + "\n")
+            print(f"{seed + 1 - arguments.first}/{arguments.prompts}", flush=True)
+    pictures = [done[seed] for seed in range(arguments.first, last) if seed in done]
+    rows = [row for name in cuts for row in summarise(name, [of[name] for of in pictures])]
     write_table(
         make_table({key: [row[key] for row in rows] for key in rows[0]}),
         arguments.out / "cuts.csv",
     )
     for row in rows:
         print(
-            f"{row['cut']:8} {row['class']:14} {row['changed']:5.2f} random {row['random']:5.2f} "
+            f"{row['cut']:12} {row['change']:14} {row['changed']:5.2f} random {row['random']:5.2f} "
             f"difference {row['difference']:+5.2f} ({row['low']:+.2f} to {row['high']:+.2f}), "
             f"n {row['n']}"
         )
 
 
-def cuts(content: scenes.Content) -> dict[str, str]:
-    """Return what is cut: words of the first object, and what is no word."""
-    kind = content.kinds[0]
-    return {
-        "colour": kind.color,
-        "shape": kind.shape,
-        "sinks": f"sinks:{SINKS}",
-        "padding": "padding",
-    }
+def change_all(
+    arguments: argparse.Namespace,
+    model: Shared,
+    content: scenes.Content,
+    seed: int,
+    cuts: Mapping[str, str],
+) -> Changes:
+    """Draw a caption in all ways, and say what changed."""
+    base = draw(arguments, model, content, seed, None)
+    changes: dict[str, dict[str, Mapping[str, float]]] = {}
+    for name, text in cuts.items():
+        kind = content.kinds[0]
+        cut = text.replace("COLOUR", kind.color).replace("SHAPE", kind.shape)
+        random = f"{cut}{',' if '@' in cut else '@'}random=0"
+        changes[name] = {
+            "cut": list_changes(content, base, draw(arguments, model, content, seed, cut))
+        }
+        try:
+            control = draw(arguments, model, content, seed, random)
+        except RequestError:  # there is not as much beside
+            control = base
+        changes[name]["random"] = list_changes(content, base, control)
+    return changes
 
 
 def draw(
@@ -86,7 +100,7 @@ def draw(
     content: scenes.Content,
     seed: int,
     cut: str | None,
-) -> judge.Picture:
+) -> judge.Painted:
     """Return what a picture shows."""
     from PIL import Image
 
@@ -105,48 +119,23 @@ def draw(
             return judge.find(np.asarray(image.convert("RGB")))
 
 
-def changed(
-    content: scenes.Content, base: judge.Picture, picture: judge.Picture
-) -> tuple[float, ...]:
-    """Say of each of `CLASSES` whether it is another one; NaN where that cannot be said."""
-    kinds = [judge.match(kind, base) for kind in content.kinds]
-    if kinds[0] is None or kinds[1] is None:  # already without a cut
-        return (np.nan,) * len(CLASSES)
-    now = [nearest(kind, picture) for kind in kinds]
-    values: dict[str, float] = {
-        "gone": now[0] is None,
-        "number": len(base.objects) != len(picture.objects),
-        "ground": base.background != picture.background,
-    }
-    for name, before, after in zip(("", "other "), kinds, now, strict=True):
-        if after is not None:
-            values[f"{name}colour"] = before.color != after.color
-            values[f"{name}shape"] = before.shape != after.shape
-    if now[0] is not None and now[1] is not None:
-        values["relation"] = judge.relation(*kinds) != judge.relation(*now)
-    return tuple(float(values.get(name, np.nan)) for name in CLASSES)
-
-
-def nearest(kind: judge.Found, picture: judge.Picture) -> judge.Found | None:
-    """Return the object of a picture that is where another one was."""
-
-    def distance(other: judge.Found) -> float:
-        return float(np.hypot(*(a - b for a, b in zip(kind.center, other.center, strict=True))))
-
-    closest = min(picture.objects, key=distance, default=None)
-    return closest if closest is not None and distance(closest) < NEAR else None
-
-
-def summarise(name: str, changes: np.ndarray) -> Iterator[Mapping[str, object]]:
-    """Yield a row for each class, of (picture, cut and random, class)."""
-    for index, label in enumerate(CLASSES):
-        both = changes[:, :, index]
-        both = both[~np.isnan(both).any(1)]
+def summarise(
+    name: str, pictures: Sequence[Mapping[str, Mapping[str, float]]]
+) -> Iterator[Mapping[str, object]]:
+    """Yield a row for each of `CHANGES` of one cut."""
+    for label in CHANGES:
+        both = np.array(
+            [
+                [of[kind][label] for kind in ("cut", "random")]
+                for of in pictures
+                if all(label in of[kind] for kind in ("cut", "random"))
+            ]
+        ).reshape(-1, 2)
         low, high, _ = paired_interval(both[:, :1] - both[:, 1:])
-        cut, random = both.mean(0)
+        cut, random = both.mean(0) if len(both) else (np.nan, np.nan)
         yield {
             "cut": name,
-            "class": label,
+            "change": label,
             "changed": cut,
             "random": random,
             "difference": cut - random,
@@ -154,6 +143,25 @@ def summarise(name: str, changes: np.ndarray) -> Iterator[Mapping[str, object]]:
             "high": float(high[0]),
             "n": len(both),
         }
+
+
+def _read(lines: Path) -> dict[int, Changes]:
+    """Return what was drawn before, by the number of its caption."""
+    if not lines.exists():
+        return {}
+    read = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
+    return {line["seed"]: line["changes"] for line in read}
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("name", choices=("sdxl", "sd35", "gated"))
+    parser.add_argument("--prompts", type=int, default=48)
+    parser.add_argument("--first", type=int, default=0, help="caption to begin with")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--cut", action="append", help="NAME=CUT; repeat")
+    parser.add_argument("--out", type=Path, default=Path("ablate-demo"))
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ def draw_heads(table: DataFrame, path: Path) -> None:
     """Draw the pointing game of every layer and head, a panel per segment and class of words.
 
     Args:
-        table: of `truth.summarise`.
+        table: of `summary.summarise`.
         path: a PNG file.
     """
     pointing = table[table["measure"] == "pointing"]
@@ -32,7 +32,7 @@ def draw_heads(table: DataFrame, path: Path) -> None:
         for index in np.flatnonzero(own & is_head):
             layer = np.searchsorted(layers, cells["layer"][index])
             values[layer, int(cells["head"][index])] = cells["mean"][index]
-        pooled = np.flatnonzero(own & (cells["pooling"] == "default"))[0]
+        pooled = np.flatnonzero(own & (cells["pooling"] == "mean"))[0]
         _draw_panel(panel, values, layers)
         panel.set_title(
             f"{segments[row]}: {roles[column]}\nall {cells['mean'][pooled]:.2f}, "

@@ -23,10 +23,9 @@ from attn import demo
 from attn.backends import find, load
 from attn.backends.diffusers.samplers import NAMES, SCHEDULES
 from attn.backends.types import Placement, Session
-from attn.demo import scenes
+from attn.demo import judge, scenes
 from attn.errors import RequestError
 from attn.schema import Request
-from benchmarks.scoring import judge
 
 PUBLISHED = "published"
 MODELS = {

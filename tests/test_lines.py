@@ -12,11 +12,13 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
 from attn.cli import build
+from attn.demo import judge, rendering, scenes
 from attn.explorer.server import Server
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +67,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_cache: Path, st
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Server, "run", Server.stop)  # it would answer until it is interrupted
     monkeypatch.setattr("webbrowser.open", bool)
+    painted = paint("a red star left of a blue circle on a white background")
+    monkeypatch.setattr(judge, "find", lambda _: painted)  # untrained models paint noise
     drawing = Image.new("L", (96, 64), "white")
     ImageDraw.Draw(drawing).ellipse((20, 10, 70, 50), outline="black", width=3)
     drawing.save(tmp_path / "drawing.png")
@@ -77,13 +81,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_cache: Path, st
     return tmp_path
 
 
+def paint(caption: str) -> judge.Painted:
+    """Return what a true picture of a caption shows."""
+    scene = scenes.arrange(scenes.read(caption), np.random.default_rng(0))
+    return judge.find(rendering.render(scene, 96))
+
+
 @pytest.fixture(scope="module")
 def style(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LoRA of the SDXL demo model."""
     from diffusers import DiffusionPipeline
 
     from attn import demo
-    from tests.helpers import lora_demo
+    from tests.helpers.models import lora_demo
 
     pipe = DiffusionPipeline.from_pretrained(demo.checkpoint("sdxl"), local_files_only=True)
     pairs = lora_demo.changes(pipe, "unet")
@@ -155,7 +165,7 @@ def small(line: str) -> list[str]:
             arguments += [word, re.sub(r"^demo(:sd35)?\b", "style.safetensors", next(words))]
         else:
             arguments.append(word)
-    if command in ("analyze", "compare", "ablate") and "--no-pictures" not in arguments:
+    if command in ("analyze", "compare", "ablate", "evaluate") and "--no-pictures" not in arguments:
         arguments.append("--no-pictures")
     is_new = command in ("capture", "ablate")
     generates = is_new or bool({"--lora", "--sketch"} & set(arguments))

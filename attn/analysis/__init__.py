@@ -11,6 +11,7 @@
     words/     where words and phrases are looked at, and when
     texts/     who reads whom in a text that a model writes
     sinks/     keys that receive much more than others
+    scores/    how well maps find what words name, where that is known
     compare/   what differs between runs, with intervals
     gates, sketch   gates of gated models; words and a drawing
 

@@ -21,7 +21,7 @@ from attn.analysis.texts import (
     similarity,
     unmasking,
 )
-from attn.analysis.words import curves, evolution, stepavg, words
+from attn.analysis.words import concentration, curves, evolution, stepavg, words
 from attn.errors import AnalysisError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -121,6 +121,15 @@ ANALYSES: tuple[Analysis, ...] = (
         run=sketch.run,
         draw="attn.viz.sketch:draw",
         joins=("words.csv", "shapes.csv", "deviation.csv", "residuals.csv"),
+    ),
+    Analysis(
+        name="concentration",
+        summary="how concentrated each layer's and head's maps are, and follow the picture",
+        needs=concentration.NEEDS,
+        Options=concentration.ConcentrationOptions,
+        run=concentration.run,
+        on_request=True,
+        joins=("layers.csv",),
     ),
     Analysis(
         name="evolution",

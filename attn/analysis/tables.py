@@ -162,13 +162,13 @@ def label_table(table: Columns, **labels: object) -> Columns:
     return {name: np.full(count, value, object) for name, value in labels.items()} | columns
 
 
-def with_layer_names(table: Columns, names: Mapping[int, str]) -> Columns:
+def with_layer_names(table: Columns, names: Mapping[int, str]) -> Table:
     """Return a table with a column `layer_name` behind its column `layer`, if it has that.
 
     What is no layer's index there, such as `mean`, is its own name.
     """
     if "layer" not in table or "layer_name" in table:
-        return table
+        return make_table(table)
     columns = {}
     for name, column in table.items():
         columns[name] = column

@@ -7,6 +7,7 @@ has the structure of the published model with tiny random weights. Those stay re
     drawn, language, stability   files as ScribbleDiffusion, LLaDA and sd-scripts lay them out
     networks, shapes_networks    the networks; text_encoders, tokenizers: what reads the text
     scenes, rendering            the shapes world, and its images; questions: that of the text
+    judge, changes              what a picture of shapes shows, and what differs from another
     shipped, quiet               where trained weights lie; silence of libraries that write
 
 Importing this module loads no torch; the first `checkpoint` of a model does.

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from attn.errors import DamagedError, TraceError
-from attn.files.outside import DAMAGED, decode_reason, open_regular, os_reason
+from attn.files.outside import DAMAGED, decode, decode_reason, open_regular, os_reason
 
 T = TypeVar("T")
 
@@ -107,7 +107,7 @@ def read_journal(path: Path, kind: type[T]) -> tuple[T, ...]:
     values: list[T] = []
     for number, line in enumerate(lines, start=1):
         try:
-            values.append(msgspec.json.decode(line, type=kind))
+            values.append(decode(line, kind))
         except DAMAGED as exc:
             if number == len(lines):  # torn when the machine went down
                 break

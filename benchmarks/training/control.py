@@ -15,8 +15,7 @@ from diffusers import ControlNetModel, StableDiffusionXLControlNetPipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from attn.demo import networks, rendering, scenes
-from benchmarks.scoring import judge
+from attn.demo import judge, networks, rendering, scenes
 from benchmarks.training import denoiser
 from benchmarks.training.loop import Stage
 from benchmarks.training.report import draw_sheet

@@ -24,9 +24,8 @@ import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from peft import LoraConfig
 
-from attn.demo import scenes
+from attn.demo import judge, scenes
 from attn.demo.scenes import Content, Scene
-from benchmarks.scoring import judge
 from benchmarks.training import denoiser
 from benchmarks.training.denoiser import Examples, Family
 from benchmarks.training.loop import Stage

@@ -20,10 +20,9 @@ from diffusers import DDPMScheduler
 from attn import demo
 from attn.backends.families.scribble.sketch_tokens import SketchEncoder, as_drawings
 from attn.demo import drawn as checkpoint
-from attn.demo import rendering, scenes, text_encoders, trained
+from attn.demo import judge, rendering, scenes, text_encoders, trained
 from attn.demo.tokenizers import CLIP_LENGTH
-from benchmarks.score_demo import judge_all, tally
-from benchmarks.scoring import judge
+from benchmarks.demo.score_demo import judge_all, tally
 from benchmarks.training import control, denoiser, sdxl
 from benchmarks.training.control import Examples
 from benchmarks.training.loop import Stage

@@ -92,6 +92,7 @@ def drawn(folder):
 
 
 TRACES = {
+    "concentration": lambda _: make_trace(manifest(level="heads")),
     "sinks": lambda _: make_full()[0],
     "sketch": drawn,
     "matrices": lambda _: make_text(level="heads")[0],

@@ -87,8 +87,8 @@ def test_on_request():
 def test_offered():
     """What could run if it were asked for is known, once nobody chose."""
     about = replace(manifest(), kept=replace(manifest().kept, keys="all"))
-    assert registry.plan(make_trace()).offered == ("evolution",)
-    assert registry.plan(make_trace(about)).offered == ("evolution", "stepavg")
+    assert registry.plan(make_trace()).offered == ("concentration", "evolution")
+    assert registry.plan(make_trace(about)).offered == ("concentration", "evolution", "stepavg")
     assert registry.plan(make_trace(about), ["words"]).offered == ()
 
 

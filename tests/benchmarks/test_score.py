@@ -9,21 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from attn.demo import rendering, scenes, trained
+from attn.analysis.scores.poolings import Pooling
+from attn.analysis.scores.scored import MapScore
+from attn.analysis.scores.summary import summarise
+from attn.analysis.tables import make_frame
+from attn.demo import judge, rendering, scenes, trained
 from attn.demo.quiet import without_progress_bars
-from benchmarks import score_demo
+from benchmarks.demo import score_demo
 from benchmarks.figures import draw_heads
-from benchmarks.scoring import judge, truth
-from benchmarks.scoring.localise import Score
-from benchmarks.scoring.truth import Pooling, Row
 
 CONTENT = scenes.read("a red star left of a blue circle on a white background")
-PERFECT = judge.Agreement(True, True, (True, True), (True, True), True)
-HALF = judge.Agreement(False, True, (True, True), (True, False), None)
+PERFECT = judge.Verdict(True, True, (True, True), (True, True), True)
+HALF = judge.Verdict(False, True, (True, True), (True, False), None)
 
 
-def row(pooling: Pooling, pointing: float = 0.75) -> Row:
-    return Row("clip", "color", "red", pooling, 0.125, Score(pointing, 0.5, 0.25))
+def row(pooling: Pooling, pointing: float = 0.75) -> MapScore:
+    return MapScore("clip", "color", "red", pooling, 0.125, {"pointing": pointing}, None)
 
 
 def test_agreement_counts_objects(capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,36 +43,35 @@ def test_agreement_counts_objects(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_printed_table_leaves_out_single_layers(capsys: pytest.CaptureFixture[str]) -> None:
     """What is printed fits a screen; the file has the rest."""
-    poolings = [Pooling("default"), Pooling("steps", steps="last"), Pooling("head", 3, 1)]
-    score_demo.print_scores(truth.summarise([[row(pooling) for pooling in poolings]]))
+    poolings = [Pooling("mean"), Pooling("step", step=2), Pooling("head", 3, 1)]
+    table = make_frame(summarise([[row(pooling) for pooling in poolings]] * 4))
+    score_demo.print_scores(table)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 2 + 2 * 3
+    assert len(lines) == 2 + 2
     assert lines[1:3] == [
         "segment class             pooling        measure       mean    low   high chance     n",
-        "clip    color             default        pointing     0.750  0.750  0.750  0.125     1",
+        "clip    color             mean           pointing     0.750  0.750  0.750  0.125     4",
     ]
-    assert lines[5].split() == (
-        ["clip", "color", "steps", "last", "pointing", "0.750", "0.750", "0.750", "0.125", "1"]
-    )
 
 
 def test_figure_shows_layers_of_different_widths(tmp_path: Path) -> None:
     """Layers need not have the same number of heads."""
-    poolings = [Pooling("default"), Pooling("head", 3, 0), Pooling("head", 5, 0)]
+    poolings = [Pooling("mean"), Pooling("head", 3, 0), Pooling("head", 5, 0)]
     poolings += [Pooling("head", 5, 1)]
-    draw_heads(truth.summarise([[row(pooling) for pooling in poolings]]), tmp_path / "heads.png")
+    table = make_frame(summarise([[row(pooling) for pooling in poolings]]))
+    draw_heads(table, tmp_path / "heads.png")
     assert (tmp_path / "heads.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", score_demo.MODELS)
+@pytest.mark.parametrize("name", ["sdxl", "gated"])
 def test_from_prompts_to_files(
     name: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The command runs on every demo model, and leaves its files and no traces."""
+    """The command runs on models in either layout, and leaves its files and no traces."""
     pipeline: Any = trained.PIPELINES[name]()
     with without_progress_bars():
         pipeline.save_pretrained(tmp_path / "model")
@@ -91,7 +91,7 @@ def test_from_prompts_to_files(
     with (tmp_path / "out" / "scores.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert {row["n"] for row in rows} == {"2"}
-    segments = {"", "clip"} if name == "sdxl" else {"", "clip", "t5"}
+    segments = {"", "clip"} if name == "sdxl" else {"", "clip", "t5", "text"}
     assert {row["segment"] for row in rows} == segments
-    assert {row["pooling"] for row in rows} >= {"default", "steps", "layer", "head", "centre"}
+    assert {row["pooling"] for row in rows} >= {"mean", "step", "layer", "head", "centre"}
     assert "everything    1.000  1.000  1.000     2" in capsys.readouterr().out

@@ -51,7 +51,10 @@ def run(*arguments):
     return result.exit_code, result.stdout, result.stderr
 
 
-OFFERED = "'evolution' is skipped unless asked for: attn analyze {} --only evolution\n"
+OFFERED = "".join(
+    f"'{name}' is skipped unless asked for: attn analyze {{0}} --only {name}\n"
+    for name in ("concentration", "evolution")
+)
 
 
 def test_files():
@@ -151,7 +154,16 @@ def test_list():
     code, stdout, stderr = run("--list")
     assert (code, stderr) == (0, "")
     names = [line.split()[1] for line in stdout.splitlines() if line.startswith("analysis ")]
-    pictures = ["words", "curves", "sinks", "gates", "sketch", "evolution", "stepavg"]
+    pictures = [
+        "words",
+        "curves",
+        "sinks",
+        "gates",
+        "sketch",
+        "concentration",
+        "evolution",
+        "stepavg",
+    ]
     texts = ["unmasking", "flow", "blocks", "patterns", "matrices", "influence", "similarity"]
     assert names == [*pictures, *texts, "report"]
     expected = """\
@@ -241,8 +253,8 @@ analysis
             ["run", "--only", "word"],
             2,
             "unknown analysis 'word'. Did you mean 'words'? "
-            "There is: words, curves, sinks, gates, sketch, evolution, stepavg, unmasking, flow, "
-            "blocks, patterns, matrices, influence, similarity, report.",
+            "There is: words, curves, sinks, gates, sketch, concentration, evolution, stepavg, "
+            "unmasking, flow, blocks, patterns, matrices, influence, similarity, report.",
         ),
         (
             ["run", "--set", "words.scale=both"],

@@ -43,7 +43,7 @@ import json, sys
 import numpy as np
 from PIL import Image
 import attn
-from benchmarks.scoring import judge
+from attn.demo import judge
 
 prompt, found = "a purple circle left of a red square on a white background", []
 for number, lora in enumerate((None, "demo:sd35")):

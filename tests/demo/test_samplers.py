@@ -9,7 +9,7 @@ SCRIPT = """
 import numpy as np
 from attn.backends import Placement, find, load
 from attn.demo import scenes
-from benchmarks.scoring import judge
+from attn.demo import judge
 from attn.schema import Request
 
 CAPTION = "a red star right of a blue circle on a white background"

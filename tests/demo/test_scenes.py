@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attn.demo import rendering, scenes
+from attn.demo import judge, rendering, scenes
 from attn.demo.tokenizers import clip_tokenizer, t5_tokenizer
-from benchmarks.scoring import judge
 
 SIZES = (31, 64, 128)
 seeds = st.integers(0, 2**32)
@@ -73,7 +72,7 @@ def test_relation_is_read_from_the_places(seed: int) -> None:
     scene = draw(seed)
     if scene.content.relation:
         first, second = (
-            judge.Found("", None, thing.center, 1.0, np.ones((1, 1), bool))
+            judge.PaintedObject("", None, thing.center, 1.0, np.ones((1, 1), bool))
             for thing in scene.things
         )
         assert judge.relation(first, second) == scene.content.relation

@@ -19,9 +19,8 @@ from safetensors.torch import load_file, save_file, save_model
 import attn
 from attn import demo
 from attn.backends import find, load
-from attn.demo import scenes, shipped, trained
-from benchmarks.scoring import judge
-from tests.helpers import layouts
+from attn.demo import judge, scenes, shipped, trained
+from tests.helpers.models import layouts
 
 NAMES = tuple(trained.PIPELINES)
 OWN = {"scribble": "controlnet", "sd35-medium": "transformer", "gated": "transformer"}

@@ -100,7 +100,7 @@ def map_tables(pairs: Sequence[Pair], words: Words) -> Tables:
     if not has_maps(pairs):
         return {}
     dominating = competing(changes(pairs, dominant, words))
-    tables = {"dominant.csv": _rows(by_size(dominating))} if dominating else {}
+    tables: Tables = {"dominant.csv": _rows(by_size(dominating))} if dominating else {}
     return tables | {
         "changed.csv": _changed(pairs),
         "maps.csv": _alike(pairs, words),

@@ -62,7 +62,7 @@ class Pairs(Sequence[Pair]):
     def __init__(self, pairs: Iterable[Pair] = ()) -> None:
         self._file = NumbersFile()
         self._kinds: list[tuple[Pair, Shapes]] = []
-        self._kept = SpooledList(_Kept)
+        self._kept: SpooledList[_Kept] = SpooledList(_Kept)
         for pair in pairs:
             self.append(pair)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from attn.analysis.numbers import Numbers
+from attn.analysis.words.focus import BEST, find_best_layer
 from attn.analysis.words.phrases import Weights
 from attn.analysis.words.select import select_steps, select_tower
 from attn.errors import AnalysisError
@@ -41,7 +42,8 @@ class Scope:
         default=None, metadata={"help": "only these words; case does not count"}
     )
     layers: tuple[str, ...] = field(
-        default=(), metadata={"help": "7, 0-11, or a glob of the path; empty is the first tower"}
+        default=(),
+        metadata={"help": "7, 0-11, a glob of the path, or best; empty is the first tower"},
     )
     steps: tuple[str, ...] = field(default=(), metadata={"help": "7 or 0-9; empty is every step"})
     branch: str | None = field(
@@ -201,10 +203,17 @@ def choose(trace: Trace, options: Scope) -> Selection:
     if not prompt.words and branch == "uncond":
         raise AnalysisError("the negative prompt has no words; leave branch out for the prompt's")
     captured = [layer for layer in trace.layers if BLOCK in layer.blocks]
+    steps = select_steps(trace.steps, options.steps)
+    if options.layers == (BEST,):
+        tower = select_tower(captured, ())
+        best = find_best_layer(trace, BLOCK, tower, steps, (branch, prompt))
+        layers: tuple[Layer, ...] = (best.layer,)
+    else:
+        layers = select_tower(captured, options.layers, captured=trace.layers)
     return Selection(
         branch=branch,
-        layers=select_tower(captured, options.layers, captured=trace.layers),
-        steps=select_steps(trace.steps, options.steps),
+        layers=layers,
+        steps=steps,
         text=prompt,
         words=select_words(prompt.words, options.words),
         phrases=options.find_phrases(prompt.words),

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from attn.analysis.needs import Needs, find_lack
 from attn.analysis.numbers import Numbers
 from attn.analysis.result import Deferred, Result
 from attn.analysis.tables import Table
+from attn.analysis.words.focus import tell_best_layer
 from attn.analysis.words.maps import daam
 from attn.analysis.words.maps.areas import Contest, tabulate_places
 from attn.analysis.words.maps.dominance import NO_WORD, Dominance
@@ -49,9 +50,11 @@ from attn.analysis.words.selection import (
 )
 from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
 from attn.analysis.words.word_tables import align, summarise, tabulate
+from attn.choices import Pooling
 from attn.shapes import WordMaps
 from attn.trace.means import MapSums, MeanMaps, average, image_views
 from attn.trace.words.sums import lay_out, sum_tokens, word_positions
+from attn.wording import count_noun
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -71,7 +74,7 @@ class WordsOptions(Choice):
         default=False, metadata={"help": "divide each place by its sum over the prompt's words"}
     )
     heads: bool = field(default=False, metadata={"help": "add a row per head to words.csv"})
-    pooling: Literal["mean", "daam"] = field(
+    pooling: Pooling = field(
         default="mean", metadata={"help": "how one map is made of many: mean, or DAAM's way"}
     )
     scale: Scale = field(default="auto", metadata={"help": SCALE_HELP})
@@ -104,6 +107,7 @@ def run(trace: Trace, options: WordsOptions) -> Result:
     notes: list[str] = []
     segments = measure(trace, selection, heads=options.heads, together=options.together, maps=sums)
     means = _mean_maps(trace, selection, options, sums) if has_maps else None
+    told = _tell_best(trace, selection, options) if segments and means else ""
     for measured in segments:
         maps = _word_maps(means, measured.segment, selection, options) if means else None
         shown: list[tuple[Kind, SegmentWords, WordMaps | None]] = [
@@ -117,13 +121,22 @@ def run(trace: Trace, options: WordsOptions) -> Result:
             drawn = entry.ranked()[: options.topk]
             if drawn and means is not None and entry_maps is not None:
                 key = measured.segment if kind == "words" else f"{measured.segment}/{kind}"
-                averaged = (means.layers, selection.steps, options)
+                averaged = (means.layers, selection.steps, options, told)
                 arrays[key] = partial(_label, entry_maps, entry, sorted(drawn), kind, averaged)
             notes += note_missing(trace, entry) if kind == "words" else note_left_out(entry)
     if not segments:
         return Result({}, notes=("no captured layer reads a token of the prompt's words",))
     tables[ALIGNED] = align(selection)
+    notes += [told] if told else []
     return Result(tables, Deferred(arrays), notes=tuple(notes))
+
+
+def _tell_best(trace: Trace, selection: Selection, options: WordsOptions) -> str:
+    """Say if one layer shows what the mean over all of them hides, where that is what is drawn."""
+    if options.layers:
+        return ""
+    prompt = selection.branch, selection.text
+    return tell_best_layer(trace, BLOCK, selection.layers, selection.steps, prompt)
 
 
 def _tabulate(
@@ -200,7 +213,7 @@ def _label(
     measured: SegmentWords,
     indices: list[int],
     kind: Kind,
-    averaged: tuple[Sequence[int], Sequence[int], WordsOptions],
+    averaged: tuple[Sequence[int], Sequence[int], WordsOptions, str],
 ) -> xr.DataArray:
     """Name the axes of the maps to draw; `attrs` say what they are averaged over.
 
@@ -209,17 +222,17 @@ def _label(
         measured: the words.
         indices: of those to draw.
         kind: of words.
-        averaged: the layers and steps that are in the maps, and how.
+        averaged: the layers and steps that are in the maps, how, and what is said of that.
     """
     import xarray as xr
 
-    layers, steps, options = averaged
+    layers, steps, options, told = averaged
     words = [measured.words[index] for index in indices]
     winners, among = options.contest.winners(maps, measured)
     at = np.array([*(word.index for word in measured.words), NO_WORD])
     unit = "part of the words' attention" if options.normalise else "attention probability"
     how = "mean" if options.pooling == "mean" else "DAAM's mean"
-    many = f"{_count(len(layers), 'layer')}, {_count(len(steps), 'step')}"
+    many = f"{count_noun(len(layers), 'layer')}, {count_noun(len(steps), 'step')}"
     pooling = f"{how} over {many} and all heads"
     return xr.DataArray(
         maps[:, indices],
@@ -242,10 +255,7 @@ def _label(
             "scale": options.scale,
             "dominance": options.dominance,
             "rivals": [int(index) for index in at[among]],
+            "told": told,
             "left_out": int((measured.tokens > 0).sum()) - len(indices),
         },
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -14,7 +14,7 @@ from attn.verbs.ablate.options import AblateOptions
 from attn.verbs.capture.capture import capture_with, choose_prompts
 from attn.verbs.capture.folders import name_folders
 from attn.verbs.capture.options import read_prompt
-from attn.verbs.compare.compare import parse, planned, refuse_folder
+from attn.verbs.compare.compare import made_in_part, parse, planned, refuse_folder
 from attn.verbs.compare.pairing import FOLDER
 from attn.verbs.compare.requirements import require_in_plan, require_in_prompts
 from attn.verbs.compare.results import Compared, compare_runs
@@ -92,6 +92,8 @@ def ablate(options: AblateOptions) -> Compared:
     made = generate_variants(setting, _plan(variants), options.out, report, require, sessions)
     if options.dry_run:
         return planned(made, report)
+    if options.shard is not None:
+        return made_in_part(made, options.shard, report)
     return compare_runs(
         *(made.runs(), selection, None, made.path / FOLDER),
         pictures=options.pictures,
@@ -160,6 +162,7 @@ def _require_possible(variant: CutVariant, setting: Setting, sessions: Sessions)
         "model": sessions.shared({}),
         "dry_run": True,
         "resume": False,
+        "shard": None,
     }
     capture_with(replace(setting.capture, **changes, report=Report()))
 

@@ -23,10 +23,11 @@ from attn.verbs.capture.collection import Entry, is_collection, read_index
 from attn.verbs.capture.folders import ANALYSIS as FOLDER
 from attn.verbs.capture.folders import ANALYSIS_INDEX as INDEX
 from attn.verbs.capture.folders import refuse_outside, refuse_parts
-from attn.verbs.inputs import as_tuple
 from attn.verbs.options import takes
+from attn.verbs.parsing import as_tuple
 from attn.verbs.report import Report, warn_of_failures
 from attn.viz.sizes import FigureSize
+from attn.wording import count_noun
 
 REASONS = 3
 """So many reasons why traces failed are in the error of a collection, more are counted."""
@@ -164,7 +165,7 @@ def _gather_errors(done: Sequence[TraceResults]) -> str:
         for reason, names in reasons[:REASONS]
     ]
     rest = len(reasons) - REASONS
-    more = [f"and {rest} more reason{'s' if rest > 1 else ''}"] if rest > 0 else []
+    more = [f"and {count_noun(rest, 'more reason')}"] if rest > 0 else []
     return "; ".join([*told, *more]) or "it is empty"
 
 

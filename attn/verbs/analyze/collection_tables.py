@@ -86,7 +86,7 @@ class Joined:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files: list[str] = []
-        self.manifests = SpooledList(str)
+        self.manifests: SpooledList[str] = SpooledList(str)
         self._digests: dict[tuple[str, str], Gathered] = {}
         self._count = 0
         self._prompts: dict[str, int] = {}

@@ -15,7 +15,7 @@ from attn.files.results import COMPARISON
 from attn.files.spool import SpooledList
 from attn.trace.store import MANIFEST, read_manifest
 from attn.verbs.capture.collection import is_collection, read_index, require_listed
-from attn.wording import list_some
+from attn.wording import count_noun, list_some
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -146,8 +146,8 @@ def pair_up(base: ComparedRun, variant: ComparedRun) -> Pairing:
             )
     left = len(base.members) + len(variant.members) - 2 * len(pairs)
     if left:
-        which = "1 trace has" if left == 1 else f"{left} traces have"
-        notes.append(f"{which} no partner of the same prompt and seed: left out")
+        has = f"{count_noun(left, 'trace')} {'has' if left == 1 else 'have'}"
+        notes.append(f"{has} no partner of the same prompt and seed: left out")
     numbers = {member: number for number, (member, _) in enumerate(pairs)}
     order = array("q", (numbers.get(member, -1) for member in base.members))
     return Pairing(SpooledList(tuple[Member, Member], pairs), tuple(notes), order)

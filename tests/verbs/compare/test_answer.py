@@ -8,7 +8,7 @@ from attn.analysis.compare.changes import TermChange
 from attn.analysis.compare.paired import paired_change
 from attn.analysis.compare.sweep import Sweep, SweepPoint
 from attn.analysis.compare.terms import Term
-from attn.analysis.tables import make_table, make_table
+from attn.analysis.tables import make_table
 from attn.verbs.compare.answer import VariantTables, chance, farthest, tell, tell_variant
 from attn.verbs.report_page import plain
 

@@ -65,7 +65,7 @@ def pool(
     total = np.zeros(())
     ran: list[Layer] = []
     for view in views:
-        maps = _over_steps(view, steps, trace.branches.index(branch))
+        maps = head_means(view, steps, trace.branches.index(branch))
         if maps is not None:
             weight = 1 if is_exact else view.layer.num_heads
             total = total + weight * resize(maps, grid).clip(0).sum(1)
@@ -106,7 +106,7 @@ def _kernel(distance: Numbers) -> Numbers:
     return np.where(distance <= 1, inner, outer)
 
 
-def _over_steps(view: MeasureView, steps: Sequence[int] | None, branch: int) -> HeadMaps | None:
+def head_means(view: MeasureView, steps: Sequence[int] | None, branch: int) -> HeadMaps | None:
     """Return (sample, head, row, column, key), the mean over the steps in which the layer ran."""
     total: NDArray[np.float64] | None = None
     count = 0

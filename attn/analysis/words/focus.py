@@ -1,0 +1,210 @@
+"""Which layer shows what a picture shows: how concentrated words' maps are, and follow the picture.
+
+Definitions, for the map M of a word on N places, with a = M/ΣM, on the finest grid of all layers:
+
+- concentration  1 - H(a)/log N with H the entropy: 0 where it is even, 1 where it is one place.
+- follows        R² of the linear fit of a by the picture's red, green and blue, as means over
+                 places: 0 where the picture explains nothing of the map, 1 where all of it. A map
+                 that is the same whatever the picture, however concentrated, does not follow it.
+- focus          concentration · follows.
+
+A layer's focus is the mean over the words that name something. The best layer has the largest. On
+the demo models it is the layer that points best, where concentration alone is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attn.analysis.images import read_image
+from attn.analysis.numbers import Numbers
+from attn.errors import AnalysisError
+from attn.schema import Grid, Layer, name_layers
+from attn.shapes import GridMaps
+from attn.trace.grids import resample_values
+from attn.trace.means import MeanMaps, average, image_views
+from attn.trace.words.prompts import Prompt
+from attn.trace.words.sums import TOGETHER, lay_out, sum_tokens
+from attn.words import is_content
+
+if TYPE_CHECKING:
+    from attn.trace.trace import Trace
+
+BEST = "best"
+"""Stands for the layer of largest focus among those that are selected by index or path."""
+PROBED = 4
+"""Steps of which the best layer is chosen, evenly spread."""
+MUCH, LEAST = 2.0, 0.005
+"""A layer is told if its focus is so many times that of the mean of layers, and not next to 0."""
+
+
+@dataclass(frozen=True, eq=False)
+class Focus:
+    """What is measured of maps: arrays of one shape; NaN of a map that is 0 everywhere."""
+
+    concentration: Numbers
+    follows: Numbers
+
+    @property
+    def focus(self) -> Numbers:
+        """The product of both."""
+        return self.concentration * self.follows
+
+
+def measure_focus(maps: GridMaps, colours: Numbers | None) -> Focus:
+    """Measure maps of one picture.
+
+    Args:
+        maps: (…, row, column), not negative.
+        colours: (channel, row, column) of the picture on the same grid; None where there is none.
+    """
+    flat = maps.reshape(*maps.shape[:-2], -1)
+    total = flat.sum(-1, keepdims=True)
+    parts = np.divide(flat, total, out=np.full(flat.shape, np.nan), where=total > 0)
+    logs = np.log(np.where(parts > 0, parts, 1.0))
+    places = flat.shape[-1]
+    concentration = 1 + (parts * logs).sum(-1) / np.log(max(places, 2))
+    concentration = np.where(np.isnan(parts).any(-1), np.nan, concentration)
+    if colours is None:
+        return Focus(concentration, np.full_like(concentration, np.nan))
+    columns = np.vstack([np.ones(places), colours.reshape(len(colours), places)])
+    basis = np.linalg.svd(columns.T, full_matrices=False)[0][:, : np.linalg.matrix_rank(columns)]
+    fitted = (parts @ basis) @ basis.T
+    spread = ((parts - parts.mean(-1, keepdims=True)) ** 2).sum(-1)
+    rest = ((parts - fitted) ** 2).sum(-1)
+    explained = 1 - np.divide(rest, spread, out=np.ones_like(rest), where=spread > 0)
+    return Focus(concentration, np.where(np.isnan(concentration), np.nan, explained.clip(0, 1)))
+
+
+def word_focus(trace: Trace, means: MeanMaps, prompt: Prompt, segment: str, grid: Grid) -> Focus:
+    """Measure the maps of all words of a segment: (sample, word).
+
+    Args:
+        trace: with the pictures.
+        means: of a layer, a head, or all layers.
+        prompt: its words.
+        segment: whose tokens.
+        grid: on which all layers are measured.
+    """
+    groups = [prompt.positions([word.index], segment) for word in prompt.words]
+    sums = sum_tokens(means.values, lay_out(means.columns, groups))
+    maps = resample_values(np.nan_to_num(np.moveaxis(sums, -1, 1)), grid).astype(np.float64)
+    measured = [
+        measure_focus(of_picture, read_colours(trace, sample, grid))
+        for sample, of_picture in enumerate(maps)
+    ]
+    return Focus(
+        np.stack([of.concentration for of in measured]), np.stack([of.follows for of in measured])
+    )
+
+
+def read_colours(trace: Trace, sample: int, grid: Grid) -> Numbers | None:
+    """Return (channel, row, column) of a picture on a grid; None where there is none."""
+    image = read_image(trace, sample)
+    if image is None:
+        return None
+    return resample_values(np.moveaxis(image, -1, 0).astype(np.float32), grid).astype(np.float64)
+
+
+def finest_grid(trace: Trace, block: str, layers: Sequence[Layer]) -> Grid:
+    """Return the finest grid of layers."""
+    grids = [view.grid or (1, 1) for view in image_views(trace, block, layers)]
+    return max(grids, key=lambda sizes: sizes[0] * sizes[1])
+
+
+@dataclass(frozen=True)
+class BestLayer:
+    """The layer of largest focus, and that of the mean over all layers."""
+
+    layer: Layer
+    focus: float
+    of_mean: float
+
+    @property
+    def times(self) -> float:
+        """How many times as focused the layer is."""
+        return self.focus / self.of_mean if self.of_mean > 0 else float("inf")
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether the mean over layers hides what this layer shows."""
+        return self.focus >= LEAST and MUCH <= self.times < float("inf")
+
+
+def find_best_layer(
+    trace: Trace,
+    block: str,
+    layers: Sequence[Layer],
+    steps: Sequence[int],
+    prompt: tuple[str, Prompt],
+) -> BestLayer:
+    """Return the layer of largest focus, on a few of the steps.
+
+    Args:
+        trace: with maps and pictures.
+        block: of the maps.
+        layers: to choose from, of one tower.
+        steps: to choose from.
+        prompt: guidance row, and its words.
+
+    Raises:
+        AnalysisError: there is no picture, or no layer that reads a word.
+        TraceError: there are no maps.
+    """
+    branch, text = prompt
+    spread = np.linspace(0, len(steps) - 1, min(PROBED, len(steps))).round().astype(int)
+    is_stepwise = image_views(trace, block, layers[:1])[0].is_stepwise
+    probed = [steps[at] for at in spread] if is_stepwise else None
+    grid = finest_grid(trace, block, layers)
+    telling = [is_content(word.text) for word in text.words]
+
+    def focus_of(selected: Sequence[Layer]) -> float:
+        means = average(trace, block, selected, probed, branch)
+        values = word_focus(trace, means, text, TOGETHER, grid).focus[:, telling]
+        return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
+
+    each = {layer.index: focus_of([layer]) for layer in layers}
+    known = {index: focus for index, focus in each.items() if not np.isnan(focus)}
+    if not known:
+        raise AnalysisError(
+            f"layers={BEST} needs a picture, and words that name something, which "
+            f"{trace.folder} has not; name layers by index or path"
+        )
+    best = max(known, key=lambda index: known[index])
+    layer = next(layer for layer in layers if layer.index == best)
+    return BestLayer(layer, known[best], focus_of(layers))
+
+
+def tell_best_layer(
+    trace: Trace,
+    block: str,
+    layers: Sequence[Layer],
+    steps: Sequence[int],
+    prompt: tuple[str, Prompt],
+) -> str:
+    """Say if the mean over layers hides what one of them shows; nothing where it does not.
+
+    Args:
+        trace: see `find_best_layer`, likewise the others.
+        block: of the maps.
+        layers: of the mean.
+        steps: of the mean.
+        prompt: guidance row, and its words.
+    """
+    if len(layers) < 2 or read_image(trace, 0) is None:  # noqa: PLR2004 - nothing is averaged
+        return ""
+    try:
+        best = find_best_layer(trace, block, layers, steps, prompt)
+    except AnalysisError:
+        return ""
+    if not best.is_telling:
+        return ""
+    name = name_layers(trace.layers)[best.layer.index]
+    return (
+        f"the mean of all layers hides what the layer {name} shows, whose maps follow the picture "
+        f"{best.times:.0f} times as clearly: --set words.layers={BEST} draws it alone"
+    )

@@ -1,1 +1,0 @@
-"""Scores where the truth is known, of heatmaps and of pictures; no command reaches them."""
