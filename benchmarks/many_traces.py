@@ -65,14 +65,13 @@ def main(few: int, many: int, checkouts: dict[str, Path]) -> None:
         (verb, name): [] for verb in VERBS for name in checkouts
     }
     for size in sizes:
-        with TemporaryDirectory() as index:
+        with TemporaryDirectory() as index, patch("os.fsync"):  # these traces are for once
             folders = [Path(index, name) for name in ("base", "variant")]
-            with patch("os.fsync"):  # these traces are for once
-                for seed, folder in enumerate(folders):
-                    write_collection(folder, range(size), seed=seed * many)
-            for verb, name in costs:
+            for seed, folder in enumerate(folders):
+                write_collection(folder, range(size), seed=seed * many)
+            for (verb, name), measured in costs.items():
                 results = Path(index, f"{verb}-{name}")
-                costs[verb, name].append(measure(checkouts[name], verb, *folders, results))
+                measured.append(measure(checkouts[name], verb, *folders, results))
     print(f"{'verb':8} {'of':8} {'traces':>7} {'ms/trace':>9} {'KB/trace':>9} {'peak MB':>8}")
     for (verb, name), (start, *others) in costs.items():
         for size, cost in zip(sizes[1:], others, strict=True):
