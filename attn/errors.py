@@ -20,11 +20,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from attn.visible import visible
+
 
 class AttnError(Exception):
-    """An expected failure; the message is written for the person who typed the command."""
+    """An expected failure; the message is written for the person who typed the command.
+
+    What files say in it cannot steer a terminal, see `visible`.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """Return the message."""
+        return visible(super().__str__())
 
 
 class UsageError(AttnError):

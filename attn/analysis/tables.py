@@ -201,9 +201,16 @@ def append_table(table: Columns | DataFrame, path: Path) -> None:
                 writer.writerows(zip(*cells, strict=True))
 
 
-def _cells(column: np.ndarray) -> Iterator[object]:
+def _cells(column: np.ndarray) -> Sequence[object]:
     """Spell a column: nothing for NaN and None, no formulas."""
     cells = column.tolist()
     if column.dtype.kind == "f":
-        return ("" if cell == "nan" else cell for cell in map(NUMBER.format, cells))
-    return ("" if cell is None or str(cell) == "nan" else csv_cell(cell) for cell in cells)
+        return ["" if cell != cell else NUMBER.format(cell) for cell in cells]  # noqa: PLR0124
+    if column.dtype.kind in "biu":
+        return list(cells)
+    texts = {cell: _cell(cell) for cell in {cell for cell in cells if type(cell) is str}}
+    return [texts[cell] if type(cell) is str else _cell(cell) for cell in cells]
+
+
+def _cell(cell: object) -> object:
+    return "" if cell is None or str(cell) == "nan" else csv_cell(cell)

@@ -130,8 +130,12 @@ def json_text(value: Any) -> str:
 
     These are spelled out as in `as_utf8`; as an escape of JSON they would be half of a pair.
     """
-    text = json.dumps(value, indent=1, ensure_ascii=False)
-    return _NO_CHARACTER.sub(lambda match: rf"\\u{ord(match[0]):04x}", text) + "\n"
+    text = json.dumps(value, ensure_ascii=False)
+    text = _NO_CHARACTER.sub(lambda match: rf"\\u{ord(match[0]):04x}", text)
+    try:
+        return msgspec.json.format(text, indent=1) + "\n"
+    except msgspec.DecodeError:  # NaN is no JSON, though Python takes it for some
+        return json.dumps(json.loads(text), indent=1, ensure_ascii=False) + "\n"
 
 
 def write_json(path: Path, fields: Mapping[str, Any]) -> None:

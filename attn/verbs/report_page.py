@@ -158,6 +158,8 @@ def _rows(table: Columns) -> Iterator[tuple[Any, ...]]:
 
 def _cell(value: Any) -> str:
     """Return what a cell shows; what is unknown is empty."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, Real) and not isinstance(value, Integral):
         return digits(float(value)) if isfinite(value) else ""
     return "" if value is None else str(value)

@@ -115,12 +115,14 @@ def paired_interval(changes: PairCells) -> tuple[Cells, Cells, Cells]:
     """
     flat = changes.reshape(len(changes), -1)
     result = np.full((3, flat.shape[1]), np.nan)
-    patterns, which = np.unique(~np.isnan(flat), axis=1, return_inverse=True)
-    for number, pattern in enumerate(patterns.T):
-        cells = np.flatnonzero(which.ravel() == number)
-        for start in range(0, cells.size, CHUNK):
+    there = ~np.isnan(flat)
+    alike: dict[bytes, list[int]] = {}
+    for cell, pairs in enumerate(there.T):
+        alike.setdefault(np.packbits(pairs).tobytes(), []).append(cell)
+    for cells in alike.values():
+        for start in range(0, len(cells), CHUNK):
             selected = cells[start : start + CHUNK]
-            result[:, selected] = _of_complete(flat[np.ix_(pattern, selected)])
+            result[:, selected] = _of_complete(flat[np.ix_(there[:, cells[0]], selected)])
     low, high, effect = (values.reshape(changes.shape[1:]) for values in result)
     return low, high, effect
 

@@ -28,7 +28,7 @@ JOURNAL = "index.jsonl"
 SHARD_JOURNAL = re.compile(r"index\.\d+-of-\d+\.jsonl")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One trace of a collection; `error` says why it failed."""
 

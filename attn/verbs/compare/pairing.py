@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 FOLDER = "comparison"
 """Where the results of a comparison are, in its folder; once they were in that folder itself."""
+
+
+_Seed = tuple[int, int]
+"""The seed of a trace, and its place in its run."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,7 @@ def pair_up(base: ComparedRun, variant: ComparedRun) -> Pairing:
             f"{base.path} and {variant.path} have no prompt in common: {_listed(first)}; and "
             f"{_listed(second)}. Only runs of one prompt each may have different ones"
         )
-    pairs: list[tuple[Member, Member]] = []
+    pairs: list[tuple[int, int]] = []
     for base_prompt, other in prompts:
         matched, by_seed = _of_prompt(first[base_prompt], second[other])
         pairs += matched
@@ -148,9 +152,11 @@ def pair_up(base: ComparedRun, variant: ComparedRun) -> Pairing:
     if left:
         has = f"{count_noun(left, 'trace')} {'has' if left == 1 else 'have'}"
         notes.append(f"{has} no partner of the same prompt and seed: left out")
-    numbers = {member: number for number, (member, _) in enumerate(pairs)}
-    order = array("q", (numbers.get(member, -1) for member in base.members))
-    return Pairing(SpooledList(tuple[Member, Member], pairs), tuple(notes), order)
+    order = array("q", [-1]) * len(base.members)
+    for number, (at, _) in enumerate(pairs):
+        order[at] = number
+    members = ((base.members[at], variant.members[other]) for at, other in pairs)
+    return Pairing(SpooledList(tuple[Member, Member], members), tuple(notes), order)
 
 
 def open_run(path: Path, label: str) -> ComparedRun:
@@ -179,37 +185,37 @@ def open_run(path: Path, label: str) -> ComparedRun:
     return ComparedRun(path, label, members, notes)
 
 
-def _by_prompt(run: ComparedRun) -> dict[str, list[Member]]:
-    by_prompt: dict[str, list[Member]] = {}
-    for member in run.members:
-        by_prompt.setdefault(member.prompt, []).append(member)
+def _by_prompt(run: ComparedRun) -> dict[str, list[_Seed]]:
+    by_prompt: dict[str, list[_Seed]] = {}
+    for at, member in enumerate(run.members):
+        by_prompt.setdefault(member.prompt, []).append((member.seed, at))
     return by_prompt
 
 
 def _of_prompt(
-    first: Sequence[Member], second: Sequence[Member]
-) -> tuple[list[tuple[Member, Member]], bool]:
+    first: Sequence[_Seed], second: Sequence[_Seed]
+) -> tuple[list[tuple[int, int]], bool]:
     """Return pairs of one seed; if there is none, of all seeds in order, and False."""
     by_key = dict(_numbered(second))
-    same = [(member, by_key[key]) for key, member in _numbered(first) if key in by_key]
+    same = [(at, by_key[key]) for key, at in _numbered(first) if key in by_key]
     if same:
         return same, True
-    ordered = (sorted(members, key=lambda member: member.seed) for members in (first, second))
+    ordered = ([at for _, at in sorted(seeds)] for seeds in (first, second))
     return list(zip(*ordered, strict=False)), False
 
 
-def _numbered(members: Sequence[Member]) -> Iterator[tuple[tuple[int, int], Member]]:
-    """Yield members with their seed, and how often it came before."""
+def _numbered(seeds: Sequence[_Seed]) -> Iterator[tuple[tuple[int, int], int]]:
+    """Yield places with their seed, and how often it came before."""
     seen: dict[int, int] = defaultdict(int)
-    for member in members:
-        yield (member.seed, seen[member.seed]), member
-        seen[member.seed] += 1
+    for seed, at in seeds:
+        yield (seed, seen[seed]), at
+        seen[seed] += 1
 
 
-def _listed(prompts: Sequence[str] | dict[str, list[Member]]) -> str:
+def _listed(prompts: Iterable[str]) -> str:
     return list_some((f"'{prompt}'" for prompt in prompts), 3)
 
 
-def _seeds(members: Sequence[Member]) -> str:
-    numbers = sorted({member.seed for member in members})
+def _seeds(seeds: Sequence[_Seed]) -> str:
+    numbers = sorted({seed for seed, _ in seeds})
     return f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else str(numbers[0])

@@ -8,6 +8,7 @@ import pytest
 
 from attn.analysis.compare import changes, paired, spool
 from attn.analysis.compare.pairs import PairOptions, compare_pair
+from attn.files import spool as files_spool
 from tests.helpers.toy_traces import make_trace, manifest, tensors
 
 COARSE, FINE = (7, 11), (23, 29)
@@ -56,7 +57,7 @@ def test_terms_of_some_pairs(pair, monkeypatch):
 
 def test_memory(pair, monkeypatch):
     """Four times as many pairs with maps need no more memory than two pairs have numbers."""
-    monkeypatch.setattr(spool, "LARGEST", 2**12)
+    monkeypatch.setattr(files_spool, "LARGEST", 2**12)
     monkeypatch.setattr(changes, "LARGEST", 2**16)
     monkeypatch.setattr(paired, "BLOCK", 2**8)
     monkeypatch.setattr(paired, "RESAMPLES", 43)

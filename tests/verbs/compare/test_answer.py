@@ -108,7 +108,7 @@ LAYER = ("square", 0.01, 0.02, 0.019, 0.021)
 def test_what_the_mean_hides(lead, layers, effect, hidden):
     """What one layer does to a word is told if the mean over layers shows nothing like it."""
     told = variant([lead], layers=layers)
-    told.tables["mass_layers.csv"]["effect_size"] = effect
+    told.tables["mass_layers.csv"]["effect_size"] = np.full(2, effect)
     expected = "The mean over layers hides that in down.1 “square” gets 3× the attention."
     assert (expected in plain(tell_variant(told))) == hidden
 
