@@ -7,5 +7,6 @@ pair_sheet, leak_sheet   all pairs of images; with trigger words and without
 part_effects       which part of a LoRA carries its effect
 change_*           what changed: points with intervals, bars, maps, heads, drawings
 side_by_side       pictures and words beside each other
+cut_effects        what every cut of attention changes
 weights, lora_norms   what a LoRA changes in the weights
 """

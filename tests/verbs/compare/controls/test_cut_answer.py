@@ -86,8 +86,8 @@ def test_many_cuts_are_told_together():
     assert told(*rows, aimed) == (
         "Of 5 cuts head 9 changes the picture most, by 9, 95 % 8 to 10 of 255 levels; then comes "
         "head 7 (7, 95 % 6 to 8 of 255 levels). Half of them change it by less than 5, head 1 by "
-        "1, 95 % 0 to 2 of 255 levels, the least. Most to the point is head 7: inside of the map of "
-        "“red” the picture changes by 4, 95 % 2 to 6 more than outside."
+        "1, 95 % 0 to 2 of 255 levels, the least. Most to the point is head 7: inside of the map "
+        "of “red” the picture changes by 4, 95 % 2 to 6 more than outside."
     )
 
 
