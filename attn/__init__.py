@@ -14,7 +14,7 @@
     files        reading what others wrote, and writing so that nothing is lost
     schema       what a trace is: layers, segments, tokens, words, steps
     options      options declared once, as dataclasses
-    shapes       names for the axes of arrays
+    shapes       names for the axes of arrays; choices: of options and files
     words        what a word of a prompt is, and how words and phrases are found
     wording      texts of messages; versions: of this package and others
     errors       every expected error, in one tree
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from attn.verbs.capture.capture import capture
     from attn.verbs.compare.compare import compare
     from attn.verbs.evaluate.evaluate import evaluate
+    from attn.verbs.shards.merge import merge
     from attn.verbs.verify import verify
     from attn.verbs.view import view
 
@@ -59,6 +60,7 @@ __all__ = [
     "evaluate",
     "hookimpl",
     "intervene",
+    "merge",
     "open",
     "tap",
     "verify",
@@ -75,6 +77,7 @@ _HOMES = {
     "evaluate": "attn.verbs.evaluate.evaluate:evaluate",
     "hookimpl": "attn.backends:hookimpl",
     "intervene": "attn.engine.interventions.intervene:intervene",
+    "merge": "attn.verbs.shards.merge:merge",
     "open": "attn.trace.trace:open_trace",
     "tap": "attn.engine.tap:tap",
     "verify": "attn.verbs.verify:verify",

@@ -1,8 +1,11 @@
-"""Words for messages: long texts cut, long lists told by their first items."""
+"""Words for messages: long texts cut, long lists told by their first items, tokens of space."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+
+SPACES = {" ": "␣", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+"""How a token is shown that is nothing but space."""
 
 
 def cut(text: str, most: int) -> str:
@@ -21,3 +24,8 @@ def list_some(items: Iterable[object], most: int, separator: str = ", ") -> str:
 def count_noun(number: int, noun: str) -> str:
     """Return a number with its noun: `1 trace`, `2 traces`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def spell_token(text: str) -> str:
+    """Return a token without the space around it; a token that is nothing but space, visibly."""
+    return text.strip() or "".join(SPACES.get(character, character) for character in text)

@@ -76,6 +76,11 @@ def word_at(words: Seq[Word], start: int, stop: int) -> int | None:
     return -best[1] if best[0] > 0 else None
 
 
+def overlaps(word: Word, start: int, stop: int) -> bool:
+    """Whether a word has a character of `[start, stop)`."""
+    return word.start < stop and start < word.stop
+
+
 def fold(text: str) -> str:
     """Return a form that ignores case, normal form and invisible characters.
 

@@ -23,9 +23,9 @@ from torch.nn import functional
 import attn
 from attn.errors import AttnError
 from attn.trace.trace import Trace
-from benchmarks.diffusers_images import IMAGES
-from benchmarks.diffusers_models import build
-from benchmarks.diffusers_videos import OTHERS
+from benchmarks.networks.diffusers_images import IMAGES
+from benchmarks.networks.diffusers_models import build
+from benchmarks.networks.diffusers_videos import OTHERS
 
 PAGE = Path(__file__).parents[1] / "docs" / "compatibility.md"
 TOLERANCE = 1e-3  # probabilities are kept as float16

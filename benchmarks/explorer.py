@@ -17,10 +17,10 @@ from typing import Any
 
 import attn
 from attn.explorer.joined import ENTRY, STATIC, WORKER, join_script, join_styles
-from attn.explorer.opened import open_library
+from attn.explorer.listing.library import open_library
 from attn.trace.writer import TraceWriter
-from tests.helpers.hovering import hover_times
-from tests.helpers.large_traces import make_large, write_large, write_long
+from tests.helpers.browsing.hovering import hover_times
+from tests.helpers.browsing.large_traces import make_large, write_large, write_long
 from tests.helpers.toy_traces import manifest, write_trace
 
 Figure = tuple[str, list[float], float, str]
@@ -29,7 +29,7 @@ ROUNDS = 5
 MAP, MATRIX = ".scale canvas", "#matrix canvas"
 ALL_READ = "() => document.querySelector('.status')?.innerText === ''"
 ROW = """async () => {
-  const { exactRow } = await import("/static/factors.js");
+  const { exactRow } = await import("/static/sums/factors.js");
   const numbers = (count) => Float32Array.from({ length: count }, () => Math.random());
   const factors = { query: numbers(4429 * 64), key: numbers(4429 * 64), lse: numbers(4429),
                     scale: 0.125, mask: null };

@@ -26,7 +26,7 @@ from attn.engine.attention import Attention
 from attn.engine.plan import Keep, make_plan
 from attn.engine.run import record
 from attn.schema import Call, Layer, Segment, Sequence, Step, Token
-from attn.verbs.inputs import parse_size
+from attn.verbs.parsing import parse_size
 
 WORDS = 12
 """Content tokens of the prompt: each has a column of the map, all others share one."""

@@ -19,7 +19,7 @@ import torch
 
 from attn.backends import find, load
 from attn.backends.diffusers import encoders
-from attn.backends.diffusers.prompts import Prompts
+from attn.backends.diffusers.texts.prompts import Prompts
 from attn.schema import Request
 
 PROMPT = "a photo of a rusty red bicycle leaning on a blue wall, two green dogs"

@@ -1,4 +1,4 @@
-"""How long `attn --help` and `attn backends` take, with plugins of other packages installed.
+"""How long `attn --help`, `attn backends` and `attn lora` take, with plugins of others installed.
 
     python -m benchmarks.start [--plugins 10] [--rounds 9]
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.helpers.installing import ROOT, Environment, make_environment, pip
 
-COMMANDS = (("attn", "--help"), ("attn", "backends"))
+COMMANDS = (("attn", "--help"), ("attn", "backends"), ("attn", "lora", "demo"))
 
 
 def main() -> None:

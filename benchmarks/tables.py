@@ -1,4 +1,4 @@
-"""What a table of a million rows costs: written by attn, and by the csv module, in one run.
+"""What a table of a million rows costs: written by attn, and by pandas, in one run.
 
     python -m benchmarks.tables [--rows 1000000]
 
@@ -9,7 +9,6 @@ writing takes above the table itself.
 from __future__ import annotations
 
 import argparse
-import csv
 import filecmp
 import subprocess
 import sys
@@ -18,13 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from pandas import DataFrame
 
-from attn.analysis.tables import make_frame, write_table
-from attn.files.safe_text import csv_cell
-
-CHUNK = 2**16
-"""Rows that the csv module gets at once."""
+from attn.analysis.tables import Columns, Table, make_frame, make_table, write_table
 
 
 def main() -> None:
@@ -57,13 +51,13 @@ def measure(name: str, rows: int, file: Path) -> str:
     return f"{name:<8}{seconds:>6.2f} s of processor time, +{peak() - before:.0f} MB"
 
 
-def toy_table(rows: int) -> DataFrame:
+def toy_table(rows: int) -> Table:
     """Return a table like `words.csv`: texts, whole numbers, numbers, empty cells."""
     rng = np.random.default_rng(0)
     words = np.array([f"word {number}" for number in range(20)], object)
     mass, share = rng.random((2, rows))
     share[rng.random(rows) < 0.1] = np.nan
-    return make_frame(
+    return make_table(
         {
             "word": words[rng.integers(len(words), size=rows)],
             "segment": np.full(rows, "clip", object),
@@ -77,20 +71,9 @@ def toy_table(rows: int) -> DataFrame:
     )
 
 
-def write_plain(table: DataFrame, file: Path) -> None:
-    """Write a table with the csv module, chunk by chunk."""
-    with file.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(map(csv_cell, table))
-        for start in range(0, len(table), CHUNK):
-            columns = (column.to_numpy() for _, column in table[start : start + CHUNK].items())
-            writer.writerows(zip(*map(_cells, columns), strict=True))
-
-
-def _cells(column: np.ndarray) -> list[object]:
-    if column.dtype.kind != "f":
-        return [csv_cell(cell) for cell in column.tolist()]
-    return ["" if cell != cell else f"{cell:.9g}" for cell in column.tolist()]  # noqa: PLR0124
+def write_with_pandas(table: Columns, file: Path) -> None:
+    """Write a table as a data frame."""
+    make_frame(table).to_csv(file, index=False, float_format="%.9g", lineterminator="\n")
 
 
 def peak() -> float:
@@ -100,7 +83,7 @@ def peak() -> float:
     return int(line.split()[1]) / 1000
 
 
-WRITERS = {"csv": write_plain, "attn": write_table}
+WRITERS = {"pandas": write_with_pandas, "attn": write_table}
 
 
 if __name__ == "__main__":

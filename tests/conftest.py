@@ -4,10 +4,13 @@ import os
 from functools import cache
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# Tests share the machine and import torch on first use: no deadlines, the same examples each time.
-settings.register_profile("attn", deadline=None, derandomize=True)
+# Tests share the machine and import torch on first use: nothing is held against the clock, and
+# examples are the same each time.
+settings.register_profile(
+    "attn", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("attn")
 
 

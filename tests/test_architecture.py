@@ -15,6 +15,8 @@ from statistics import median
 import pytest
 
 import attn
+from attn.backends.builtin import attn_backends
+from attn.checkpoints.families import families
 
 ROOT = Path(attn.__file__).parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -22,6 +24,7 @@ NAMED = sorted(set(re.findall(r"`(attn[\w.]*):(\w+)`", PAGE)))
 PACKAGES = sorted(
     module.name for module in pkgutil.walk_packages(attn.__path__, "attn.") if module.ispkg
 )
+SOURCES = ("benchmarks", "tests", "attn", "examples")
 LONGEST_MAP, LARGEST_FOLDER, LONGEST_FILE = 30, 16, 400
 MIDDLING_FILE = 120
 """Half of all files are shorter."""
@@ -86,12 +89,14 @@ def home(name):
 
 
 def test_folders_are_small():
-    """A folder holds few things of one kind; private modules are another kind than public ones."""
+    """A folder holds few things of one kind, also of tests, of benchmarks and of the page."""
+    paths = [path for root in SOURCES for path in (ROOT / root).rglob("*")]
     kinds = Counter(
-        (path.parent, path.name.startswith("_"))
-        for _, path in sources()
-        if path.name != "__init__.py"
+        (path.parent, path.suffix)
+        for path in paths
+        if path.suffix in (".py", ".js", ".css") and path.name != "__init__.py"
     )
+    assert {(ROOT / root, ".py") for root in SOURCES[:2]} <= kinds.keys()
     assert [str(folder) for (folder, _), count in kinds.items() if count > LARGEST_FOLDER] == []
 
 
@@ -102,25 +107,41 @@ def test_files_are_short():
     assert median(lengths.values()) <= MIDDLING_FILE
 
 
-FAMILIES = r"\b(?:sdxl|sd15|sd35|scribble|mmada|pixart)\b|[\"'`]gated[\"'`]|--backend gated"
+WORDS = ("gated", "hf")
+"""Names of families that mean something else, too, unless they are quoted or an option's value."""
 FAMILY_HOMES = (
     "backends/families/",
     "backends/builtin.py",
     "checkpoints/",
-    "lora/families.py",
     "demo/",
 )
 
 
 def test_families_are_named_at_home():
     """Facts of a family stand with it: nothing else knows its name."""
-    root = Path(attn.__file__).parent
+    root, names = Path(attn.__file__).parent, {spec.name for spec in attn_backends()}
+    assert names >= {"sdxl", *WORDS}
+    alone, words = "|".join(names - set(WORDS)), "|".join(WORDS)
+    pattern = rf"\b(?:{alone})\b|[\"'`](?:{words})[\"'`]|--backend (?:{words})\b"
     named = {
         path.relative_to(root).as_posix()
         for path in root.rglob("*.py")
-        if re.search(FAMILIES, path.read_text(encoding="utf-8"))
+        if re.search(pattern, path.read_text(encoding="utf-8"))
     }
     assert sorted(name for name in named if not name.startswith(FAMILY_HOMES)) == []
+
+
+def test_a_family_is_a_file():
+    """No module knows the file of a family in `checkpoints`: all of them go through the folder."""
+    folder = "attn.checkpoints.families"
+    imports = [
+        f"{module}: {node.module}"
+        for module, path in sources()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{folder}.")
+    ]
+    assert imports == []
+    assert families().keys() <= {spec.name for spec in attn_backends()}
 
 
 def test_names_are_of_the_field():

@@ -93,7 +93,7 @@ def style(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from diffusers import DiffusionPipeline
 
     from attn import demo
-    from tests.helpers import lora_demo
+    from tests.helpers.models import lora_demo
 
     pipe = DiffusionPipeline.from_pretrained(demo.checkpoint("sdxl"), local_files_only=True)
     pairs = lora_demo.changes(pipe, "unet")

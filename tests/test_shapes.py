@@ -43,7 +43,7 @@ def test_wrong_tensor():
     """Tensors of the engine are checked likewise."""
     import torch
 
-    from attn.engine.gates import summarise
+    from attn.engine.reduction.gates import summarise
 
     assert summarise(torch.zeros(5, 6), 2).shape == (2, 4)
     with pytest.raises(TypeCheckError):

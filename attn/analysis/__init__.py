@@ -2,7 +2,8 @@
 
     registry   all analyses by name, with what they need and their options
     needs      whether a trace holds that, and what to capture with where it does not
-    tables     data frames: made, put below each other, written as CSV
+    tables     columns by name: put below each other, written as CSV
+    grouping   rows of equal keys, their means and sums
     result     tables, arrays and files that an analysis hands back
     numbers    arrays of which some numbers are missing
     images     the generated images of a trace, decoded

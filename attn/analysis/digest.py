@@ -10,6 +10,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from attn.files.spool import Spool
+
+BLOCK = 2**12
+"""Bytes of a series that stay in memory."""
+
 
 @dataclass(frozen=True)
 class Digest:
@@ -39,7 +44,7 @@ class Digest:
 
 
 class Gathered:
-    """The curves of many traces: four bytes per number, and nothing else per trace.
+    """The curves of many traces; their numbers are in a file, as far as they are many.
 
     Attributes:
         first: of the first trace; those that differ from it in x are only counted.
@@ -50,7 +55,9 @@ class Gathered:
     def __init__(self, first: Digest) -> None:
         self.first = first
         self.alike = self.others = 0
+        self._file = Spool()
         self._rows: dict[str, array[float]] = {}
+        self._blocks: dict[str, list[int]] = {}
 
     def add(self, digest: Digest) -> None:
         """Take the curves of one trace."""
@@ -59,11 +66,11 @@ class Gathered:
             return
         for name in digest.series:
             if name not in self._rows:
-                self._rows[name] = array("f")
+                self._rows[name], self._blocks[name] = array("f"), []
                 self._fill(name, self.alike)
-        for name, rows in self._rows.items():
+        for name in self._rows:
             if name in digest.series:
-                rows.frombytes(digest.series[name].astype(np.float32).tobytes())
+                self._extend(name, digest.series[name].astype(np.float32).tobytes())
             else:
                 self._fill(name, 1)
         self.alike += 1
@@ -75,10 +82,24 @@ class Gathered:
 
     def values(self, name: str) -> NDArray[np.float64]:
         """Return (trace, x) of the traces in which the value of a series is known."""
-        rows = np.frombuffer(self._rows[name], np.float32).reshape(-1, len(self.first.x))
+        blocks = [self._file.read(start, BLOCK) for start in self._blocks[name]]
+        data = b"".join([*blocks, self._rows[name].tobytes()])
+        rows = np.frombuffer(data, np.float32).reshape(-1, len(self.first.x))
         return rows.astype(np.float64)
+
+    def _extend(self, name: str, data: bytes) -> None:
+        """Add numbers to a series; what fills a block goes to the file."""
+        rows = self._rows[name]
+        rows.frombytes(data)
+        full = rows.tobytes() if rows.itemsize * len(rows) >= BLOCK else b""
+        whole = len(full) // BLOCK * BLOCK
+        for start in range(0, whole, BLOCK):
+            self._blocks[name].append(self._file.append(full[start : start + BLOCK]))
+        if whole:
+            self._rows[name] = array("f", full[whole:])
 
     def _fill(self, name: str, traces: int) -> None:
         """Note that some traces lack a series."""
         if self.first.absent is not None:
-            self._rows[name].extend([self.first.absent] * traces * len(self.first.x))
+            numbers = array("f", [self.first.absent]) * (traces * len(self.first.x))
+            self._extend(name, numbers.tobytes())

@@ -73,7 +73,7 @@ def concerns(needs: Needs, manifest: Manifest) -> bool:
         not (needs.decided and _is_growing(manifest))
         and (needs.texts or needs.written) == _is_of_text(manifest)
         and (is_gated or not needs.gates)
-        and (_is_drawn(manifest) or not needs.sketch)
+        and (_has_sketch(manifest) or not needs.sketch)
     )
 
 
@@ -122,7 +122,7 @@ def _find_measures(measures: tuple[str, ...], manifest: Manifest) -> Lack | None
 
 
 def _find_rest(needs: Needs, manifest: Manifest) -> Lack | None:
-    if needs.sketch and not _is_drawn(manifest):
+    if needs.sketch and not _has_sketch(manifest):
         enable = "a backend that reads drawings and --sketch FILE"
         return Lack("a sketch, which the model was not given", enable)
     if needs.words and not manifest.words:
@@ -136,7 +136,7 @@ def _find_rest(needs: Needs, manifest: Manifest) -> Lack | None:
     return None
 
 
-def _is_drawn(manifest: Manifest) -> bool:
+def _has_sketch(manifest: Manifest) -> bool:
     return SKETCH in manifest.outputs
 
 

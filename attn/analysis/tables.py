@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ def make_frame(columns: Columns) -> DataFrame:
 
 def count_rows(table: Columns) -> int:
     """Return the number of rows; a table has a column."""
-    return len(next(iter(table.values())))
+    return sum(len(next(iter(part.values()))) for part in table_parts(table))
 
 
 class Frames(Mapping[str, "DataFrame"]):
@@ -76,6 +77,57 @@ class Frames(Mapping[str, "DataFrame"]):
 
     def __len__(self) -> int:
         return len(self._tables)
+
+
+class LongTable(Mapping[str, NDArray[Any]]):
+    """A table of any number of rows, which are made when they are read, and not kept.
+
+    A column that is looked at has all its rows.
+    """
+
+    def __init__(self, parts: Callable[[], Iterable[Columns]]) -> None:
+        self._parts = parts
+
+    def parts(self) -> Iterator[Table]:
+        """Make the rows, some at a time."""
+        return map(make_table, self._parts())
+
+    def changed(self, change: Callable[[Columns], Columns]) -> LongTable:
+        """Return the table with a change of some columns."""
+        return LongTable(lambda: map(change, self._parts()))
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return np.concatenate([part[name] for part in self.parts()])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(next(self.parts(), {}))
+
+    def __len__(self) -> int:
+        return len(next(self.parts(), {}))
+
+
+def table_parts(table: Columns) -> Iterator[Columns]:
+    """Return the rows of a table some at a time; a short table is one part."""
+    return table.parts() if isinstance(table, LongTable) else iter([table])
+
+
+def first_rows(table: Columns, count: int) -> Table:
+    """Return so many rows of a table, or all that it has; there must be one."""
+    parts: list[Columns] = []
+    missing = count
+    for part in table_parts(table):
+        parts.append({name: np.asarray(column[:missing]) for name, column in part.items()})
+        missing -= count_rows(parts[-1])
+        if missing <= 0:
+            break
+    return stack_tables(parts)
+
+
+def join_tables(tables: Sequence[Columns]) -> Columns:
+    """Return tables of the same columns below each other, long ones without reading them."""
+    if not any(isinstance(table, LongTable) for table in tables):
+        return stack_tables(tables)
+    return LongTable(lambda: chain.from_iterable(map(table_parts, tables)))
 
 
 def stack_tables(tables: Iterable[Columns], by: Sequence[str] = ()) -> Table:
@@ -110,13 +162,13 @@ def label_table(table: Columns, **labels: object) -> Columns:
     return {name: np.full(count, value, object) for name, value in labels.items()} | columns
 
 
-def with_layer_names(table: Table, names: Mapping[int, str]) -> Table:
+def with_layer_names(table: Columns, names: Mapping[int, str]) -> Table:
     """Return a table with a column `layer_name` behind its column `layer`, if it has that.
 
     What is no layer's index there, such as `mean`, is its own name.
     """
     if "layer" not in table or "layer_name" in table:
-        return table
+        return make_table(table)
     columns = {}
     for name, column in table.items():
         columns[name] = column
@@ -138,15 +190,15 @@ def append_table(table: Columns | DataFrame, path: Path) -> None:
 
     By the csv module, for the same reason as `Frames`.
     """
-    columns = {name: np.asarray(values) for name, values in table.items()}
-    count = count_rows(columns)
     with path.open("a", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         if not stream.tell():
-            writer.writerow(map(csv_cell, columns))
-        for start in range(0, count, CHUNK):
-            cells = [_cells(column[start : start + CHUNK]) for column in columns.values()]
-            writer.writerows(zip(*cells, strict=True))
+            writer.writerow(map(csv_cell, table))
+        for part in table_parts(table):
+            columns = [np.asarray(column) for _, column in part.items()]
+            for start in range(0, len(columns[0]), CHUNK):
+                cells = [_cells(column[start : start + CHUNK]) for column in columns]
+                writer.writerows(zip(*cells, strict=True))
 
 
 def _cells(column: np.ndarray) -> Iterator[object]:

@@ -40,6 +40,19 @@ def attn_backends() -> list[BackendSpec]:
             takes=("loras",),
         ),
         BackendSpec(
+            name="z-image",
+            aliases=("z-image-turbo",),
+            summary="Z-Image and Z-Image-Turbo: joint attention, refiners of picture and text",
+            load=_z_image,
+            takes=("loras",),
+        ),
+        BackendSpec(
+            name="qwen-image",
+            summary="Qwen-Image: joint attention of double-stream blocks",
+            load=_qwen_image,
+            takes=("loras",),
+        ),
+        BackendSpec(
             name="pixart",
             aliases=("pixart-sigma",),
             summary="PixArt-Σ and -α: cross-attention to T5, self-attention on request",
@@ -101,6 +114,20 @@ def _flux() -> Backend:
         from attn.backends.families.flux import FluxBackend
 
     return FluxBackend()
+
+
+def _z_image() -> Backend:
+    with quiet():
+        from attn.backends.families.z_image import ZImageBackend
+
+    return ZImageBackend()
+
+
+def _qwen_image() -> Backend:
+    with quiet():
+        from attn.backends.families.qwen_image import QwenImageBackend
+
+    return QwenImageBackend()
 
 
 def _pixart() -> Backend:

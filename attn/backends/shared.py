@@ -5,9 +5,9 @@ Import it where torch may be imported, that is, in what `BackendSpec.load` impor
 
 from __future__ import annotations
 
-from attn.backends.diffusers.encoders import Encoder, labels_checked, unknown_tokens
 from attn.backends.diffusers.finite import finite_pictures
-from attn.backends.diffusers.tokens import decode
+from attn.backends.diffusers.texts.encoders import Encoder, labels_checked, unknown_tokens
+from attn.backends.diffusers.texts.tokens import decode
 from attn.backends.loading.devices import (
     align,
     choose_device,

@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from attn.choices import NumberFormat, Offload
 from attn.errors import ModelError
 from attn.schema import Call, Layer, Lora, Request, Token
 from attn.schema import Sequence as TokenSequence
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 OnCall = Callable[[Call], None]
+Preview = tuple["Image | str", ...]
+"""What a model expects of an outcome before it is finished: for each sample, a small picture, or
+the text so far."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +36,8 @@ class Placement:
     """
 
     device: str = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    offload: Literal["none", "model"] = "none"
+    dtype: NumberFormat = "auto"
+    offload: Offload = "none"
     weights: bool = True
 
 
@@ -140,6 +144,8 @@ class Session(ABC):
     info: ModelInfo
     warnings: tuple[str, ...] = ()
     """What the user should know of the loaded model, whatever is generated with it."""
+    watch: Callable[[Preview], None] | None = None
+    """Told of a `Preview` after each step, where somebody looks on and the model knows it."""
     weighs_words: bool = False
     """Whether `Request.emphasis` is applied; a request that has it is refused where it is not."""
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn.checkpoints import folders
+from attn.checkpoints.families import pipelines
 from attn.checkpoints.headers import read_header
-from attn.checkpoints.inventory import PIPELINES, members, parameters
+from attn.checkpoints.inventory import members, parameters
 from attn.checkpoints.probe import probe
 from attn.files.disk import is_file, is_folder
+from attn.files.names import SAFETENSORS
 
 if TYPE_CHECKING:
     from attn.checkpoints.headers import TensorInfo
@@ -28,7 +30,7 @@ def describe(path: Path) -> Facts:
         return _file(path)
     if folders.is_language_model(path):
         return _language(path)
-    return _drawn(path) if folders.is_drawn(path) else _pipeline(path)
+    return _scribble(path) if folders.is_scribble_diffusion(path) else _pipeline(path)
 
 
 def _file(path: Path) -> Facts:
@@ -76,11 +78,11 @@ def _language(path: Path) -> Facts:
     }
 
 
-def _drawn(path: Path) -> Facts:
+def _scribble(path: Path) -> Facts:
     """Describe a checkpoint of ScribbleDiffusion, with the parts of its base model if it has it."""
     is_whole = folders.is_pipeline(path)
     base = _pipeline(path) if is_whole else {"parts": [], "missing": []}
-    files = {name.removesuffix(folders.SAFE): path / name for name in folders.DRAWN}
+    files = {name.removesuffix(SAFETENSORS): path / name for name in folders.SCRIBBLE_FILES}
     files_here = [
         {"part": part, "file": file.name, **_weights(read_header(file).tensors)}
         for part, file in files.items()
@@ -113,7 +115,7 @@ def _pipeline(path: Path) -> Facts:
         for part, entry in index.items()
         if isinstance(entry, list) and len(entry) > 1 and entry[1] is not None
     }
-    family = PIPELINES.get(name)
+    family = pipelines().get(name)
     return {
         "path": str(path),
         "kind": "folder",
@@ -134,7 +136,7 @@ def _pipeline(path: Path) -> Facts:
 
 def _tensors(folder: Path) -> dict[str, TensorInfo]:
     """Return the tensors of a folder; shards add up, variants in another dtype count once."""
-    headers = [read_header(path) for path in sorted(folder.glob("*.safetensors"))]
+    headers = [read_header(path) for path in sorted(folder.glob(f"*{SAFETENSORS}"))]
     return {name: info for header in headers for name, info in header.tensors.items()}
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from attn.errors import ModelError
 from attn.files.disk import is_file
+from attn.files.names import SAFETENSORS
 from attn.files.outside import decode_json, read_bytes
 
-SAFE = ".safetensors"
 INDEX = "model_index.json"
 CONFIG = "config.json"
 LARGEST_CONFIG = 2**22
@@ -20,7 +20,9 @@ LANGUAGE = {"d_model", "n_heads", "n_layers"}
 LANGUAGE_TYPES = ("llada", "mmada")
 """Their `model_type`."""
 LONGEST_TYPE = 60  # letters of another one in a message
-DRAWN = tuple(f"{name}{SAFE}" for name in ("unet", "sketch_encoder", "sketch_text_combiner"))
+SCRIBBLE_FILES = tuple(
+    f"{name}{SAFETENSORS}" for name in ("unet", "sketch_encoder", "sketch_text_combiner")
+)
 """Files of a checkpoint of ScribbleDiffusion; other models have at most the first."""
 
 
@@ -55,12 +57,12 @@ def refuse_foreign(folder: Path) -> None:
         )
 
 
-def is_drawn(folder: Path) -> bool:
+def is_scribble_diffusion(folder: Path) -> bool:
     """Whether a folder has files that only a checkpoint of ScribbleDiffusion has."""
-    return any(is_file(folder / name) for name in DRAWN[1:])
+    return any(is_file(folder / name) for name in SCRIBBLE_FILES[1:])
 
 
-def refuse_drawn(folder: Path, family: str, requested: str) -> None:
+def refuse_scribble_diffusion(folder: Path, family: str, requested: str) -> None:
     """Refuse a checkpoint of ScribbleDiffusion where a family would leave its drawing out.
 
     Args:
@@ -71,7 +73,7 @@ def refuse_drawn(folder: Path, family: str, requested: str) -> None:
     Raises:
         ModelError: names the backend that takes it.
     """
-    if is_drawn(folder):
+    if is_scribble_diffusion(folder):
         raise ModelError(
             f"{requested}: this is a checkpoint of ScribbleDiffusion, which reads a drawing "
             f"beside the text; {family} would leave that out: use --backend scribble"
@@ -92,7 +94,7 @@ def read_index(folder: Path) -> dict[str, Any]:
         )
     if not is_file(path):
         refuse_foreign(folder)
-        files = sorted(folder.glob(f"*{SAFE}"))
+        files = sorted(folder.glob(f"*{SAFETENSORS}"))
         hint = "the folder that the model was saved to"
         if len(files) == 1:
             hint = f"the file itself: {files[0]}"

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 from rich import filesize
 
 from attn.errors import ModelError
+from attn.files.outside import unread
 from attn.wording import cut
 
 LARGEST = 12 * 2**20
@@ -90,7 +91,7 @@ def read_header(path: str | Path) -> Header:
     except _Flaw as flaw:
         raise ModelError(f"{path}: {flaw}") from flaw
     except OSError as exc:
-        raise ModelError(f"cannot read {path}: {exc.strerror or exc}") from exc
+        raise ModelError(unread(path, exc)) from exc
 
 
 class _Flaw(Exception):  # noqa: N818 - a fact about the file; the public call makes it an error

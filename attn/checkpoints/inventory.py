@@ -7,42 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from attn.checkpoints.families import families
 from attn.checkpoints.headers import Header, TensorInfo
 from attn.checkpoints.other_models import UNUSED
 
 CONFIGS = Path(__file__).with_name("configs")
 """The shipped configurations: diffusers folders without weights and tokenizers."""
 
-NEEDED = {
-    "sd15": ("unet", "vae", "clip_l"),
-    "sdxl": ("unet", "vae", "clip_l", "clip_g"),
-    "sd35": ("dit", "vae", "clip_l", "clip_g", "t5xxl"),
-    "gated": ("dit", "vae", "clip_l", "clip_g", "t5xxl"),
-    "flux": ("dit", "vae", "clip_l", "t5xxl"),
-    "pixart": ("dit", "vae", "t5xxl"),
-}
-"""Parts of each family's model."""
-
-KIN = {"gated": "sd35"}
-"""Families whose models are those of another one with something added."""
-
 GATE = "gate_proj"
 """What sd-scripts calls the projection of a gate that is not in rows of `qkv`."""
-
-OPTIONAL = {"sd35": ("t5xxl",), "gated": ("t5xxl",)}
-"""Parts that models of a family run without."""
-
-PIPELINES = {
-    "StableDiffusionPipeline": "sd15",
-    "StableDiffusionXLPipeline": "sdxl",
-    "StableDiffusion3Pipeline": "sd35",
-    "FluxPipeline": "flux",
-    "PixArtSigmaPipeline": "pixart",
-    "PixArtAlphaPipeline": "pixart",
-    "StableDiffusionControlNetPipeline": "scribble",
-    "StableDiffusionXLControlNetPipeline": "scribble",
-}
-"""Backends by the class that a diffusers folder names."""
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "")
 """Prefixes under which denoisers are found."""
@@ -58,8 +31,8 @@ class Checkpoint:
     """What one file holds.
 
     Attributes:
-        family: backend that takes it, one of `NEEDED`; None where none does, or where a part alone
-            (a VAE, a text encoder) serves several.
+        family: backend that takes it, as `families` names it; None where none does, or where a part
+            alone (a VAE, a text encoder) serves several.
         title: what it is, in words that continue "this is …".
         layout: whose names it uses: `LDM`, `SAI`, `BFL`, `diffusers`, `encoder` (those of
             transformers), `OpenCLIP`, or `unknown`.
@@ -83,8 +56,8 @@ class Checkpoint:
     @property
     def missing(self) -> tuple[str, ...]:
         """Parts that the family's model has and this file has not."""
-        needed = NEEDED.get(self.family or "", ())
-        return tuple(part for part in needed if part not in self.parts)
+        family = families().get(self.family or "")
+        return tuple(part for part in family.parts if part not in self.parts) if family else ()
 
 
 class Members(NamedTuple):
@@ -101,11 +74,6 @@ class Members(NamedTuple):
     unknown: list[str]
 
 
-def kin(family: str) -> str:
-    """Return the family whose parts and layouts a family's models have: their own, or another's."""
-    return KIN.get(family, family)
-
-
 def members(header: Header, checkpoint: Checkpoint) -> Members:
     """Sort the tensors of a file by the parts that were found in it; the longest prefix wins."""
     result = Members({part: {} for part in checkpoint.parts}, [], [])
@@ -114,7 +82,7 @@ def members(header: Header, checkpoint: Checkpoint) -> Members:
         owners.setdefault(prefix, []).append(part)
     for name, info in header.tensors.items():
         longest = max(filter(name.startswith, owners), key=len, default=None)
-        if UNUSED.match(name):
+        if UNUSED.match(name) and not set(SEEING) & checkpoint.parts.keys():
             result.unused.append(name)
         elif longest is None:
             result.unknown.append(name)
@@ -147,6 +115,8 @@ _TOKENS = "embeddings.token_embedding.weight"
 _CLIP = (f"text_model.{_TOKENS}", _TOKENS)
 _OPEN_CLIP = ("token_embedding.weight",)
 _T5 = ("encoder.block.0.layer.0.SelfAttention.q.weight",)
+_QWEN3 = ("model.layers.0.self_attn.q_norm.weight",)
+_QWEN25VL = ("visual.blocks.0.attn.qkv.weight", "model.visual.blocks.0.attn.qkv.weight")
 _WRAPPED = (
     ("vae", "first_stage_model.", ("decoder.conv_in.weight",)),
     ("vae", "vae.", ("decoder.conv_in.weight",)),
@@ -156,6 +126,8 @@ _WRAPPED = (
     ("clip_l", "text_encoders.clip_l.transformer.", _CLIP),
     ("clip_g", "text_encoders.clip_g.transformer.", _CLIP),
     ("t5xxl", "text_encoders.t5xxl.transformer.", _T5),
+    ("qwen3", "text_encoders.qwen3_4b.transformer.", _QWEN3),
+    ("qwen25vl", "text_encoders.qwen25_7b.transformer.", _QWEN25VL),
 )
 
 
@@ -186,6 +158,7 @@ _VAE_LAYOUTS = {
     "LDM": "decoder.mid.block_1.conv1.weight",
     "diffusers": "decoder.mid_block.resnets.0.conv1.weight",
 }
+_VIDEO_KERNEL = ("out", "in", "frame", "row", "column")
 _VAE_USERS = {4: ", as SD1.x and SDXL have", 16: ", as SD3 and FLUX.1 have"}
 
 
@@ -193,7 +166,9 @@ def _vae(tensors: Tensors) -> Checkpoint | None:
     channels = size(tensors, "decoder.conv_in.weight", 1)
     for layout, landmark in _VAE_LAYOUTS.items():
         if landmark in tensors and channels:
-            title = f"a VAE of {channels} latent channels{_VAE_USERS.get(channels, '')}"
+            is_flat = len(tensors["decoder.conv_in.weight"].shape) < len(_VIDEO_KERNEL)
+            users = _VAE_USERS.get(channels, "") if is_flat else ", for images or films"
+            title = f"a VAE of {channels} latent channels{users}"
             return _part("vae", title, layout, {"vae": ""})
     return None
 
@@ -235,3 +210,16 @@ def _t5(tensors: Tensors) -> Checkpoint | None:
     width = size(tensors, _T5[0], 1)
     title = "T5-XXL" if width == _T5_XXL else f"T5 of width {width}"
     return _part("t5xxl", f"{title}, a text encoder", "encoder", {"t5xxl": ""})
+
+
+def language_encoder(tensors: Tensors) -> Checkpoint | None:
+    """Recognise a language model that encodes prompts for a denoiser."""
+    for part, title, landmarks in LANGUAGE_PARTS:
+        if any(name in tensors for name in landmarks):
+            return _part(part, f"{title}, a text encoder", "encoder", {part: ""})
+    return None
+
+
+LANGUAGE_PARTS = (("qwen3", "Qwen3", _QWEN3), ("qwen25vl", "Qwen2.5-VL", _QWEN25VL))
+SEEING = ("qwen25vl",)
+"""Parts of language models that see, too: what they see with belongs to them."""

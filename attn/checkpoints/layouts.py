@@ -67,105 +67,11 @@ def numbered(path: str) -> tuple[str, str]:
     return f"{path[: match.start()]}{BLOCK}{path[match.end() :]}", match[0]
 
 
-def _under(
+def under(
     prefix: str, ours: str, inside: Mapping[str, tuple[str, ...]]
 ) -> dict[str, tuple[str, ...]]:
+    """Return modules in a block by their authors' paths, those of diffusers below `ours`."""
     return {
         f"{prefix}.{name}": tuple(f"{ours}.{path}" for path in paths)
         for name, paths in inside.items()
     }
-
-
-_QUERY_KEY_VALUE = ("attn.to_q", "attn.to_k", "attn.to_v")
-_ADDED = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")
-_DOUBLE = {
-    "img_mod.lin": ("norm1.linear",),
-    "txt_mod.lin": ("norm1_context.linear",),
-    "img_attn.qkv": _QUERY_KEY_VALUE,
-    "txt_attn.qkv": _ADDED,
-    "img_attn.norm.query_norm": ("attn.norm_q",),
-    "img_attn.norm.key_norm": ("attn.norm_k",),
-    "txt_attn.norm.query_norm": ("attn.norm_added_q",),
-    "txt_attn.norm.key_norm": ("attn.norm_added_k",),
-    "img_attn.proj": ("attn.to_out.0",),
-    "txt_attn.proj": ("attn.to_add_out",),
-    "img_mlp.0": ("ff.net.0.proj",),
-    "img_mlp.2": ("ff.net.2",),
-    "txt_mlp.0": ("ff_context.net.0.proj",),
-    "txt_mlp.2": ("ff_context.net.2",),
-}
-_SINGLE = {
-    "modulation.lin": ("norm.linear",),
-    "linear1": (*_QUERY_KEY_VALUE, "proj_mlp"),
-    "linear2": ("proj_out",),
-    "norm.query_norm": ("attn.norm_q",),
-    "norm.key_norm": ("attn.norm_k",),
-}
-_EMBEDDERS = {"time_in": "timestep", "vector_in": "text", "guidance_in": "guidance"}
-_DOUBLE_BLOCK, _SINGLE_BLOCK = f"transformer_blocks.{BLOCK}", f"single_transformer_blocks.{BLOCK}"
-
-FLUX = Naming(
-    marks=("double_blocks.0.img_mod.lin.weight",),
-    modules={
-        "img_in": ("x_embedder",),
-        "txt_in": ("context_embedder",),
-        **{
-            f"{theirs}.{layer}_layer": (f"time_text_embed.{ours}_embedder.linear_{number}",)
-            for theirs, ours in _EMBEDDERS.items()
-            for number, layer in enumerate(("in", "out"), start=1)
-        },
-        **_under(f"double_blocks.{BLOCK}", _DOUBLE_BLOCK, _DOUBLE),
-        **_under(f"single_blocks.{BLOCK}", _SINGLE_BLOCK, _SINGLE),
-        "final_layer.linear": ("proj_out",),
-        "final_layer.adaLN_modulation.1": ("norm_out.linear",),
-    },
-    swapped=frozenset({"final_layer.adaLN_modulation.1"}),
-    parameters={"scale": "weight"},
-    aliases=_under(
-        f"double_blocks.{BLOCK}",
-        _DOUBLE_BLOCK,
-        {
-            "qkv_lora1": _QUERY_KEY_VALUE,
-            "qkv_lora2": _ADDED,
-            "proj_lora1": ("attn.to_out.0",),
-            "proj_lora2": ("attn.to_add_out",),
-        },
-    )
-    | _under(f"single_blocks.{BLOCK}", _SINGLE_BLOCK, {"qkv": _QUERY_KEY_VALUE}),
-)
-"""FLUX.1, of Black Forest Labs; the aliases are XLabs'."""
-
-_PIXART_BLOCK = {
-    "attn.qkv": ("attn1.to_q", "attn1.to_k", "attn1.to_v"),
-    "attn.proj": ("attn1.to_out.0",),
-    "cross_attn.q_linear": ("attn2.to_q",),
-    "cross_attn.kv_linear": ("attn2.to_k", "attn2.to_v"),
-    "cross_attn.proj": ("attn2.to_out.0",),
-    "mlp.fc1": ("ff.net.0.proj",),
-    "mlp.fc2": ("ff.net.2",),
-}
-_PIXART_EMBEDDERS = {"t": "timestep", "csize": "resolution", "ar": "aspect_ratio"}
-
-PIXART = Naming(
-    marks=("blocks.0.cross_attn.kv_linear.weight", "blocks.0.mlp.fc1.weight"),
-    modules={
-        "x_embedder.proj": ("pos_embed.proj",),
-        **{
-            f"{theirs}_embedder.mlp.{index}": (f"adaln_single.emb.{ours}_embedder.linear_{number}",)
-            for theirs, ours in _PIXART_EMBEDDERS.items()
-            for number, index in ((1, 0), (2, 2))
-        },
-        **{f"y_embedder.y_proj.fc{at}": (f"caption_projection.linear_{at}",) for at in (1, 2)},
-        "t_block.1": ("adaln_single.linear",),
-        **_under(f"blocks.{BLOCK}", _DOUBLE_BLOCK, _PIXART_BLOCK),
-        "final_layer.linear": ("proj_out",),
-    },
-    tensors={
-        f"blocks.{BLOCK}.scale_shift_table": f"{_DOUBLE_BLOCK}.scale_shift_table",
-        "final_layer.scale_shift_table": "scale_shift_table",
-    },
-    unused=frozenset({"pos_embed", "y_embedder.y_embedding"}),
-)
-"""PixArt-α and -Σ."""
-
-LAYOUTS = (FLUX, PIXART)

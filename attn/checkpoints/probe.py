@@ -14,12 +14,10 @@ from attn.checkpoints.denoisers import mmdit, unet
 from attn.checkpoints.headers import Header
 from attn.checkpoints.inventory import (
     CONFIGS,
-    OPTIONAL,
-    PIPELINES,
     Checkpoint,
     Members,
     Tensors,
-    kin,
+    language_encoder,
     members,
     parameters,
     without_denoiser,
@@ -29,11 +27,8 @@ from attn.checkpoints.transformers import transformer
 
 __all__ = [
     "CONFIGS",
-    "OPTIONAL",
-    "PIPELINES",
     "Checkpoint",
     "Members",
-    "kin",
     "members",
     "parameters",
     "probe",
@@ -49,6 +44,7 @@ def probe(header: Header) -> Checkpoint:
         or _embedding(tensors)
         or mmdit(tensors)
         or transformer(tensors)
+        or language_encoder(tensors)
         or _other_model((LANGUAGE, *OTHERS), outline)
         or unet(tensors)
         or without_denoiser(tensors)

@@ -1,6 +1,8 @@
-"""Published repositories that hold the tokenizers of CLIP and T5, which many models share."""
+"""Published repositories that hold tokenizers, for files of models, which hold none."""
 
 from __future__ import annotations
+
+from attn.checkpoints.families import families
 
 SD3 = (
     "stabilityai/stable-diffusion-3.5-large",
@@ -9,17 +11,19 @@ SD3 = (
     "stabilityai/stable-diffusion-3-medium-diffusers",
 )
 SDXL = ("stabilityai/stable-diffusion-xl-base-1.0", "stabilityai/sdxl-turbo")
-FLUX = ("black-forest-labs/FLUX.1-dev", "black-forest-labs/FLUX.1-schnell")
 SD15 = ("stable-diffusion-v1-5/stable-diffusion-v1-5", "runwayml/stable-diffusion-v1-5")
-PUBLISHED = {
+SHARED = {
     "clip_l": [
-        *((name, "tokenizer") for name in (*SD15, *SDXL, *SD3, *FLUX)),
+        *((name, "tokenizer") for name in (*SD15, *SDXL, *SD3)),
         ("openai/clip-vit-large-patch14", ""),
     ],
     "clip_g": [(name, "tokenizer_2") for name in (*SDXL, *SD3)],
-    "t5xxl": [
-        *((name, "tokenizer_3") for name in SD3),
-        *((name, "tokenizer_2") for name in FLUX),
-    ],
+    "t5xxl": [(name, "tokenizer_3") for name in SD3],
 }
-"""Repositories, and the folder in each, by the part of a model that reads its tokens."""
+"""Of CLIP and T5, which many models share: repositories and the folder in each, by part."""
+
+
+def published(part: str) -> list[tuple[str, str]]:
+    """Return the repositories with the tokenizer of a part, and the folder in each."""
+    of_families = (family.tokenizers.get(part, ()) for family in families().values())
+    return [*SHARED.get(part, ()), *(entry for entries in of_families for entry in entries)]

@@ -41,6 +41,8 @@ def build() -> typer.Typer:
     from attn.cli.commands.evaluate import evaluate
     from attn.cli.commands.gallery import gallery
     from attn.cli.commands.lora import lora
+    from attn.cli.commands.merge import merge
+    from attn.cli.commands.studio import studio
     from attn.cli.commands.verify import verify
     from attn.cli.commands.view import view
 
@@ -53,9 +55,8 @@ def build() -> typer.Typer:
     )
     app.callback()(_globals)
     # the order of `attn --help`
-    for command in (
-        *(capture, analyze, compare, ablate, evaluate, view, gallery, verify, lora, backends),
-    ):
+    looking = (view, studio, gallery, verify, merge, lora, backends)
+    for command in (capture, analyze, compare, ablate, evaluate, *looking):
         app.command(cls=Once)(command)
     return app
 

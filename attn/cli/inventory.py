@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from attn.checkpoints.describe import Facts
-from attn.checkpoints.inventory import OPTIONAL
+from attn.checkpoints.families import families
 from attn.cli.text import aligned
 
 
@@ -28,7 +28,8 @@ def lines(facts: Facts, backend: str | None) -> list[str]:
     if any("file" in part for part in facts["parts"]):
         where = "FILE OR CLASS"
     table = [("PART", where, "TENSORS", "PARAMETERS", "DTYPE"), *map(_row, facts["parts"])]
-    optional = OPTIONAL.get(facts["family"], ())
+    family = families().get(facts["family"])
+    optional = family.optional if family else ()
     table += [(part, _absent(part in optional), "", "", "") for part in facts["missing"]]
     text = [*aligned(rows), "", *(aligned(table) if len(table) > 1 else ["no parts of a model"])]
     for word in ("unused", "unknown"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from attn.files.names import SAFETENSORS
+
 WEIGHTS = Path(__file__).parent / "weights"
 """One folder per model, one safetensors file per component."""
 LORAS = {
@@ -64,7 +66,7 @@ def weight_files(weights: Path, component: str) -> tuple[Path, ...]:
 
 def is_shipped(weights: Path) -> bool:
     """Whether a folder holds weights."""
-    return any(weights.glob("*.safetensors"))
+    return any(weights.glob(f"*{SAFETENSORS}"))
 
 
 def digest(weights: Path) -> str:
@@ -72,7 +74,7 @@ def digest(weights: Path) -> str:
     sums = hashlib.sha256()
     shared = {weight_file(weights, component) for component in SHARED}
     if weights.name in BASES:
-        shared |= set((weights.parent / BASES[weights.name]).glob("*.safetensors"))
-    for path in sorted(shared | set(weights.glob("*.safetensors"))):
+        shared |= set((weights.parent / BASES[weights.name]).glob(f"*{SAFETENSORS}"))
+    for path in sorted(shared | set(weights.glob(f"*{SAFETENSORS}"))):
         sums.update(path.name.encode() + path.read_bytes())
     return sums.hexdigest()[:8]

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from attn.demo.quiet import without_progress_bars
+from attn.files.names import SAFETENSORS
 
 State = dict[str, Tensor]
 
@@ -131,7 +132,7 @@ def save_split(pipe: Any, gates: Mapping[str, Tensor], folder: Path) -> None:
         save_file(tensors, folder / f"{name}.safetensors", {"format": "pt"})
     with without_progress_bars():
         pipe.save_pretrained(folder / CONFIG)
-    for weights in (folder / CONFIG).rglob("*.safetensors"):
+    for weights in (folder / CONFIG).rglob(f"*{SAFETENSORS}"):
         weights.unlink()
 
 

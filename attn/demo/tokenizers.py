@@ -10,7 +10,7 @@ from itertools import pairwise
 from tokenizers import Tokenizer, decoders
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import CLIPTokenizer, PreTrainedTokenizerFast, T5Tokenizer
+from transformers import CLIPTokenizer, PreTrainedTokenizerFast, Qwen2Tokenizer, T5Tokenizer
 
 BLANK = "Ġ"
 """How byte-level tokenizers write a space."""
@@ -54,6 +54,26 @@ CHAT_TEMPLATE = (
 """What LLaDA and MMaDA make of a conversation."""
 
 
+QWEN_ROLES = ("system", "user", "assistant", "think", "ĊĊ")
+"""What Qwen's templates are made of; the last is two ends of lines."""
+QWEN_TURN, QWEN_TURN_END, QWEN_END = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
+QWEN_TEMPLATE = (
+    "{% for message in messages %}"
+    f"{QWEN_TURN}{{{{ message.role }}}}\n{{{{ message.content }}}}{QWEN_TURN_END}\n"
+    "{% endfor %}"
+    f"{{% if add_generation_prompt %}}{QWEN_TURN}assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n"
+    "{% endif %}{% endif %}"
+)
+"""What Qwen3 makes of a conversation without tools, of which nobody has thought yet."""
+
+QWEN_SYSTEM = (
+    "Describe the image by detailing the color, shape, size, texture, quantity, text, spatial "
+    "relationships of the objects and background:"
+)
+"""What Qwen-Image tells its text encoder to do with every prompt."""
+
+
 def clip_tokenizer(*, pad: str = "<|endoftext|>") -> CLIPTokenizer:
     """Build a CLIP tokenizer of 77 positions in which each of `WORDS` is one token.
 
@@ -88,7 +108,7 @@ def chat_tokenizer(words: tuple[str, ...] = WORDS) -> PreTrainedTokenizerFast:
     Args:
         words: each is one token, with a space before it and without; all else is spelled in bytes.
     """
-    ids, merges = _chat_vocabulary(words)
+    ids, merges = _byte_vocabulary(words, (BEGIN, END, MASK, ROLE, ROLE_END, TURN_END))
     reader = Tokenizer(BPE(vocab=ids, merges=merges))
     reader.pre_tokenizer = ByteLevel(add_prefix_space=False)
     reader.decoder = decoders.ByteLevel()
@@ -103,11 +123,30 @@ def chat_tokenizer(words: tuple[str, ...] = WORDS) -> PreTrainedTokenizerFast:
     )
 
 
+def qwen_tokenizer(words: tuple[str, ...] = ()) -> Qwen2Tokenizer:
+    """Build a tokenizer of Qwen2 and later, with the special tokens and chat template of Qwen3.
+
+    Args:
+        words: further ones that are one token each.
+    """
+    specials = (QWEN_END, QWEN_TURN, QWEN_TURN_END)
+    ids, merges = _byte_vocabulary((*WORDS, *QWEN_ROLES, *words), specials)
+    tokenizer = Qwen2Tokenizer(
+        vocab=ids,
+        merges=merges,  # type: ignore[arg-type]  # annotated as strings, taken as pairs
+        additional_special_tokens=[QWEN_TURN, QWEN_TURN_END],
+        chat_template=QWEN_TEMPLATE,
+    )
+    tokenizer.add_tokens(["<think>", "</think>"])  # which are no special tokens
+    return tokenizer
+
+
 @cache
-def _chat_vocabulary(words: tuple[str, ...]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+def _byte_vocabulary(
+    words: tuple[str, ...], specials: tuple[str, ...]
+) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Number the tokens: bytes, merges, specials."""
     merges = _learn_merges([[*piece] for word in words for piece in (word, f"{BLANK}{word}")])
-    specials = (BEGIN, END, MASK, ROLE, ROLE_END, TURN_END)
     tokens = [*sorted(ByteLevel.alphabet()), *(left + right for left, right in merges), *specials]
     return {token: index for index, token in enumerate(dict.fromkeys(tokens))}, merges
 

@@ -3,10 +3,9 @@
     kernels          the fused kernel that runs inside a module
     open_softmax, heads   attention that a model computes itself, and its axes
     attention        any block of its probabilities, from the kernel's own log-sum-exp
-    gates            what is multiplied with its output
     hooks            switch that on for chosen modules
     refuse           models in which it cannot be seen
-    measures, means  reduce what was seen
+    reduction/       reduce what was seen: measures, means, gates
     plan, layer_plans   what to keep, and how many bytes that is
     recorder, cells  collect a step
     run              one generation, recorded
@@ -14,6 +13,6 @@
     interventions/   change what a model attends to while it runs
     tap, tapping/    all of it for a model of one's own, with what is found out of it
 
-Data flows kernels -> attention -> measures -> recorder; nothing flows back into the model, but what
-is asked for in interventions.
+Data flows kernels -> attention -> reduction -> recorder; nothing flows back into the model, but
+what is asked for in interventions.
 """

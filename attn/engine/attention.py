@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 
 from attn.engine.shapes import Logits, Norms, Probs, RowMask
 from attn.errors import CaptureError
+from attn.schema import ABSENT, Call, Layer, RowLayout, place
 from attn.trace.measures.exact import UNIFORM_BELOW
 
 Index = slice | Tensor
@@ -18,6 +19,18 @@ Index = slice | Tensor
 
 HIDDEN = -5e3
 """A key with a mask, or a logit, of less than this is hidden: the least that models use is -1e4."""
+
+
+def placements(layer: Layer, call: Call, row: int) -> tuple[RowLayout, RowLayout]:
+    """Return where the queries and keys of a layer are in a row of a batch."""
+    return (
+        place(layer.queries, call.lengths, row),
+        place(layer.keys, call.lengths, row),
+    )
+
+
+def _count(side: RowLayout) -> int:
+    return len(side.positions) - side.positions.count(ABSENT)
 
 
 @dataclass(frozen=True)
@@ -139,6 +152,54 @@ class Attention:
             mask=mask,
             open_probs=open_probs,
             valid=valid,
+        )
+
+    def of_row(self, row: int, layer: Layer, call: Call) -> Attention:
+        """Return one row of the batch, as a layer lays it out: without what fills it up.
+
+        Raises:
+            CaptureError: nothing hides that.
+        """
+        if call.lengths:
+            return self.picked(row, *placements(layer, call, row))
+        return self.alone(row, call.padding[row] if call.padding else 0)
+
+    def picked(self, row: int, queries: RowLayout, keys: RowLayout) -> Attention:
+        """Return one row of a batch of sequences of differing length, as a layer lays it out.
+
+        Queries that the row does not have are no rows, and keys that it does not have are hidden.
+
+        Raises:
+            CaptureError: nothing hides what fills the row up.
+        """
+        if self.mask is None and self.open_probs is None and keys.length > _count(keys):
+            raise CaptureError(
+                f"row {row} was announced with {_count(keys)} of {keys.length} keys, but no mask "
+                "hides the others; pass the model an attention mask, or announce full lengths"
+            )
+        rows, columns = (
+            torch.tensor(side.positions, device=self.device) for side in (queries, keys)
+        )
+        is_row, is_key = (rows >= 0)[None, None], (columns >= 0)[None, None, None]
+        rows, columns, single = rows.clamp(min=0), columns.clamp(min=0), slice(row, row + 1)
+        valid = self.valid[single, :, rows] & is_row if self.valid is not None else is_row
+        if self.query is None or self.key is None or self.lse is None:
+            probs = self.open_probs if self.open_probs is None else self.open_probs[single]
+            shown = None if probs is None else probs[:, :, rows][..., columns] * is_key
+            return replace(self, open_probs=shown, mask=None, valid=valid)
+        hidden = torch.zeros(is_key.shape, device=self.device).masked_fill(~is_key, -torch.inf)
+        mask = self.row_mask(row)
+        if mask is not None:
+            mask = mask[:, rows] if mask.shape[1] > 1 else mask
+            hidden = hidden + (mask[..., columns] if mask.shape[2] > 1 else mask)
+        return replace(
+            self,
+            query=self.query[single, :, rows],
+            key=self.key[single, :, columns],
+            value=None if self.value is None else self.value[single, :, columns],
+            lse=self.lse[single, :, rows].masked_fill(~valid, torch.inf),
+            mask=hidden if bool(hidden.any()) else None,
+            valid=None if bool(valid.all()) else valid,
         )
 
     def unfolded(self, groups: int) -> Attention:

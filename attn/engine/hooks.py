@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from threading import Lock, get_ident
 from typing import Any, Generic, TypeVar
 
@@ -109,9 +110,9 @@ class ModeHooks(Generic[Key]):
         self._uncompiled.__enter__()
         for key, module in self._modules.items():
             self._handles += [
-                module.register_forward_pre_hook(self._before(key), with_kwargs=True),
+                module.register_forward_pre_hook(partial(self._before, key), with_kwargs=True),
                 module.register_forward_hook(
-                    self._after(key), always_call=True, prepend=self._innermost
+                    partial(self._after, key), always_call=True, prepend=self._innermost
                 ),
             ]
         return self
@@ -138,40 +139,34 @@ class ModeHooks(Generic[Key]):
                 "block of attn.tap"
             )
 
-    def _before(self, key: Key) -> Callable[[nn.Module, Any, Any], None]:
-        def before(module: nn.Module, args: Any, keywords: Mapping[str, Any]) -> None:
-            if not self._wanted():
-                return
-            if self._running and self._thread != get_ident():
-                return self._refuse(
-                    CaptureError(
-                        "two threads run the watched model at once, so its attention cannot be "
-                        "told apart; let one wait for the other, or give each a copy of the model"
-                    )
+    def _before(self, key: Key, module: nn.Module, args: Any, keywords: Mapping[str, Any]) -> None:
+        if not self._wanted():
+            return
+        if self._running and self._thread != get_ident():
+            return self._refuse(
+                CaptureError(
+                    "two threads run the watched model at once, so its attention cannot be "
+                    "told apart; let one wait for the other, or give each a copy of the model"
                 )
-            if not self._running:
-                self._require_order()
-            self._begun(key, args, keywords)
-            self._running.append(key)
-            self._thread = get_ident()
-            if len(self._running) == 1:
-                self._mode.__enter__()
+            )
+        if not self._running:
+            self._require_order()
+        self._begun(key, args, keywords)
+        self._running.append(key)
+        self._thread = get_ident()
+        if len(self._running) == 1:
+            self._mode.__enter__()
 
-        return before
-
-    def _after(self, key: Key) -> Callable[[nn.Module, Any, Any], None]:
-        def after(module: nn.Module, args: Any, output: Any) -> None:
-            is_running = self._running and self._thread == get_ident()
-            if not is_running or self._running[-1] != key:
-                return
-            self._running.pop()
-            if not self._running:
-                self._leave()
-                self._mode.__exit__(None, None, None)
-            if output is not None:
-                self._done(key)
-
-        return after
+    def _after(self, key: Key, module: nn.Module, args: Any, output: Any) -> None:
+        is_running = self._running and self._thread == get_ident()
+        if not is_running or self._running[-1] != key:
+            return
+        self._running.pop()
+        if not self._running:
+            self._leave()
+            self._mode.__exit__(None, None, None)
+        if output is not None:
+            self._done(key)
 
 
 class AttentionHooks(ModeHooks[Key]):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -67,7 +68,33 @@ def raise_it(error: Exception) -> None:
     raise error
 
 
-class KernelMode(TorchDispatchMode):
+class OperatorMode(TorchDispatchMode):
+    """Take every operator that runs under this mode, composite ones by their parts."""
+
+    supports_higher_order_operators = True
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if self.divides(func):
+            with self:
+                return func.decompose(*args, **kwargs or {})
+        return self.run(func, args, dict(kwargs or {}))
+
+    def divides(self, func: Any) -> bool:
+        """Whether the parts of an operator are taken in its place."""
+        return func in COMPOSITE
+
+    def run(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Return what an operator returns."""
+        raise NotImplementedError
+
+
+class KernelMode(OperatorMode):
     """Hand every attention kernel that runs under this mode to `see`, and change nothing.
 
     `report` has one entry for each kind of call: which kernel, whether its output was compared
@@ -80,8 +107,6 @@ class KernelMode(TorchDispatchMode):
         axes: asked at every softmax for the letters of its axes, see `open_softmax.AXES`.
     """
 
-    supports_higher_order_operators = True
-
     def __init__(
         self,
         see: Callable[[Attention], None],
@@ -89,7 +114,7 @@ class KernelMode(TorchDispatchMode):
         axes: Callable[[], str | None] = lambda: None,
     ) -> None:
         super().__init__()
-        self._see = _exactly(see)
+        self._see = partial(_exactly, see)
         self._refuse = refuse
         self._axes = axes
         self._softmaxes = OpenSoftmaxes()
@@ -104,19 +129,14 @@ class KernelMode(TorchDispatchMode):
         """Let go of softmaxes that multiplied no values: their module has ended."""
         self._softmaxes.clear()
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        kwargs = dict(kwargs or {})
+    def divides(self, func: Any) -> bool:
+        """Whether it is composite, or a product that a softmax may wait for."""
+        return super().divides(func) or (bool(self._softmaxes) and func in COMPOSITE_PRODUCTS)
+
+    def run(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Return what an operator returns, and look at it."""
         if func in FUSED:
             return self._fused(func, args, kwargs)
-        if func in COMPOSITE or (self._softmaxes and func in COMPOSITE_PRODUCTS):
-            with self:
-                return func.decompose(*args, **kwargs)
         if isinstance(func, torch._ops.HigherOrderOperator):
             self._refuse(
                 CaptureError(
@@ -183,24 +203,20 @@ class KernelMode(TorchDispatchMode):
         return seen, kind
 
 
-def _exactly(see: Callable[[Attention], None]) -> Callable[[Attention], None]:
+def _exactly(see: Callable[[Attention], None], attention: Attention) -> None:
     """Let `see` multiply float32 in float32, also where the user allows the model less (TF32)."""
-
-    def observe(attention: Attention) -> None:
-        settings: Any = torch.backends
-        backends = (settings.cuda.matmul, settings.mkldnn.matmul)
-        before = [backend.fp32_precision for backend in backends]
-        if settings.fp32_precision in _EXACT and all(setting in _EXACT for setting in before):
-            return see(attention)
-        try:
-            for backend in backends:
-                backend.fp32_precision = "ieee"
-            see(attention)
-        finally:
-            for backend, precision in zip(backends, before, strict=True):
-                backend.fp32_precision = precision
-
-    return observe
+    settings: Any = torch.backends
+    backends = (settings.cuda.matmul, settings.mkldnn.matmul)
+    before = [backend.fp32_precision for backend in backends]
+    if settings.fp32_precision in _EXACT and all(setting in _EXACT for setting in before):
+        return see(attention)
+    try:
+        for backend in backends:
+            backend.fp32_precision = "ieee"
+        see(attention)
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
 
 
 def _elsewhere(func: OpOverload) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
+from attn.choices import Masses
 from attn.engine.layer_plans import BlockPlan, LayerPlan, Shapes, Span
 from attn.errors import RequestError, did_you_mean
 from attn.schema import (
@@ -56,7 +56,7 @@ class Keep:
 
     level: Level = "maps"
     keys: Keys = "content"
-    mass: Literal["text", "full"] = "text"
+    mass: Masses = "text"
     blocks: tuple[str, ...] | None = None
     layers: tuple[str, ...] = ()
     branches: tuple[str, ...] = ("cond",)

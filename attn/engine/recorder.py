@@ -9,18 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attn.engine.attention import Attention
+from attn.engine.attention import Attention, placements
 from attn.engine.cells import TORCH_DTYPES, Cells
-from attn.engine.gates import GateKey, summarise
 from attn.engine.heads import share_keys, unfold, with_heads
 from attn.engine.layer_plans import LayerPlan, Shapes, Span
-from attn.engine.means import Means
-from attn.engine.measures import Scratch, measure
 from attn.engine.plan import Plan
+from attn.engine.reduction.gates import GateKey, summarise
+from attn.engine.reduction.means import Means
+from attn.engine.reduction.measures import Scratch, measure
 from attn.errors import CaptureError
-from attn.schema import STEP_MEASURES, Call, Layer, Step, part
+from attn.schema import STEP_MEASURES, Call, Layer, LayerKey, Step, part
 
-LayerKey = tuple[str, str]
 """(tower, path)."""
 
 Write = Callable[[int, Step | None, Mapping[str, np.ndarray]], None]
@@ -166,8 +165,9 @@ class Recorder:
             )
         call.seen.add(key)
         for (branch, sample), row in call.rows.items():
-            if call.call.padding:
-                row_attention = attention.alone(row, call.call.padding[row])
+            plan = self._plan(sample // self._images, key)
+            if _is_filled(plan.layer, call.call, row):
+                row_attention = attention.of_row(row, plan.layer, call.call)
                 self._keep(key, branch, sample, row_attention, 0)
             else:
                 self._keep(key, branch, sample, attention, row)
@@ -235,8 +235,11 @@ class Recorder:
 
     def _shape(self, key: LayerKey, call: _OpenCall, branch: str, sample: int) -> list[int]:
         """Return the heads, queries and keys that one row of a layer has in the batch."""
-        layer = self._plan(sample // self._images, key).layer
-        padding = call.call.padding[call.rows[branch, sample]] if call.call.padding else 0
+        layer, row = self._plan(sample // self._images, key).layer, call.rows[branch, sample]
+        if call.call.lengths:
+            sides = placements(layer, call.call, row)
+            return [layer.num_heads, *(side.length for side in sides)]
+        padding = call.call.padding[row] if call.call.padding else 0
         return [layer.num_heads, layer.num_queries + padding, layer.num_keys + padding]
 
     def _keep(
@@ -338,6 +341,13 @@ def ungrouped(attention: Attention, layer: Layer, span: Span) -> Attention:
     """Give grouped queries the heads of the model, as calls with a cache may not have them."""
     attention = unfold(attention, layer.num_heads, span[1] - span[0])
     return share_keys(attention, layer.num_heads // (layer.num_key_heads or layer.num_heads))
+
+
+def _is_filled(layer: Layer, call: Call, row: int) -> bool:
+    """Whether a row has other positions than its layer."""
+    if call.lengths:
+        return not all(side.is_whole for side in placements(layer, call, row))
+    return bool(call.padding)
 
 
 def _skipped(key: LayerKey, call: Call) -> bool:

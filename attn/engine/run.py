@@ -8,15 +8,15 @@ from typing import TypeVar
 
 from torch import nn
 
-from attn.engine.gates import watched
 from attn.engine.hooks import AttentionHooks
 from attn.engine.interventions.treatment import Treatment
 from attn.engine.kernels import Report
 from attn.engine.plan import Plan
-from attn.engine.recorder import LayerKey, Recorder, Write
+from attn.engine.recorder import Recorder, Write
+from attn.engine.reduction.gates import watched
 from attn.engine.refuse import refuse_unobservable
 from attn.errors import CaptureError
-from attn.schema import Call, Step
+from attn.schema import Call, LayerKey, Step
 
 Result = TypeVar("Result")
 

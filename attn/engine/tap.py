@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from attn.choices import Status
 from attn.engine.attention import Attention
 from attn.engine.heads import (
     check_axes,
@@ -153,9 +154,8 @@ class Tap:
         self._thread: int | None = None  # of the forward that is running
         self._waiting: str | None = None  # a module that ran since the last forward
         self._main: Reading | None = None  # what the running forward reads
-        self._status: Literal["ready", "recording", "complete", "partial"] = "ready"
-        self._failed = False
-        self._stopped = False
+        self._status: Status | Literal["ready", "recording"] = "ready"
+        self._failed = self._stopped = False
         self.error: Exception | None = None
         self.seen: set[str] = set()
         self.assumed: set[str] = set()

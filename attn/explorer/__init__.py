@@ -1,13 +1,12 @@
 """The interactive page: traces in a browser, read as they lie on disk.
 
-    opened       what is shown, each under a number, and which of its files may be read
+    listing/     what was opened, each under a number: the list, its rows and small pictures
+    opened       what a page may read of it: facts, and the files that its index lists
     description  what a page has to know of a trace: all rules that stand in Python
     comparisons, matrices   the same of a comparison, and of whole matrices
     guard        who may ask: host, origin, token; headers on every answer
     server       the addresses, and the server behind them
     checked      digests of shards, held against the manifest in the background
-    thumbs       small pictures for the index
-    rows         what the index says of each trace, kept from one look to the next
     page         everything in one file: joined (the modules as one script), reduction (what of a
                  trace fits: mean_maps, roots, shelf)
     notebook/    what a notebook shows: a bundle, or a widget

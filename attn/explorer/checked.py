@@ -1,4 +1,4 @@
-"""SHA-256 of the shards that are looked at, held against the manifest in the background."""
+"""SHA-256 of what is listed and looked at, held against what is written, in the background."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from threading import Lock, Thread
 from time import monotonic, sleep
 
 from attn.errors import TraceError
+from attn.explorer.listing.library import Library
 from attn.explorer.opened import manifest_of
 from attn.files.digests import require_digest
 
@@ -35,7 +36,16 @@ class Checker:
 
     def __init__(self) -> None:
         self._checks: dict[Path, Checks] = {}
+        self._is_listed = False
         self._lock = Lock()
+
+    def look_at_list(self, library: Library) -> None:
+        """Begin, once, to hold the manifests that are listed against their digests."""
+        with self._lock:
+            if self._is_listed:
+                return
+            self._is_listed = True
+        Thread(target=_check_list, args=(library,), daemon=True).start()
 
     def look(self, folder: Path) -> Checks:
         """Return what is known of a trace; the first look begins the check.
@@ -52,6 +62,13 @@ class Checker:
         wait = min(2, sum(shard.bytes for shard in manifest.shards) / HEAD_START)
         Thread(target=_check, args=(listed, checks, wait), daemon=True).start()
         return checks
+
+
+def _check_list(library: Library) -> None:
+    began = monotonic()
+    for _ in library.check():
+        sleep(monotonic() - began)  # half of the time is the page's
+        began = monotonic()
 
 
 def _check(listed: list[tuple[Path, str]], checks: Checks, wait: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class ComparisonIndex:
     variants: tuple[_Run, ...]
     files: tuple[str, ...]
     answer: str = ""
+    controls: dict[str, str] = field(default_factory=dict)
     sweep: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
 
@@ -100,9 +101,9 @@ def describe_comparison(folder: Path, members: Sequence[ListedTrace]) -> dict[st
         members: all traces that were opened; no other is ever read.
 
     Returns:
-        `screen`; `answer`, `base`, `variants`, `sweep` and `warnings` as in its index; `tables`,
-        bytes by name; and `pairs`, the `prompt` and `seed` of traces that were opened, with the
-        `id` of each run's, by the run's name.
+        `screen`; `answer`, `base`, `variants`, `controls`, `sweep` and `warnings` as in its index;
+        `tables`, bytes by name; and `pairs`, the `prompt` and `seed` of traces that were opened,
+        with the `id` of each run's, by the run's name.
 
     Raises:
         TraceError: its index cannot be read.
@@ -113,6 +114,7 @@ def describe_comparison(folder: Path, members: Sequence[ListedTrace]) -> dict[st
         "answer": index.answer,
         "base": index.base.name,
         "variants": index.variants,
+        "controls": index.controls,
         "sweep": index.sweep,
         "warnings": index.warnings,
         "tables": dict(_tables(folder, index)),

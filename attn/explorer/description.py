@@ -32,9 +32,10 @@ def describe(manifest: Manifest) -> dict[str, Any]:
     Returns:
         `manifest` as in `trace.json`, of a partial trace with what is finished; `screen`;
         `pictures` and `sketch`, names of files; `branches` with their text and words; `layers`
-        whose maps lie on a grid; and `keysets`, what the keys of these layers stand for: the keys
-        that each column of a map is the sum of, and per branch groups of `columns` of maps and
-        `keys` of masses; `matrices`, see `attn.explorer.matrices`.
+        whose maps lie on a grid; `cuts`, what was done to the attention; `keysets`, what the keys
+        of these layers stand for: the keys that each column of a map is the sum of, and per branch
+        groups of `columns` of maps and `keys` of masses; and `matrices`, see
+        `attn.explorer.matrices`.
     """
     shown = picture_layers(manifest)
     keysets: dict[tuple[Column, ...], list[Layer]] = {}
@@ -49,6 +50,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
         "sketch": SKETCH if SKETCH in manifest.outputs else None,
         "branches": [_branch(manifest, name, prompt) for name, prompt in prompts.items()],
         "layers": [_layer(layer, number[layer.index]) for layer in shown],
+        "cuts": [cut.text for cut in manifest.request.interventions],
         "keysets": [_keyset(manifest, layers[0], prompts) for layers in keysets.values()],
         "matrices": describe_matrices(manifest),
     }
@@ -71,10 +73,9 @@ def screen_of(manifest: Manifest) -> str:
 
 
 def _branch(manifest: Manifest, name: str, prompt: Prompt) -> dict[str, Any]:
-    request = manifest.request
     return {
         "name": name,
-        "text": (request.negative or "") if name == "uncond" else request.prompt,
+        "text": manifest.request.prompt_of(name),
         "words": [
             {"index": word.index, "label": word.label, "start": word.start, "stop": word.stop}
             for word in prompt.words

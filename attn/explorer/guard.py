@@ -7,7 +7,7 @@ cannot read answers of another origin, and what it sends under a name of its own
 from __future__ import annotations
 
 import hmac
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -38,24 +38,37 @@ FOREIGN = ("cross-site", "same-site")
 class Guard:
     """Stands before an application: name of the host, origin, token; headers on every answer."""
 
-    def __init__(self, app: ASGIApp, token: str, hosts: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: str,
+        hosts: Collection[str] = (),
+        *,
+        methods: Collection[str] = ("GET", "HEAD"),
+        headers: Mapping[str, str] = HEADERS,
+    ) -> None:
         """Wrap an application.
 
         Args:
             app: what answers those who may ask.
             token: what the printed address ends with.
             hosts: names beside those of this machine, under which the server may be reached.
+            methods: of HTTP, that the application takes.
+            headers: of every answer that has none of that name.
         """
         self._app, self._token = app, token
         self._hosts = {*LOOPBACK, *(host.lower() for host in hosts)}
+        self._methods, self._headers = methods, headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let the application answer."""
         from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-        if scope["type"] != "http":  # there are no sockets here, and nothing starts or ends
+        if scope["type"] == "lifespan":  # of the server itself
+            await self._app(scope, receive, send)
+        if scope["type"] != "http":  # there are no sockets here
             return
-        sending = _with_headers(send)
+        sending = _with_headers(send, self._headers)
         refusal = self._refusal(scope)
         if refusal is not None:
             await PlainTextResponse(refusal[1], refusal[0])(scope, receive, sending)
@@ -82,7 +95,7 @@ class Guard:
             return 403, "Requests of other sites are refused."
         if _header(scope, "sec-fetch-site") in FOREIGN:
             return 403, "Requests of other sites are refused."
-        if scope["method"] not in ("GET", "HEAD"):
+        if scope["method"] not in self._methods:
             return 405, "There is nothing here to write to."
         return None
 
@@ -102,10 +115,12 @@ class Guard:
         return hmac.compare_digest(text.encode(), self._token.encode())
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+            there = {name.lower() for name, _ in message["headers"]}
+            listed = ((name.encode(), value.encode()) for name, value in headers.items())
+            added = [(name, value) for name, value in listed if name not in there]
             message["headers"] = [*message["headers"], *added]
         await send(message)
 

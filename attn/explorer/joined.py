@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from pathlib import Path
 
 STATIC = Path(__file__).parent / "static"
-ENTRY, WORKER = "main.js", "worker.js"
+ENTRY, WORKER = "main.js", "sums/worker.js"
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "(\.[^"]*)";$', re.M)
 _EXPORT = re.compile(r"^export (?:async )?(?:function|class|const) (\w+)", re.M)
 _EXPORTS = re.compile(r"export ?\{([^}]*)\};?\s*$")
@@ -48,7 +49,7 @@ def _order(name: str, ordered: list[str], above: tuple[str, ...]) -> None:
     if name in ordered:
         return
     for _, path in _IMPORT.findall(_read(name)):
-        _order(path.removeprefix("./"), ordered, (*above, name))
+        _order(_resolved(path, name), ordered, (*above, name))
     ordered.append(name)
 
 
@@ -60,15 +61,20 @@ def _wrap(name: str, text: str) -> str:
             own, _, other = entry.strip().partition(" as ")
             pairs.append(f"{other or own}: {own}")
         text = text[: listed.start()]
-    text = _IMPORT.sub(_taken, text)
+    text = _IMPORT.sub(lambda line: _taken(line, name), text)
     text = re.sub(r"^export (?=(?:async )?(?:function|class|const) )", "", text, flags=re.M)
     text = _COMMENT.sub("", text)
     return f'modules["{name}"] = (() => {{\n{text}\nreturn {{ {", ".join(pairs)} }};\n}})();'
 
 
-def _taken(line: re.Match[str]) -> str:
+def _taken(line: re.Match[str], by: str) -> str:
     names = re.sub(r"(\w+) as (\w+)", r"\1: \2", line[1])
-    return f'const {names} = modules["{line[2].removeprefix("./")}"];'
+    return f'const {names} = modules["{_resolved(line[2], by)}"];'
+
+
+def _resolved(path: str, by: str) -> str:
+    """Return the name of a module that another one imports."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(by), path))
 
 
 def _read(name: str) -> str:

@@ -1,165 +1,25 @@
-"""What is shown: traces and comparisons, each under a number, and which files a page may read."""
+"""What a page may read of what was opened: facts, and the files that an index lists."""
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from functools import lru_cache
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from attn.errors import TraceError
-from attn.explorer.comparisons import (
-    SUMMARY,
-    ListedTrace,
-    describe_comparison,
-    read_comparison,
-)
+from attn.explorer.comparisons import SUMMARY, describe_comparison, read_comparison
 from attn.explorer.description import describe
-from attn.explorer.rows import Rows
+from attn.explorer.listing.items import Item
+from attn.explorer.listing.library import Library
 from attn.files.disk import reported
 from attn.files.results import COMPARISON
 from attn.schema import Manifest, image_names
-from attn.trace.store import MANIFEST, load_manifest
+from attn.trace.store import JOURNAL, MANIFEST, load_manifest
 
-DEEPEST = 4
-"""Levels below a folder on which traces are looked for; a comparison's are on the third."""
-MOST = 10_000
-"""Traces of a folder that are listed."""
 KEPT = 16
 """Manifests that are kept in memory."""
-BESIDE = 4
-"""As many traces at most are shown side by side."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """Something that can be looked at.
-
-    Attributes:
-        id: what addresses name it by.
-        folder: where it lies.
-        label: what people call it.
-        kind: `trace` or `comparison`.
-    """
-
-    id: str
-    folder: Path
-    label: str
-    kind: str = "trace"
-
-
-@dataclass(frozen=True)
-class FailedTrace:
-    """A trace that a collection lists and that could not be made.
-
-    Attributes:
-        label: what people call it.
-        prompt: that it was to be of.
-        seed: that it was to be of.
-        error: why there is none.
-    """
-
-    label: str
-    prompt: str
-    seed: int
-    error: str
-
-
-@dataclass
-class Library:
-    """What was opened.
-
-    Attributes:
-        items: in the order in which they are listed.
-        failures: listed behind them.
-        beside: ids of those that were named one by one, to be shown side by side.
-    """
-
-    items: list[Item] = field(default_factory=list)
-    failures: list[FailedTrace] = field(default_factory=list)
-    beside: list[str] = field(default_factory=list)
-    _rows: Rows = field(default_factory=Rows, repr=False)
-
-    def item(self, number: str) -> Item | None:
-        """Return the item of an address, or None."""
-        is_number = number.isascii() and number.isdecimal() and len(number) <= len(str(MOST))
-        return self.items[int(number)] if is_number and int(number) < len(self.items) else None
-
-    def index(self) -> bytes:
-        """Return what the page lists, as JSON."""
-        rows = [self._row(item) for item in self.items]
-        self._rows.keep()
-        return msgspec.json.encode(
-            {"items": rows, "failures": self.failures, "beside": self.beside}
-        )
-
-    def members(self) -> list[ListedTrace]:
-        """Return all traces that can be read."""
-        rows = [(item, self._row(item)) for item in self.items if item.kind == "trace"]
-        return [
-            ListedTrace(item.id, item.folder, row["prompt"], row["seed"])
-            for item, row in rows
-            if "error" not in row
-        ]
-
-    def _row(self, item: Item) -> dict[str, Any]:
-        """Return one line of the index; what cannot be read says so."""
-        row: dict[str, Any] = {"id": item.id, "label": item.label, "kind": item.kind}
-        facts = _comparison_facts if item.kind == "comparison" else self._rows.row
-        try:
-            return row | facts(item.folder, tuple(_stamps(item.folder)))
-        except TraceError as error:
-            return row | {"error": str(error)}
-
-
-def open_library(paths: Sequence[Path]) -> Library:
-    """Look for traces and comparisons.
-
-    Args:
-        paths: traces, comparisons, or folders with such in them.
-
-    Raises:
-        TraceError: a path holds no trace, or cannot be read.
-    """
-    library = Library()
-    for path in paths:
-        _require_folder(path)
-        listed = list(islice(_find(path, DEEPEST), MOST))
-        if not listed:
-            raise TraceError(
-                f"{path} holds no trace; make one with attn capture --out {path / 'NAME'}"
-            )
-        is_folder = path.is_dir()
-        for folder, kind in listed:
-            is_inner = is_folder and folder != path
-            label = folder.relative_to(path).as_posix() if is_inner else folder.name
-            item = Item(str(len(library.items)), folder.absolute(), label or str(folder), kind)
-            library.items.append(item)
-    if 1 < len(paths) == len(library.items) <= BESIDE:
-        library.beside = [item.id for item in library.items if item.kind == "trace"]
-    return library
-
-
-def _require_folder(path: Path) -> None:
-    """Raise `TraceError` for what can neither be a trace nor a folder with traces in it."""
-    with reported(path, "read"):
-        try:
-            mode = path.stat().st_mode
-        except (FileNotFoundError, ValueError) as error:  # ValueError: a null character
-            raise TraceError(
-                f"{path} does not exist: name a trace or a folder with traces in it, or make one "
-                f"with attn capture --out {path}"
-            ) from error
-    if not stat.S_ISDIR(mode) and path.name not in (MANIFEST, COMPARISON):
-        raise TraceError(
-            f"{path} is a file and no trace: name the folder of a trace, or one with traces in it"
-        )
 
 
 def file_of(item: Item, name: str) -> Path | None:
@@ -236,41 +96,12 @@ def _load(folder: Path, stamps: tuple[tuple[int, int, int], ...]) -> Manifest:
 
 def _stamps(folder: Path) -> Iterator[tuple[int, int, int]]:
     """Yield what changes when a manifest or its journal does."""
-    for name in (MANIFEST, "attention/shards.jsonl", COMPARISON):
+    for name in (MANIFEST, JOURNAL, COMPARISON):
         try:
-            about = os.stat(f"{folder}/{name}")  # noqa: PTH116 - of ten thousand traces
+            about = (folder / name).stat()
         except FileNotFoundError:
             continue
         except OSError:
             with reported(folder / name, "read"):
                 raise
         yield about.st_mtime_ns, about.st_size, about.st_ino
-
-
-@lru_cache(maxsize=MOST)
-def _comparison_facts(folder: Path, stamps: tuple[tuple[int, int, int], ...]) -> dict[str, Any]:
-    """Return what the index says of a comparison."""
-    index = read_comparison(folder)
-    return {
-        "status": "comparison",
-        "prompt": f"{index.label}: {index.answer}" if index.answer else index.label,
-        "picture": SUMMARY if SUMMARY in index.files else None,
-        "written": max((stamp[0] for stamp in stamps), default=0) // 10**6,
-    }
-
-
-def _find(path: Path, depth: int) -> Iterator[tuple[Path, str]]:
-    """Yield the folders of traces and comparisons, not those inside of them, and which it is."""
-    if path.name in (MANIFEST, COMPARISON):
-        path = path.parent
-    for name, kind in ((MANIFEST, "trace"), (COMPARISON, "comparison")):
-        if os.path.isfile(f"{path}/{name}"):  # noqa: PTH113 - of ten thousand traces
-            yield path, kind
-            return
-    if not depth:
-        return
-    with reported(path, "read"), os.scandir(path) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-    for name in names:
-        if not name.startswith("."):
-            yield from _find(path / name, depth - 1)

@@ -20,10 +20,12 @@ import msgspec
 
 from attn.errors import TraceError, UsageError
 from attn.explorer.joined import STATIC, join_script, join_styles, page_body
-from attn.explorer.opened import Item, Library, facts_of, file_of, picture_of
+from attn.explorer.listing.items import Item
+from attn.explorer.listing.library import Library
+from attn.explorer.listing.thumbs import thumbnail
+from attn.explorer.opened import facts_of, file_of, manifest_of, picture_of
 from attn.explorer.reduction import Reduced, reduce
 from attn.explorer.shelf import to_shard, to_text
-from attn.explorer.thumbs import thumbnail
 from attn.wording import count_noun
 
 MARK = "<!-- made by attn view -->"
@@ -126,7 +128,7 @@ def _fill(library: Library, put: Callable[[_Parts, Item], None]) -> Page:
             row["error"] = str(error)
     if all("error" in row for row in rows):
         raise TraceError(str(rows[0]["error"]))
-    parts.put_json("index.json", {"items": rows, "failures": library.failures})
+    parts.put_json("index.json", {"items": rows, "next": None, "failures": library.failures})
     data = "\n".join(_element(name, *entry) for name, entry in parts.texts.items())
     return Page(_code().replace("<!-- data -->", data), parts.left_out)
 
@@ -167,8 +169,6 @@ def _with_sizes(reduced: Reduced, shards: Mapping[str, bytes]) -> dict[str, Any]
 
 def _put_outputs(parts: _Parts, item: Item, at: str) -> Iterator[str]:
     """Put pictures and texts into the page, and say which are smaller than they were."""
-    from attn.explorer.opened import manifest_of
-
     for name in manifest_of(item.folder).outputs:
         path, suffix = file_of(item, name), Path(name).suffix.lower()
         if path is None:

@@ -2,7 +2,8 @@
 
 /                        the page
 /static/NAME             its modules
-/index.json              what was opened
+/index.json              what was opened, as much of it as is found at once
+/index/NUMBER.json       the same from that number on
 /t/NUMBER/trace.json     what a page has to know of a trace
 /t/NUMBER/checked        how many of its files were checked
 /t/NUMBER/thumb          its picture, small
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import os
 import secrets
 import socket
 from collections.abc import Callable, Collection, Mapping
@@ -27,17 +29,22 @@ from attn.errors import AttnError, UsageError
 from attn.explorer.checked import Checker
 from attn.explorer.guard import LOOPBACK, Guard
 from attn.explorer.joined import ENTRY, STATIC, WORKER, join_script
-from attn.explorer.opened import Item, Library, facts_of, file_of, picture_of
-from attn.explorer.thumbs import thumbnail
+from attn.explorer.listing.items import Item
+from attn.explorer.listing.library import Library
+from attn.explorer.listing.thumbs import thumbnail
+from attn.explorer.opened import facts_of, file_of, picture_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.types import ASGIApp
+    from starlette.routing import Route
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 FIRST_PORT, PORTS = 7860, 100
 CHUNK = 2**20
 """Bytes of a file that are sent at once; with Starlette's 64 KB, tens of megabytes take long."""
+FIRST_PIECE, PIECE = 0.1, 0.3
+"""Seconds in which a piece of the list is told."""
 PAGE_KINDS = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -70,6 +77,7 @@ class Server:
         host: str = "127.0.0.1",
         port: int | None = None,
         hosts: Collection[str] = (),
+        make: Callable[[Library, str, Collection[str]], ASGIApp] | None = None,
     ) -> None:
         """Take a port; nothing is answered yet.
 
@@ -78,6 +86,8 @@ class Server:
             host: address to listen at.
             port: None is the first free one from 7860.
             hosts: names under which the server may be reached, beside those of this machine.
+            make: makes the guarded application of library, token and hosts; it is told when the
+                server starts and ends. None is the explorer alone, which need not know.
 
         Raises:
             UsageError: the port is in use, or the address cannot be had.
@@ -95,9 +105,9 @@ class Server:
         name = next(iter(hosts)) if host not in LOOPBACK else host
         self.url = f"http://{f'[{name}]' if ':' in name else name}:{self.port}/?token={token}"
         config = uvicorn.Config(
-            application(library, token, hosts),
+            (make or application)(library, token, hosts),
             log_level="critical",
-            lifespan="off",
+            lifespan="off" if make is None else "on",
             ws="none",
             server_header=False,
             timeout_graceful_shutdown=1,
@@ -129,6 +139,12 @@ class Server:
 def application(library: Library, token: str, hosts: Collection[str] = ()) -> ASGIApp:
     """Return the guarded application."""
     from starlette.applications import Starlette
+
+    return Guard(Starlette(routes=routes(library)), token, hosts)
+
+
+def routes(library: Library) -> list[Route]:
+    """Return the addresses of the explorer."""
     from starlette.routing import Route
 
     checker = Checker()
@@ -137,14 +153,17 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
     def item(request: Request) -> Item | None:
         return library.item(request.path_params["number"])
 
-    def page(request: Request) -> Response:
+    def page(request: Request) -> ASGIApp:
         return _code(STATIC / "index.html", request)
 
-    def static(request: Request) -> Response:
+    def static(request: Request) -> ASGIApp:
         return _code(names.get(request.path_params["name"]), request)
 
     def index(request: Request) -> Response:
-        return _json(library.index())
+        start = request.path_params.get("start", 0)
+        piece = library.index(start, PIECE if start else FIRST_PIECE)
+        checker.look_at_list(library)
+        return _json(piece)
 
     def facts(request: Request) -> Response:
         opened = item(request)
@@ -161,34 +180,55 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
         path = None if opened is None else picture_of(opened)
         return _small(None if path is None else thumbnail(path))
 
-    def file(request: Request) -> Response:
+    def file(request: Request) -> ASGIApp:
         opened = item(request)
         path = None if opened is None else file_of(opened, request.path_params["name"])
         return _file(path, TRACE_KINDS)
 
-    routes = [
+    return [
         Route("/", page),
         Route("/static/{name:path}", static),
         Route("/index.json", index),
+        Route("/index/{start:int}.json", index),
         Route("/t/{number}/trace.json", facts),
         Route("/t/{number}/checked", checked),
         Route("/t/{number}/thumb", thumb),
         Route("/t/{number}/{name:path}", file),
     ]
-    return Guard(Starlette(routes=routes), token, hosts)
 
 
-def _file(path: Path | None, kinds: Mapping[str, str]) -> Response:
-    from starlette.responses import FileResponse
-
+def _file(path: Path | None, kinds: Mapping[str, str]) -> ASGIApp:
     if path is None or not path.is_file():
         return _missing()
-    answer = FileResponse(path, media_type=kinds.get(path.suffix, "application/octet-stream"))
-    answer.chunk_size = CHUNK
-    return answer
+    return _File(path, kinds.get(path.suffix, "application/octet-stream"))
 
 
-def _code(path: Path | None, request: Request) -> Response:
+class _File:
+    """The answer with a file as it is when it is opened, whatever its name leads to later.
+
+    Starlette alone looks at a path, and opens it afterwards: of a trace that is written again in
+    between it would send the version of the old file with the bytes of the new one.
+    """
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self._path, self._kind = path, kind
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        from starlette.responses import FileResponse
+
+        try:
+            file = self._path.open("rb")
+        except OSError:  # gone in this moment
+            return await _missing()(scope, receive, send)
+        with file:
+            number = file.fileno()
+            about = os.fstat(number)
+            answer = FileResponse(f"/dev/fd/{number}", stat_result=about, media_type=self._kind)
+            answer.chunk_size = CHUNK
+            await answer(scope, receive, send)
+
+
+def _code(path: Path | None, request: Request) -> ASGIApp:
     """Return a file of the page, compressed for a browser that takes it."""
     from starlette.responses import Response
 
@@ -206,8 +246,10 @@ def _compressed(path: Path) -> bytes:
 
     It stays as it was first read: a page has parts of one version, also while attn is updated.
     """
-    is_entry = path in (STATIC / ENTRY, STATIC / WORKER)
-    return gzip.compress(join_script(path.name).encode() if is_entry else path.read_bytes())
+    name = path.relative_to(STATIC).as_posix()
+    return gzip.compress(
+        join_script(name).encode() if name in (ENTRY, WORKER) else path.read_bytes()
+    )
 
 
 def _small(data: bytes | None) -> Response:

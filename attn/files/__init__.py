@@ -10,6 +10,8 @@
     scratch     temporary folders in which they are built
     exchange    put a folder in place of another
     markers     what says that a folder is ours, and which files in it
+    names       what files are called that several parts read
+    spool       many values in little memory: in a file without a name
     safe_text   text that cannot steer a terminal or a spreadsheet
 
 Everything above reads and writes through here.

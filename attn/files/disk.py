@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from attn.errors import DamagedError, TraceError
-from attn.files.outside import DAMAGED, decode_reason, open_regular, os_reason
+from attn.files.outside import DAMAGED, decode, decode_reason, open_regular, os_reason
 
 T = TypeVar("T")
 
@@ -107,7 +107,7 @@ def read_journal(path: Path, kind: type[T]) -> tuple[T, ...]:
     values: list[T] = []
     for number, line in enumerate(lines, start=1):
         try:
-            values.append(msgspec.json.decode(line, type=kind))
+            values.append(decode(line, kind))
         except DAMAGED as exc:
             if number == len(lines):  # torn when the machine went down
                 break
@@ -132,6 +132,30 @@ def json_text(value: Any) -> str:
     """
     text = json.dumps(value, indent=1, ensure_ascii=False)
     return _NO_CHARACTER.sub(lambda match: rf"\\u{ord(match[0]):04x}", text) + "\n"
+
+
+def write_json(path: Path, fields: Mapping[str, Any]) -> None:
+    """Write an object as `json_text` spells it; of an iterator, which becomes a list, in parts."""
+    with path.open("w", encoding="utf-8") as stream:
+        before = "{"
+        for name, value in fields.items():
+            stream.write(f"{before}\n {_indented(name, 1)}: ")
+            parts = _list_parts(value) if isinstance(value, Iterator) else [_indented(value, 1)]
+            stream.writelines(parts)
+            before = ","
+        stream.write("\n}\n")
+
+
+def _list_parts(values: Iterator[Any]) -> Iterator[str]:
+    before = "["
+    for value in values:
+        yield f"{before}\n  {_indented(value, 2)}"
+        before = ","
+    yield "[]" if before == "[" else "\n ]"
+
+
+def _indented(value: Any, depth: int) -> str:
+    return json_text(value).removesuffix("\n").replace("\n", "\n" + " " * depth)
 
 
 def is_there(path: Path) -> bool:

@@ -5,21 +5,30 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Hashable
+from functools import cache
 from io import BufferedReader
 from pathlib import Path, PureWindowsPath
-from typing import TypeVar
+from threading import Lock
+from typing import Any, TypeVar, cast
 
 import msgspec
 
-from attn.errors import AttnError, TraceError
+from attn.errors import AttnError, TraceError, did_you_mean
+from attn.wording import list_some
 
 T = TypeVar("T")
 
 LARGEST = 64 * 2**20
 """Most bytes of a file of JSON or text that is read at all."""
 
+LISTED = 5
+"""So many names are told of what is in a folder."""
+
 DAMAGED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises for bytes that are no JSON, no UTF-8, or nested beyond all reason."""
+
+_LOOKING = Lock()
 
 _REASONS = {
     errno.ENOSPC: "no space left on the disk",
@@ -37,7 +46,27 @@ def os_reason(error: OSError) -> str:
     return _REASONS.get(error.errno or 0) or error.strerror or str(error)
 
 
-def open_regular(path: Path) -> BufferedReader:
+def unread(path: Path, error: OSError) -> str:
+    """Return the message that a file or folder cannot be read: why, and what to do."""
+    return f"cannot read {path}: {os_reason(error)}. {_advise(path, error)}"
+
+
+def _advise(path: Path, error: OSError) -> str:
+    """Say what to do: of what is not there, what is near."""
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "Allow it to be read, or give another"
+    if error.errno != errno.ENOENT:
+        return "Give another, or copy it again"
+    try:
+        names = sorted(entry.name for entry in path.parent.iterdir())
+    except OSError:
+        return f"Check the path: {path.parent} is not there either"
+    near = did_you_mean(path.name, names).strip()
+    folder = "the working folder" if path.parent == Path() else str(path.parent)
+    return near or f"Check the path: {folder} holds {list_some(names, LISTED)}"
+
+
+def open_regular(path: Path | str) -> BufferedReader:
     """Open a regular file to be read; anything else is refused, and never waited for.
 
     Raises:
@@ -148,10 +177,29 @@ def decode_json(
 ) -> T:
     """Return the value in the content of a JSON file; see `read_json`."""
     try:
-        return msgspec.json.decode(data, type=kind)
+        return decode(data, kind)
     except DAMAGED as exc:
         reason = decode_reason(exc)
         raise error(f"{path} is not {expected}: {reason}. {hint}".rstrip()) from exc
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """Return the value in JSON; of several threads too.
+
+    msgspec looks at a type when it meets it first, and must not be interrupted by another thread
+    that meets it then: the process would end.
+
+    Raises:
+        msgspec.DecodeError, UnicodeDecodeError, RecursionError: see `DAMAGED`.
+    """
+    with _LOOKING:
+        decoder: msgspec.json.Decoder[T] = _decoder(cast("Hashable", kind))
+    return decoder.decode(data)
+
+
+@cache
+def _decoder(kind: Hashable) -> Any:
+    return msgspec.json.Decoder(kind)
 
 
 def require_inside(path: Path, name: str, error: type[AttnError] = TraceError) -> None:

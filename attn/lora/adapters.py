@@ -11,6 +11,8 @@ from typing import Any
 
 from attn.errors import ModelError
 from attn.files.disk import is_file
+from attn.files.names import SAFETENSORS
+from attn.files.outside import unread
 from attn.lora.names import DENOISER, TOWERS
 
 CONFIG = "adapter_config.json"
@@ -100,7 +102,7 @@ def config_beside(file: Path) -> Path | None:
     config = file.parent / CONFIG
     if not is_file(config):
         return None
-    others = [path for path in file.parent.glob("*.safetensors") if path.name != file.name]
+    others = [path for path in file.parent.glob(f"*{SAFETENSORS}") if path.name != file.name]
     is_weights = file.name == WEIGHTS or not others
     return config if is_weights else None
 
@@ -115,7 +117,7 @@ def written_beside(config: Path) -> dict[str, Adapter]:
         data = config.read_bytes() if config.stat().st_size <= LARGEST else b""
         decoded = json.loads(data)
     except OSError as exc:
-        raise ModelError(f"cannot read {config}: {exc.strerror or exc}") from exc
+        raise ModelError(unread(config, exc)) from exc
     except (ValueError, RecursionError) as exc:
         raise ModelError(f"{config} is no JSON, so the LoRA's strength is unknown") from exc
     fields = decoded if isinstance(decoded, dict) else {}

@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from attn.lora.families import FOUR_LEVELS
+from attn.checkpoints.families import families
 from attn.lora.file import LoraFile
 from attn.lora.selection import block_names
 from attn.schema import kohya_name
@@ -30,6 +30,8 @@ BASE, MIDDLE, ENCODERS = "BASE", "MID", "te"
 """The text encoders and the middle block in these lists; the pattern of all text encoders."""
 FEWEST = 12
 """Weights that ComfyUI's nodes want at least."""
+LEVELS_OF_SD = 4
+"""Of each side of SD 1.5's UNet, with three blocks each; that of SDXL has three levels."""
 
 Blocks = Mapping[str, tuple[str, ...]]
 """Names of blocks as patterns of modules, by what a block-weight list calls them together."""
@@ -82,7 +84,8 @@ def a1111_weights(blocks: Blocks, weights: Weights, rest: float, backend: str) -
         rest: weight of blocks that it does not change.
         backend: of the model; lists of SDXL and SD 1.5 differ.
     """
-    lists = _OF_SD if backend in FOUR_LEVELS else (*_OF_SDXL, *_OF_SD)
+    family = families().get(backend)
+    lists = _OF_SD if family and family.levels == LEVELS_OF_SD else (*_OF_SDXL, *_OF_SD)
     order = next((order for order in lists if set(blocks) <= set(order)), None)
     return None if order is None else _spell([weights.get(slot, rest) for slot in order])
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from attn.checkpoints.headers import Header
+from attn.checkpoints.lora_kinds import LoraFamily
 from attn.lora.blocks import TARGETS, Block
 from attn.lora.changes.relative import Sides
-from attn.lora.families import LoraFamily
 from attn.lora.names import TOWERS
 
 

@@ -84,7 +84,7 @@ def _obstacles(module: Module, adapter: Adapter | None) -> Iterator[str]:
 
 
 def _are(number: int) -> str:
-    return "1 module is" if number == 1 else f"{number} modules are"
+    return f"{count_noun(number, 'module')} {'is' if number == 1 else 'are'}"
 
 
 def _damaged(lora: LoraFile) -> Iterator[Oddity]:

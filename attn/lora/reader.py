@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from attn.checkpoints.headers import Header
+from attn.checkpoints.lora_kinds import LoraFamily
 from attn.errors import ModelError
 from attn.lora import metadata as meta
 from attn.lora.adapters import Adapter, config_beside, written_beside, written_inside
@@ -29,7 +30,7 @@ from attn.lora.changes.kinds import (
 )
 from attn.lora.changes.relative import sides_of
 from attn.lora.changes.tensors import SizeError, Stored, hashes, is_readable
-from attn.lora.families import LoraFamily, Target, attends_jointly, recognise
+from attn.lora.families import Target, attends_jointly, recognise
 from attn.lora.file import BaseModel, LoraFile, Module
 from attn.lora.names import TOWERS, TensorChange, changes, embedding_word, of_adapter, underscored
 from attn.lora.oddities import find_oddities, obstacles

@@ -9,6 +9,7 @@ from rich import filesize
 from attn.checkpoints.headers import Header, read_header
 from attn.errors import ModelError
 from attn.files.disk import is_folder
+from attn.files.names import SAFETENSORS
 from attn.lora.adapters import WEIGHTS
 
 NAMES = (WEIGHTS, "pytorch_lora_weights.safetensors")
@@ -49,7 +50,7 @@ def weights_file(path: Path) -> Path:
     """
     if not is_folder(path):
         return path
-    there = sorted(file.name for file in path.glob("*.safetensors"))
+    there = sorted(file.name for file in path.glob(f"*{SAFETENSORS}"))
     names = [name for name in NAMES if name in there] or there
     if len(names) == 1:
         return path / names[0]

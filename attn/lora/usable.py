@@ -7,9 +7,10 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+from attn.checkpoints.families import backend_of
+from attn.checkpoints.lora_kinds import LoraFamily
 from attn.errors import ModelError
 from attn.lora.adapters import CONFIG
-from attn.lora.families import BACKENDS, LoraFamily
 from attn.lora.file import LoraFile
 from attn.lora.reader import read
 from attn.lora.source import weights_file
@@ -107,7 +108,7 @@ def _flaws(file: LoraFile, families: Sequence[str]) -> Iterator[str]:
 def other_family(family: LoraFamily, of_model: str) -> str:
     """Describe a LoRA of another family than the model's, with the remedy."""
     because = f", since {family.evidence[0]}" if family.evidence else ""
-    backend = BACKENDS.get(family.name or "")
+    backend = backend_of(family.name)
     way = f"a model of its family (--backend {backend})" if backend else "another LoRA"
     lacking = "" if backend else ", for which there is no backend here"
     return (

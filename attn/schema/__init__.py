@@ -7,6 +7,7 @@ name of one segment.
 
     layout     sequences: segments and their tokens, and the layers that read them
     blocks     which blocks a layer has, and the positions and columns in them
+    rows       where their positions are in a batch of sequences that differ in length
     layer_names   what people call a layer
     interventions   what is changed of it meanwhile
     requests   what is asked of a model, and the forwards that it announces
@@ -15,6 +16,7 @@ name of one segment.
 All names are here; plugins import them from `attn.schema`.
 """
 
+from attn.choices import Keys, Level
 from attn.schema.blocks import (
     block_columns,
     block_names,
@@ -42,6 +44,7 @@ from attn.schema.layout import (
     Grid,
     Kind,
     Layer,
+    LayerKey,
     Segment,
     SegmentKind,
     Sequence,
@@ -58,8 +61,6 @@ from attn.schema.manifest import (
     SKETCH_GROUND,
     STEP_MEASURES,
     Kept,
-    Keys,
-    Level,
     Manifest,
     SampleText,
     Shard,
@@ -67,10 +68,12 @@ from attn.schema.manifest import (
     forming_names,
     image_names,
 )
-from attn.schema.requests import LORA_PARTS, Call, Emphasis, Lora, Request
+from attn.schema.requests import LORA_PARTS, UNCOND, Call, Emphasis, Lora, Request
+from attn.schema.rows import ABSENT, Lengths, RowLayout, place
 from attn.words import Word, find_words, word_at
 
 __all__ = [
+    "ABSENT",
     "FORMING",
     "FORMING_ROW",
     "GATE_STATISTICS",
@@ -83,6 +86,7 @@ __all__ = [
     "SKETCH",
     "SKETCH_GROUND",
     "STEP_MEASURES",
+    "UNCOND",
     "UNKNOWN",
     "WITH_AMOUNT",
     "ActName",
@@ -97,10 +101,13 @@ __all__ = [
     "Keys",
     "Kind",
     "Layer",
+    "LayerKey",
+    "Lengths",
     "Level",
     "Lora",
     "Manifest",
     "Request",
+    "RowLayout",
     "SampleText",
     "Segment",
     "SegmentKind",
@@ -119,6 +126,7 @@ __all__ = [
     "layer_matches",
     "name_layers",
     "part",
+    "place",
     "positions",
     "query_parts",
     "short_name",

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Kind = Literal["self", "cross", "joint"]
-SegmentKind = Literal["text", "image", "sink"]
-"""A sink is no position: a learned logit beside the keys, which moves nothing; see `SINK`."""
+SegmentKind = Literal["text", "image", "padding", "sink"]
+"""Padding is learned vectors that only fill a sequence up: neither text nor image. A sink is no
+position: a learned logit beside the keys, which moves nothing; see `SINK`."""
 Grid = tuple[int, int]
 """(rows, columns) of an image segment, in tokens."""
 
@@ -102,6 +103,10 @@ class Gate:
 
     part: str
     path: str
+
+
+LayerKey = tuple[str, str]
+"""What tells a layer from others: (tower, path)."""
 
 
 @dataclass(frozen=True)

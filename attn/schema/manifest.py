@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from attn.choices import Keys, Level, Masses, Status
 from attn.schema.layout import Column, Layer, Segment, Token
 from attn.schema.requests import Request
 from attn.words import Word
@@ -15,9 +16,6 @@ SCHEMA = 2
 
 1: every step has the whole of each tensor. 2: steps have a `span`, or samples read other texts.
 """
-
-Level = Literal["mass", "means", "maps", "heads", "factors"]
-Keys = Literal["content", "all"]
 
 SKETCH = "outputs/sketch.png"
 """The drawing that a model was given: white strokes on black, of the picture's size."""
@@ -92,7 +90,7 @@ class Kept:
 
     level: Level
     keys: Keys
-    mass: Literal["text", "full"]
+    mass: Masses
     entropy: bool
     blocks: tuple[str, ...]
     layers: tuple[int, ...]
@@ -126,7 +124,7 @@ class Manifest:
     positions at which they differ, and there are no `words`.
     """
 
-    status: Literal["partial", "complete"]
+    status: Status
     backend: str
     model: dict[str, Any]
     request: Request

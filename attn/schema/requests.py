@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from attn.schema.interventions import Intervention
+from attn.schema.rows import Lengths
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,6 +87,10 @@ def shortest(number: float) -> str:
     return short if float(short) == number else repr(number)
 
 
+UNCOND = "uncond"
+"""The guidance row that reads the negative prompt."""
+
+
 @dataclass(frozen=True)
 class Request:
     """One generation that is asked for; None means the model's default.
@@ -112,6 +117,10 @@ class Request:
     negative_emphasis: Emphasis = ()
     interventions: tuple[Intervention, ...] = ()
 
+    def prompt_of(self, branch: str) -> str:
+        """Return what a guidance row reads: in `uncond` the negative prompt, empty if None."""
+        return self.negative or "" if branch == UNCOND else self.prompt
+
 
 @dataclass(frozen=True)
 class Call:
@@ -122,7 +131,10 @@ class Call:
     positions that the i-th row begins with and that are no part of its sequence: a mask hides them
     as keys; empty is no padding. `outcome` is asked for when the step is over, and returns all
     `STEP_MEASURES`, (row, position) with the padding; None where the model writes no text. `span`
-    are the positions that the rows read, where a text grows; see `Step.span`.
+    are the positions that the rows read, where a text grows; see `Step.span`. `lengths[i]` says, by
+    name, how many positions segments have in the i-th row, where that is fewer than a layer's: the
+    rows of a forward have the segments of a layer one behind the other, and a mask hides what fills
+    the shorter rows up, behind the last of these segments; empty is no such segment.
     """
 
     tower: str
@@ -133,4 +145,5 @@ class Call:
     skipped_layers: tuple[str, ...] = ()
     padding: tuple[int, ...] = ()
     span: tuple[int, int] | None = None
+    lengths: tuple[Lengths, ...] = ()
     outcome: Callable[[], Mapping[str, np.ndarray]] | None = field(default=None, compare=False)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from attn.schema import Layer, Manifest, Request, Segment, Token, Word, block_names, word_at
+from attn.words import overlaps
 
 NAME = re.compile(r"\w[\w-]{0,63}")
 """What a segment may be called: its name becomes a folder of results."""
@@ -82,12 +83,10 @@ def _owner_problems(manifest: Manifest) -> Iterator[str]:
             owner = word_at(words, token.start, token.stop)
             if (owner is None) != (token.word is None):
                 yield f"{where} belongs to word {token.word}, its characters to word {owner}"
-            elif token.word is not None and not _shares(words[token.word], token):
+            elif token.word is not None and not overlaps(
+                words[token.word], token.start, token.stop
+            ):
                 yield f"{where} belongs to word {token.word}, of which it has no character"
-
-
-def _shares(word: Word, token: Token) -> bool:
-    return word.start < token.stop and token.start < word.stop
 
 
 def layer_problems(layer: Layer) -> Iterator[str]:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from attn.errors import DamagedError, TraceError
 from attn.files.digests import has_seal, read_sealed, require_digest
 from attn.files.disk import AGAIN, is_there, read_journal, reported
+from attn.files.names import COLLECTION
 from attn.files.outside import require_inside
 from attn.schema import SCHEMA, Manifest, Shard, Step
 from attn.trace.manifests import problems, unsealed_problems
@@ -29,7 +30,6 @@ T = TypeVar("T")
 
 MANIFEST = "trace.json"
 JOURNAL = "attention/shards.jsonl"
-COLLECTION = "index.json"
 
 SHARD = re.compile(r"(step-\d{4,}|mean)\.safetensors(\.part)?|\.tmp\w{6}")
 """Names of shards, also of those that were being written; the library calls them `.tmp…`."""

@@ -3,6 +3,7 @@
 capture/   generate and record: `attn.capture`
 analyze/   tables and pictures of a trace or collection: `attn.analyze`
 compare/   what differs between runs: `attn.compare`
+shards/    one run made by several processes: `--shard`, `attn.merge`
 ablate/    what cutting attention does: `attn.ablate`
 evaluate/  do maps find what words name: `attn.evaluate`
 lora       what a LoRA file changes
@@ -13,7 +14,7 @@ verify     every digest of traces and results
 options, lora_options, view_options   declared once: command line, signature and checks are
            made of them
 checks     what a verb is given, each value under its name
-inputs, prompt_files   what people type: seeds, sizes, bytes; lists of prompts
+parsing, prompt_files   what people type: seeds, sizes, bytes; lists of prompts
 report     what a verb tells while it works
 html, report_page, report_images   pages from templates; `report.html`, and its figures
 """

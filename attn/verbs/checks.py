@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
 from numbers import Integral, Real
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from attn.errors import UsageError
-from attn.verbs.inputs import as_tuple, parse_bytes, require_characters
+from attn.verbs.parsing import as_tuple, parse_bytes, require_characters
 from attn.wording import cut
 
 NEGATIVE = (
@@ -17,6 +19,8 @@ NEGATIVE = (
     "multiple views, bad hands, blurry, artist sign, weibo username"
 )
 """What `default` stands for as a negative prompt: that of LoRA Attention Analyzer, word by word."""
+_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*", re.I)
+"""A name as it stands in an address; others are spelled in its letters there."""
 SHOWN = 40
 """Longest piece of a value in a message."""
 _NAMES = {
@@ -72,6 +76,26 @@ def texts(name: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
         raise wrong(name, "a text or several", value)
     return tuple(text(f"{name} {index}", item) for index, item in enumerate(value))
+
+
+def host_names(name: str, value: Any) -> tuple[str, ...]:
+    """Return the names of one host or several, as a browser asks for them."""
+    names = texts(name, value)
+    for host in names:
+        if not (_HOST.fullmatch(host) or _is_address(host)):
+            raise UsageError(
+                f"{name}: expected the name of a host without port, such as box.example; "
+                f"got '{cut(host, SHOWN)}'"
+            )
+    return names
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return "%" not in host
 
 
 def pieces(name: str, value: Any) -> tuple[str, ...] | None:

@@ -30,6 +30,7 @@ from attn.verbs.capture.collection import is_collection, read_index
 from attn.verbs.capture.folders import ANALYSIS
 from attn.verbs.html import render
 from attn.verbs.report import Report
+from attn.wording import count_noun
 
 PAGE = "index.html"
 DEEPEST = 4
@@ -140,10 +141,8 @@ def _has_mark(page: Path) -> bool:
 
 def count(made: Gallery) -> str:
     """Count the runs and comparisons of a page in words."""
-    runs = f"{made.runs} {'run' if made.runs == 1 else 'runs'}"
-    if not made.comparisons:
-        return runs
-    return f"{runs}, {made.comparisons} comparison{'' if made.comparisons == 1 else 's'}"
+    runs = count_noun(made.runs, "run")
+    return f"{runs}, {count_noun(made.comparisons, 'comparison')}" if made.comparisons else runs
 
 
 def _files(folder: Path, depth: int, warn: Callable[[str], None]) -> Iterator[Path]:

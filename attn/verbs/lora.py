@@ -124,10 +124,10 @@ def find_model(source: str, path: Path) -> Path:
 
 def _demo(source: str, path: Path) -> Path:
     from attn import demo, lora
-    from attn.lora.families import BACKENDS
+    from attn.checkpoints.families import backend_of
 
     family = lora.read(path).family
-    backend = BACKENDS.get(family.name or "")
+    backend = backend_of(family.name)
     if backend is None:
         raise ModelError(f"the family of {path} is {family.title}: name the model, not '{source}'")
     name = backend + source.removeprefix("demo")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from attn.errors import ModelError
 from attn.files.disk import is_file, is_folder, is_there
+from attn.files.names import SAFETENSORS
 from attn.wording import list_some
 
-ENDING = ".safetensors"
 LISTED = 5
 """So many names are told of what is in a folder."""
 
@@ -42,7 +42,7 @@ def _of_folder(folder: Path) -> list[str]:
         return in_order(found)
     shown = list_some((path.name for path in there), LISTED)
     raise ModelError(
-        f"{folder} holds no LoRA; there is {shown}. Give a folder of {ENDING} files as "
+        f"{folder} holds no LoRA; there is {shown}. Give a folder of {SAFETENSORS} files as "
         "kohya, peft, diffusers or LyCORIS save them"
     )
 
@@ -54,8 +54,11 @@ def _of_glob(pattern: str) -> list[str]:
         return in_order(found)
     folder = Path(pattern).parent
     near = sorted(path.name for path in folder.glob("*")) if not has_magic(str(folder)) else []
-    shown = f"; {folder} holds {', '.join(near[:LISTED])}" if near else ""
-    raise ModelError(f"no LoRA matches {pattern}{shown}")
+    shown = f"; {folder} holds {list_some(near, LISTED)}" if is_folder(folder) else ""
+    raise ModelError(
+        f"no LoRA matches {pattern}{shown}. Give a folder of LoRAs, or a pattern of "
+        f"{SAFETENSORS} files"
+    )
 
 
 def in_order(paths: Iterable[str]) -> list[str]:
@@ -79,7 +82,7 @@ def in_order(paths: Iterable[str]) -> list[str]:
 
 
 def _stem(path: str) -> str:
-    return Path(path).name.removesuffix(ENDING)
+    return Path(path).name.removesuffix(SAFETENSORS)
 
 
 def _is_numbered(path: str) -> bool:
@@ -102,7 +105,7 @@ def _loras(paths: Iterable[Path]) -> Iterator[str]:
         if is_folder(path):
             if _is_saved_lora(path):
                 yield str(path)
-        elif path.name.lower().endswith(ENDING):
+        elif path.name.lower().endswith(SAFETENSORS):
             try:
                 is_other = not is_lora(read_header(path))
             except ModelError:  # which is said when it is read

@@ -13,6 +13,7 @@ from typing import Any
 from attn.demo.shipped import lora_file
 from attn.errors import UsageError, did_you_mean
 from attn.files.disk import is_folder, is_there
+from attn.files.names import SAFETENSORS
 from attn.schema import LORA_PARTS, Lora
 from attn.verbs.capture.folders import short_names
 from attn.verbs.checks import convert, seeds, text
@@ -27,7 +28,6 @@ FILE being a path or `demo` or `demo:FAMILY` for a demo model's own LoRA, or one
 `@MODULE,MODULE` behind it; a path, which is taken as it is; a path and its strength; or a LoRA that
 was read from one of these. In a comparison FILE may be a folder of LoRAs or a glob of them."""
 
-ENDING = ".safetensors"
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _SCALED = re.compile(rf"(.+):({_NUMBER}(?:,{_NUMBER})*)", re.DOTALL)
 _NAMED = re.compile(r"(.+):(\w+=[^:/\\]*)", re.DOTALL)
@@ -174,7 +174,7 @@ def _pieces(spec: str) -> Iterator[str]:
 
 def _is_file(whole: str) -> bool:
     """Whether a text is all of a file's name, a folder that is there, or a demo's LoRA."""
-    is_named = whole.lower().endswith(ENDING) or lora_file(whole) != whole
+    is_named = whole.lower().endswith(SAFETENSORS) or lora_file(whole) != whole
     return is_named or (bool(whole.strip()) and is_folder(Path(whole)))
 
 
@@ -325,7 +325,7 @@ def _stacked(loras: Iterator[Lora] | Sequence[Lora]) -> tuple[Lora, ...]:
 def _labels(stacks: Sequence[tuple[Lora, ...]]) -> list[str]:
     """Return readable names; those of scales only for files that have others than 1."""
     paths = sorted({lora.path for stack in stacks for lora in stack})
-    names = short_names({path: path.removesuffix(ENDING) for path in paths})
+    names = short_names({path: path.removesuffix(SAFETENSORS) for path in paths})
     loras = [replace(lora, null=None) for stack in stacks for lora in stack]
     scaled = {lora.path for lora in loras if lora.strength != "1"}
 

@@ -26,7 +26,7 @@ from typing import (
     get_type_hints,
 )
 
-from attn.verbs import checks, inputs
+from attn.verbs import checks, parsing
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ Words = Annotated[
     About(
         "Only these words of the prompt: WORD,WORD,…",
         python="Only this word of the prompt, or these.",
-        read=inputs.split,
+        read=parsing.split,
         check=checks.texts,
     ),
 ]

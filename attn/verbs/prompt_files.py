@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attn.errors import UsageError
-from attn.verbs.inputs import require_characters
+from attn.verbs.parsing import require_characters
 
 
 def read_prompts(path: Path) -> tuple[str, ...]:

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from math import isfinite
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
-from attn.files.disk import as_utf8, write_atomic
+from attn.analysis.tables import Columns, count_rows, first_rows
+from attn.files.disk import as_utf8, reported
 from attn.verbs.html import render
 from attn.verbs.report_images import data_uri
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 REPORT = "report.html"
 SHOWN = 24
@@ -58,7 +56,7 @@ class Section:
 
     title: str
     figures: Mapping[str, str]
-    tables: Mapping[str, DataFrame]
+    tables: Mapping[str, Columns]
     is_open: bool = False
 
 
@@ -117,7 +115,8 @@ def write_report(page: ReportPage, folder: Path) -> str:
         room -= sum(len(figure["data"]) for figure in figures)
         sections.append(_laid_out(section) | {"figures": figures})
     text = render("report.html", page=page, sections=sections)
-    write_atomic(folder / REPORT, as_utf8(text).encode())
+    with reported(folder / REPORT):
+        (folder / REPORT).write_bytes(as_utf8(text).encode())
     return REPORT
 
 
@@ -145,15 +144,16 @@ def _laid_out(section: Section) -> dict[str, Any]:
                 "url": quote(name),
                 "columns": list(table),
                 "rows": [[_cell(value) for value in row] for row in _rows(table)],
-                "more": max(0, len(table) - SHOWN),
+                "more": max(0, count_rows(table) - SHOWN),
             }
             for name, table in section.tables.items()
         ],
     }
 
 
-def _rows(table: DataFrame) -> Iterator[tuple[Any, ...]]:
-    yield from table.head(SHOWN).itertuples(index=False, name=None)
+def _rows(table: Columns) -> Iterator[tuple[Any, ...]]:
+    rows = first_rows(table, SHOWN)
+    return zip(*(column.tolist() for column in rows.values()), strict=True)
 
 
 def _cell(value: Any) -> str:

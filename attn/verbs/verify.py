@@ -14,10 +14,12 @@ from attn.errors import DamagedError, TraceError
 from attn.files.digests import has_seal, output_digest
 from attn.files.disk import is_there, read_journal, reported
 from attn.files.markers import MARKER, REMEDY, read_marker, require_unchanged
+from attn.files.names import COLLECTION
 from attn.schema import Manifest, Shard
 from attn.trace.store import JOURNAL, MANIFEST, TraceFiles, load_manifest
-from attn.verbs.capture.collection import INDEX, read_index, require_listed
+from attn.verbs.capture.collection import read_index, require_listed
 from attn.verbs.capture.outputs import check_output
+from attn.wording import list_some
 
 ALONE = ("entropy", "lse", "scale", "confidence")
 """Measures with one number per row or head, any of which may be missing."""
@@ -90,7 +92,7 @@ def _look(folder: Path, depth: int, done: Verified) -> None:
         return
     if os.path.lexists(folder / MANIFEST):
         _check_trace(folder, done)
-    if os.path.lexists(folder / INDEX):
+    if os.path.lexists(folder / COLLECTION):
         _check_collection(folder, done)
     for path in inner if depth else ():
         if not path.is_symlink() and not path.name.startswith("."):  # links may lead in a circle
@@ -126,8 +128,8 @@ def _look_for_nan(files: TraceFiles, shard: Shard, done: Verified) -> None:
     """Take down the tensors of a shard that are no numbers where something was computed."""
     names = [name for name in files.tensors(shard.file) if has_stray_nan(files, shard.file, name)]
     if names:
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        reason = f"{names[0]}{more} of its tensors: NaN where no row is missing"
+        told = list_some(names, 1)
+        reason = f"{told} of its tensors: NaN where no row is missing"
         done.not_numbers.append(Damage(files.folder / shard.file, reason))
 
 
@@ -172,15 +174,15 @@ def _check_collection(folder: Path, done: Verified) -> None:
             if entry.status != "complete":
                 continue
             if not is_there(trace / MANIFEST):
-                raise DamagedError(f"{trace} is gone, which {INDEX} lists as complete")
+                raise DamagedError(f"{trace} is gone, which {COLLECTION} lists as complete")
             try:
                 manifest = load_manifest(trace)
             except TraceError:  # told of the trace itself
                 continue
             require_listed(trace, manifest, entry.prompt, entry.seed)
 
-    if _check(folder / INDEX, check, done) and not has_seal(folder / INDEX):
-        done.unsealed.append(folder / INDEX)
+    if _check(folder / COLLECTION, check, done) and not has_seal(folder / COLLECTION):
+        done.unsealed.append(folder / COLLECTION)
     for trace in linked:
         _check_trace(trace, done)
 

@@ -20,7 +20,7 @@ from attn.verbs.view_options import ViewOptions
 if TYPE_CHECKING:
     from ipywidgets import DOMWidget
 
-    from attn.explorer.opened import FailedTrace, Library
+    from attn.explorer.listing.library import FailedTrace, Library
     from attn.explorer.server import Server
 
 DEFAULT = "attn-runs"
@@ -141,12 +141,9 @@ def find_traces(paths: Sequence[str | Path]) -> Library:
     Raises:
         TraceError: a path holds no trace.
     """
-    from attn.explorer.opened import open_library
+    from attn.explorer.listing.library import open_library
 
-    library = open_library([Path(path) for path in paths])
-    parents = dict.fromkeys(item.folder.parent for item in library.items)
-    library.failures += [one for folder in parents for one in _failures(folder)]
-    return library
+    return open_library([Path(path) for path in paths], _failures)
 
 
 def make_server(paths: Sequence[str | Path], options: ViewOptions) -> Server:
@@ -184,7 +181,7 @@ def save_page(paths: Sequence[str | Path], options: ViewOptions) -> list[str]:
 
 def _failures(folder: Path) -> Iterator[FailedTrace]:
     """Yield what a collection lists as failed."""
-    from attn.explorer.opened import FailedTrace
+    from attn.explorer.listing.library import FailedTrace
 
     if is_collection(folder):
         for entry in read_index(folder):

@@ -36,7 +36,7 @@ class ViewOptions:
     host: Annotated[str, About("Address to listen at.", check=checks.text)] = "127.0.0.1"
     allow_host: Annotated[
         Sequence[str],
-        About("A further name of this server; may be repeated.", check=checks.texts),
+        About("A further name of this server; may be repeated.", check=checks.host_names),
     ] = ()
     browser: Annotated[
         bool, About("Open the page, or print its address.", ("--browser/--no-browser",))

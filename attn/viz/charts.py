@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
@@ -69,7 +69,7 @@ def show_names(figure: Figure, handles: Sequence[Line2D | Patch], names: Sequenc
 def show_scale(
     figure: Figure,
     axes: Sequence[Axes],
-    look: tuple[str, Normalize],
+    look: tuple[str | Colormap, Normalize],
     label: str,
     *,
     ticks: Locator | None = None,

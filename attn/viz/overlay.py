@@ -30,6 +30,8 @@ LEVELS = (0.3, 0.6)
 """Brightness between the image's darkest and brightest, in parts, along which lines run."""
 EVEN = 12.0
 """An image that is nowhere brighter than elsewhere by so much of 255 has no outlines."""
+ENDS = ("the panel's smallest", "its largest")
+"""Of panels of which each has a scale of its own."""
 WIDTH, OPACITY = 0.45, 0.75  # of a line, in points
 
 ColourScale = Normalize
@@ -118,13 +120,14 @@ def show_bar(figure: Figure, axes: Axes, scale: ColourScale, label: str) -> None
     axes.set_xlabel(label, fontsize=8.5, color=INK, fontfamily=FAMILY, parse_math=False)
 
 
-def show_ends(figure: Figure, axes: Axes, label: str) -> None:
+def show_ends(figure: Figure, axes: Axes, label: str, ends: tuple[str, str] = ENDS) -> None:
     """Draw a colour bar of panels of which each has a scale of its own: only the ends have names.
 
     Args:
         figure: the page.
         axes: of the bar.
         label: what the colours mean.
+        ends: their names.
     """
     show_bar(figure, axes, Normalize(0.0, 1.0), label)
-    axes.set_xticks([0, 1], ["the panel's smallest", "its largest"])
+    axes.set_xticks([0, 1], ends)

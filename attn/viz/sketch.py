@@ -248,14 +248,19 @@ def draw_tokens(sample: _Sample) -> Figure:
         show_image(panels[0], sample.image)
         show_strokes(panels[0], sample.subject.strokes)
     write_title(panels[0], "drawing" if sample.image is None else "image", size=9.5)
+    common = colour_scale(maps.values) if maps.attrs["scale"] == "shared" else None
     for axes, token_map in zip(panels[1:], maps, strict=True):
         values = np.asarray(token_map.values)
-        scale = colour_scale(values)
+        scale = common or colour_scale(values)
         show_heat(axes, values, sample.image, scale, shape=(shape[0], shape[1]))
         show_strokes(axes, sample.subject.strokes)
         write_title(axes, str(token_map["series"].item()), f"mean {values.mean():.2g}", size=9.5)
-        label = "attention probability, own scale"
-        show_scale(figure, [axes], (HEAT, scale), label, ticks=MaxNLocator(3))
+        if common is None:
+            label = "attention probability, own scale"
+            show_scale(figure, [axes], (HEAT, scale), label, ticks=MaxNLocator(3))
+    if common is not None:
+        label = "attention probability, all maps on one scale"
+        show_scale(figure, panels[1:], (HEAT, common), label)
     return figure
 
 

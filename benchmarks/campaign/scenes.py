@@ -19,7 +19,7 @@ from attn.verbs.analyze.analyze import analyze
 from attn.verbs.compare.compare import compare
 from attn.verbs.gallery import build
 from attn.verbs.lora import examine
-from tests.helpers import lora_files
+from tests.helpers.models import lora_files
 from tests.helpers.toy_runs import capture_fake
 from tests.helpers.toy_traces import write_collection, write_trace
 

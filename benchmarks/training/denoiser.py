@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from attn.demo import rendering, scenes, trained
 from attn.demo.tokenizers import CLIP_LENGTH
-from benchmarks.score_demo import judge_all, tally
+from benchmarks.demo.score_demo import judge_all, tally
 from benchmarks.training.loop import Stage
 from benchmarks.training.report import draw_sheet
 from benchmarks.training.vae import to_tensor

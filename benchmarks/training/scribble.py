@@ -22,7 +22,7 @@ from attn.backends.families.scribble.sketch_tokens import SketchEncoder, as_draw
 from attn.demo import drawn as checkpoint
 from attn.demo import judge, rendering, scenes, text_encoders, trained
 from attn.demo.tokenizers import CLIP_LENGTH
-from benchmarks.score_demo import judge_all, tally
+from benchmarks.demo.score_demo import judge_all, tally
 from benchmarks.training import control, denoiser, sdxl
 from benchmarks.training.control import Examples
 from benchmarks.training.loop import Stage

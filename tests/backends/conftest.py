@@ -117,8 +117,8 @@ def toys(demo_cache):
 def saved(toys, tmp_path_factory):
     """Save a demo model in a layout, and return (backend, model, settings) that open it."""
     from attn import demo
-    from tests.helpers import layouts
-    from tests.helpers.opening import COMPONENTS
+    from tests.helpers.models import layouts
+    from tests.helpers.models.opening import COMPONENTS
 
     @cache
     def whole(name, prefix):

@@ -15,7 +15,7 @@ from benchmarks.compatibility import (
     try_diffusers,
     try_transformers,
 )
-from benchmarks.diffusers_models import build, noise
+from benchmarks.networks.diffusers_models import build, noise
 
 LISTED = PAGE.read_text(encoding="utf-8").splitlines()
 SAMPLE = [

@@ -13,7 +13,7 @@ from attn.backends import find, load
 from attn.backends.types import Placement
 from attn.demo import language, questions
 from attn.demo.questions import CAPITALS, COLOURS, KINDS
-from benchmarks import score_text
+from benchmarks.demo import score_text
 from benchmarks.training import language as recipe
 
 READER = language.tokenizer()

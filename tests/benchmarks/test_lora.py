@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from attn.demo import rendering, scenes
 from attn.lora import read
-from benchmarks.train_demo import FAMILIES
-from benchmarks.train_lora import write
+from benchmarks.demo.train_demo import FAMILIES
+from benchmarks.demo.train_lora import write
 from benchmarks.training import denoiser, kohya, lora, sdxl, vae
 from benchmarks.training.loop import Stage, Training
 

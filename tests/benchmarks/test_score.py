@@ -15,7 +15,7 @@ from attn.analysis.scores.summary import summarise
 from attn.analysis.tables import make_frame
 from attn.demo import judge, rendering, scenes, trained
 from attn.demo.quiet import without_progress_bars
-from benchmarks import score_demo
+from benchmarks.demo import score_demo
 from benchmarks.figures import draw_heads
 
 CONTENT = scenes.read("a red star left of a blue circle on a white background")

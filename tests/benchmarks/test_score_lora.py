@@ -11,9 +11,9 @@ from pandas import DataFrame
 
 from attn.analysis.tables import make_frame
 from attn.demo import scenes
-from benchmarks import score_lora
+from benchmarks.demo import score_lora
 from benchmarks.training import lora
-from tests.helpers import lora_demo
+from tests.helpers.models import lora_demo
 
 FILES = ("square.peft.safetensors", "square.kohya.safetensors")
 

@@ -13,12 +13,12 @@ import torch
 import attn
 from attn.backends.families.scribble.tokens import TokensSession
 from attn.demo import rendering, shipped, trained
-from benchmarks.train_demo import export
+from benchmarks.demo.train_demo import export
 from benchmarks.training import control, denoiser, scribble, sdxl, vae
 from benchmarks.training.loop import Stage
 from tests.benchmarks.test_training import CAPTIONS, assert_goes_on_exactly
 from tests.helpers import sketches
-from tests.helpers.opening import opening
+from tests.helpers.models.opening import opening
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,11 @@ from attn import demo
 from attn.backends.loading.weights import gates as gating
 from attn.demo import scenes, shipped, trained
 from attn.demo.tokenizers import t5_tokenizer
-from benchmarks.train_demo import FAMILIES, RECIPES, drop_known, export, take_shared
+from benchmarks.demo.train_demo import FAMILIES, RECIPES, drop_known, export, take_shared
 from benchmarks.training import denoiser, gated, sd35, sdxl, vae
 from benchmarks.training.denoiser import Family
 from benchmarks.training.loop import Stage, Training, schedule, train
-from tests.helpers.opening import opening
+from tests.helpers.models.opening import opening
 
 CAPTIONS = [
     "a red star on a gray background",

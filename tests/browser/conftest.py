@@ -1,14 +1,17 @@
 """A real browser, and pages in it that complain about what no page of ours may do."""
 
 import os
+import re
 import shutil
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from attn.verbs.view import ViewOptions, make_server
+from tests.helpers.browsing.pages import PATIENCE
+from tests.helpers.toy_traces import write_trace
 
 ARGUMENTS = [
     "--no-sandbox",  # in containers it cannot be had
@@ -46,39 +49,48 @@ def chromium():
         browser.close()
 
 
+SHOWN = re.compile(r"status of (404|416|422) |net::ERR_(CONTENT_LENGTH_MISMATCH|FAILED)")
+"""What the browser says of files that are gone, damaged, or written again while they are read."""
+
+
+def is_shown(line, host):
+    """Whether a message is of a trace's file or of the list, whose failures the page shows."""
+    address = urlsplit(line.location["url"])
+    is_told = address.path.startswith(("/t/", "/index.json")) and SHOWN.search(line.text)
+    return address.netloc == host and is_told
+
+
 @contextmanager
 def watched(browser, host, **options):
     """Open an empty page; at the end, complain of errors and of requests to anywhere else."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
-    page, complaints = context.new_page(), []
-    page.set_default_timeout(20_000)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("console", lambda line: line.type == "error" and complaints.append(line.text))
-    page.on(
-        "request",
-        lambda request: (
-            urlsplit(request.url).netloc not in ("", host) and complaints.append(request.url)
-        ),
-    )
-    yield page
-    context.close()
-    allowed = (
-        "status of 404",
-        "status of 416",
-        "status of 422",
-        "CONTENT_LENGTH_MISMATCH",
-    )  # said by the browser of answers that we show
-    assert [text for text in complaints if not any(item in text for item in allowed)] == []
+    complaints = []
+
+    def hear(line):
+        if line.type == "error" and not is_shown(line, host):
+            complaints.append(f"{line.text} {line.location['url']}")
+
+    def see(request):
+        if urlsplit(request.url).netloc not in ("", host):
+            complaints.append(request.url)
+
+    with browser.new_context(viewport={"width": 1280, "height": 900}, **options) as context:
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", hear)
+        page.on("request", see)
+        yield page
+    assert complaints == []
 
 
 @contextmanager
-def served(browser, *paths):
-    """Serve traces, and open their page."""
+def served(browser, *paths, at=""):
+    """Serve traces, and open the page of them; it is closed before its server ends."""
     server = make_server(paths, ViewOptions())
     server.start()
     try:
         with watched(browser, urlsplit(server.url).netloc) as page:
-            page.goto(server.url)
+            page.goto(f"{server.url}#{at}")
             page.wait_for_selector("body[data-ready]")
             yield page
     finally:
@@ -87,29 +99,13 @@ def served(browser, *paths):
 
 @pytest.fixture
 def visit(chromium):
-    """Serve traces, and open the page of them in the browser."""
-    stack = []
+    """Serve traces, and open the page of them in the browser: `visit(folder, at="steps=1")`."""
+    with ExitStack() as pages:
+        yield lambda *paths, at="": pages.enter_context(served(chromium, *paths, at=at))
 
-    def open_page(*paths, at=""):
-        server = make_server(paths, ViewOptions())
-        server.start()
-        netloc = urlsplit(server.url).netloc
-        opening = watched(chromium, netloc)
-        stack.append((server, opening))
-        page = opening.__enter__()
-        page.goto(server.url)
-        if at:
-            page.evaluate("hash => { location.hash = hash; location.reload(); }", at)
-        page.wait_for_selector("body[data-ready]")
-        return page
 
-    yield open_page
-    failures = []
-    for server, opening in reversed(stack):
-        try:
-            opening.__exit__(None, None, None)
-        except AssertionError as error:
-            failures.append(error)
-        server.stop()
-    if failures:
-        raise failures[0]
+@pytest.fixture(scope="module")
+def modules(chromium, tmp_path_factory):
+    """A page in which the page's modules can be imported."""
+    with served(chromium, write_trace(tmp_path_factory.mktemp("modules") / "t")) as page:
+        yield page

@@ -9,8 +9,8 @@ import pytest
 
 import attn
 from attn.trace.trace import open_trace
-from tests.helpers.axe import violations
-from tests.helpers.pages import HOSTILE, percent, point, points, saved
+from tests.helpers.browsing.axe import violations
+from tests.helpers.browsing.pages import HOSTILE, eventually, percent, point, points, saved
 from tests.helpers.toy_traces import manifest, read_csv, write_collection
 
 SEEDS, GRID = [7, 3, 5, 11, 2], (6, 10)
@@ -32,7 +32,7 @@ def shown(visit, compared):
 
     def open_page(at=""):
         page = visit(compared, at=f"t={number(compared)}&{at}")
-        page.wait_for_selector("#difference canvas")
+        page.wait_for_selector("#step-changes")  # of the last of the tables with words
         return page
 
     return open_page
@@ -55,17 +55,22 @@ def test_words_with_intervals(shown, compared):
     page = shown()
     rows = page.locator(".changes tbody tr")
     expected = sorted(table(compared, "mass.csv"), key=lambda row: -abs(float(row["change"])))
-    changes = [row.split("\t")[3] for row in rows.all_inner_texts()]
-    assert changes == [points(float(row["change"])) for row in expected]
+    changes = [points(float(row["change"])) for row in expected]
+    eventually(lambda: [row.split("\t")[3] for row in rows.all_inner_texts()], changes)
     unsure = [float(row["low"]) <= 0 <= float(row["high"]) for row in expected]
-    classes = rows.evaluate_all("all => all.map(row => row.classList.contains('unsure'))")
-    assert classes == unsure
+    classes = "all => all.map(row => row.classList.contains('unsure'))"
+    eventually(lambda: rows.evaluate_all(classes), unsure)
     assert page.inner_text(".answer") == attn_answer(compared)
 
 
 def attn_answer(root):
     """Return the sentences of the comparison."""
     return json.loads((root / "comparison/comparison.json").read_text())["answer"]
+
+
+GREY = (150, 150, 156, 255)
+PIXELS = """canvas =>
+  [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]"""
 
 
 def test_difference_map(shown, compared):
@@ -75,23 +80,17 @@ def test_difference_map(shown, compared):
     (row,) = table(compared, "difference.csv", word="bobcat", segment="clip", row="2", column="3")
     cell = point(page, page.locator("#difference .panel-box").nth(2), 2, 3, GRID)
     page.wait_for_selector(f"#place:has-text('{points(float(row['change']))} points')")
-    assert page.locator("#difference .cursor").count() == 3
+    page.wait_for_selector("#difference .cursor >> nth=2")
     page.mouse.click(*cell)
     page.wait_for_selector(".chip:has-text('row 2, column 3')")
     held = [
         float(item["low"]) <= 0 <= float(item["high"])
         for item in table(compared, "difference.csv", word="bobcat", segment="clip")
     ]
-    pixels = (
-        page.locator("#difference canvas")
-        .nth(2)
-        .evaluate(
-            """canvas => [...canvas.getContext("2d")
-            .getImageData(0, 0, canvas.width, canvas.height).data]"""
-        )
+    canvas = page.locator("#difference canvas").nth(2)
+    eventually(
+        lambda: (np.reshape(canvas.evaluate(PIXELS), (-1, 4)) == GREY).all(-1).tolist(), held
     )
-    grey = (np.reshape(pixels, (-1, 4))[:, :3] == [150, 150, 156]).all(-1)
-    assert grey.tolist() == held
 
 
 def test_comparison_by_keys_alone(shown):
@@ -182,6 +181,33 @@ def test_sweep(column, visit, compared, tmp_path):
     assert places[:2] == places[2:]
 
 
+def test_cuts_and_their_controls(visit, compared, tmp_path):
+    """A cut is held against its controls; they are marked, and not what is shown first."""
+    folder = tmp_path / "comparison"
+    (folder / "tables").mkdir(parents=True)
+    facts = json.loads((compared / "comparison/comparison.json").read_text())
+    cut = facts["variants"][0] | {"name": "cat cut"}
+    facts["variants"] = [cut, cut | {"name": "random 0 like cat"}]
+    facts |= {"files": ["tables/cuts.csv"], "controls": {"random 0 like cat": "random of cat cut"}}
+    (folder / "comparison.json").write_text(json.dumps(facts))
+    bounds = "{0}change,{0}low,{0}high"
+    columns = ",".join(bounds.format(name) for name in ("", "random_", "difference_"))
+    (folder / "tables/cuts.csv").write_text(
+        f"cut,word,measure,{columns},n\ncat cut,cat,inside,17,13,19,5,-2.5,11.25,12,,,7\n"
+    )
+    page = visit(folder)
+    page.wait_for_selector("h1:has-text('cat cut against base')")
+    row = page.locator("section[aria-label='What the cut does'] tbody tr")
+    row.wait_for()
+    cells = ["inside of the word's map", "17.00 13.00 to 19.00"]
+    cells += ["5.00 \u22122.50 to 11.25, holds 0", "12.00"]
+    assert [text.strip() for text in row.locator("th, td").all_inner_texts()] == cells
+    page.click("button:has-text('random 0 like cat (control)')")
+    page.wait_for_selector("p:has-text('A control: random of cat cut.')")
+    assert page.locator("section[aria-label='What the cut does']").count() == 0
+    assert violations(page) == []
+
+
 def test_hostile_comparison(visit, compared, tmp_path):
     """Names, answers, settings and words are text; paths lead to no file that was not opened."""
     folder = tmp_path / "comparison"
@@ -213,10 +239,10 @@ def test_side_by_side(visit, compared):
         page.check(f"label:has-text('select {name}') input")
     page.keyboard.press("c")
     page.wait_for_selector("#sides .panel-box >> nth=2")
-    page.wait_for_selector(".side-words td:has-text('%')")
+    page.wait_for_selector(".side-words td:nth-child(4):has-text('.')")  # both are read
     point(page, page.locator("#sides .panel-box").nth(1), 4, 7, GRID)
     page.wait_for_selector("h2:has-text('At row 4, column 7 of 6 × 10')")
-    assert page.locator("#sides .cursor").count() == 3
+    page.wait_for_selector("#sides .cursor >> nth=2")
     rows = [row.split("\t") for row in page.locator(".side-words tbody tr").all_inner_texts()]
     maps = [
         open_trace(compared / name / "0000").word_maps().isel(sample=0, row=4, column=7)
@@ -233,7 +259,7 @@ def test_side_by_side(visit, compared):
 def test_sides_by_keys_alone(visit, compared):
     """Word, place and pin can be had side by side without a pointer."""
     page = visit(*(compared / name / "0001" for name in ("base", "style")))
-    page.wait_for_selector(".side-words td:has-text('%')")
+    page.wait_for_selector(".side-words td:nth-child(4):has-text('.')")
     page.keyboard.press("]")
     page.wait_for_function("() => location.hash.includes('pins=')")
     page.focus("#sides .panel-box >> nth=1")

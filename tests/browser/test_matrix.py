@@ -7,7 +7,7 @@ import pytest
 
 from attn.trace.trace import open_trace
 from attn.trace.writer import TraceWriter
-from attn.verbs.view import ViewOptions, make_server
+from tests.browser.conftest import served
 from tests.helpers.toy_texts import LENGTH, make_growing, make_text
 from tests.helpers.toy_traces import cross_layer, fold, manifest
 
@@ -18,11 +18,11 @@ TRACES = {
     "growing": lambda: make_growing()[0],
 }
 READ = """async ([number, chosen]) => {
-  const { HttpSource } = await import("/static/source.js");
-  const { TextTrace } = await import("/static/texts.js");
-  const { readSelection } = await import("/static/trace.js");
+  const { HttpSource } = await import("/static/data/source.js");
+  const { TextTrace } = await import("/static/data/texts.js");
+  const { readSelection } = await import("/static/data/trace.js");
   const { State } = await import("/static/state.js");
-  const { readMatrix } = await import("/static/matrix.js");
+  const { readMatrix } = await import("/static/sums/matrix.js");
   const source = new HttpSource(new URL(`t/${number}/`, document.baseURI).href);
   const trace = new TextTrace(await source.json("trace.json"));
   const state = new State(null);
@@ -33,8 +33,8 @@ READ = """async ([number, chosen]) => {
     rows: [...Array(sums.rows).keys()].map((row) => [...sums.row(row)].map((one) => one ?? NaN)) };
 }"""
 POOL = """async ([rows, columns, window, high, wide, pooling]) => {
-  const { MatrixSums } = await import("/static/matrix.js");
-  const { pool } = await import("/static/pooling.js");
+  const { MatrixSums } = await import("/static/sums/matrix.js");
+  const { pool } = await import("/static/sums/pooling.js");
   const sums = new MatrixSums(rows, columns);
   const number = (_, at) => ((at * 7919) % 1009) / 1009;
   const values = Float32Array.from({ length: rows * columns }, number);
@@ -45,17 +45,12 @@ POOL = """async ([rows, columns, window, high, wide, pooling]) => {
 
 
 @pytest.fixture(scope="module")
-def served(chromium, tmp_path_factory):
+def texts(chromium, tmp_path_factory):
     """Every kind of text, and a page that can import modules."""
     root = tmp_path_factory.mktemp("texts")
     folders = {name: make().save(root / name).folder for name, make in TRACES.items()}
-    server = make_server(list(folders.values()), ViewOptions())
-    server.start()
-    page = chromium.new_page()
-    page.goto(server.url)
-    yield page, folders
-    page.close()
-    server.stop()
+    with served(chromium, *folders.values()) as page:
+        yield page, folders
 
 
 def mean_map(trace, steps=None, layers=(1, 4), sample=0):
@@ -91,9 +86,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_matrices(name, served):
+def test_matrices(name, texts):
     """A matrix in the page is that of Python to 1e-6, whatever is chosen; rows of none are none."""
-    page, folders = served
+    page, folders = texts
     kind, selected, oracle = CASES[name]
     got = page.evaluate(READ, [list(folders).index(kind), selected])
     expected = oracle(open_trace(folders[kind]))
@@ -105,10 +100,10 @@ def test_matrices(name, served):
 
 @pytest.mark.parametrize("pooling", ["most", "mean"])
 @pytest.mark.parametrize("window", [(0, 0, 47, 31), (11, 5, 29, 23), (3, 2, 5, 7)])
-def test_pooling(pooling, window, served):
+def test_pooling(pooling, window, modules):
     """A pixel is the largest or the mean of the cells behind it; a large cell is itself."""
     rows, columns, high, wide = 47, 31, 13, 11
-    got = served[0].evaluate(POOL, [rows, columns, window, high, wide, pooling])
+    got = modules.evaluate(POOL, [rows, columns, window, high, wide, pooling])
     values = (np.arange(rows * columns) * 7919 % 1009 / 1009).reshape(rows, columns)
     row, column, shown, across = window
     part = values[row : row + shown, column : column + across]
@@ -124,10 +119,10 @@ def test_pooling(pooling, window, served):
     np.testing.assert_allclose(np.reshape(got, (high, wide)), expected, rtol=1e-6)
 
 
-def test_sizes_are_held_against_the_manifest(served):
+def test_sizes_are_held_against_the_manifest(modules):
     """A matrix of another size than the manifest says is refused, not read askew."""
-    said = served[0].evaluate(
-        """async (size) => { const { MatrixSums } = await import("/static/matrix.js");
+    said = modules.evaluate(
+        """async (size) => { const { MatrixSums } = await import("/static/sums/matrix.js");
         const values = new Float32Array(size);
         try { new MatrixSums(size, size).add(values, [0, 1], size); return "taken"; }
         catch (error) { return error.message; } }""",
@@ -137,12 +132,12 @@ def test_sizes_are_held_against_the_manifest(served):
 
 
 LOOK = """async ([number, region, grid, chosen]) => {
-  const { HttpSource } = await import("/static/source.js");
-  const { TextTrace } = await import("/static/texts.js");
-  const { Trace, readSelection } = await import("/static/trace.js");
+  const { HttpSource } = await import("/static/data/source.js");
+  const { TextTrace } = await import("/static/data/texts.js");
+  const { Trace, readSelection } = await import("/static/data/trace.js");
   const { State } = await import("/static/state.js");
-  const { Work } = await import("/static/work.js");
-  const { lookFrom } = await import("/static/place-looks.js");
+  const { Work } = await import("/static/sums/work.js");
+  const { lookFrom } = await import("/static/picture/place-looks.js");
   const source = new HttpSource(new URL(`t/${number}/`, document.baseURI).href);
   const facts = await source.json("trace.json");
   const state = new State(null);

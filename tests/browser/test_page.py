@@ -10,8 +10,8 @@ from attn.explorer.page import code_size, make_asking_page
 from attn.schema import find_words
 from attn.verbs.view import find_traces
 from tests.browser.conftest import watched
-from tests.helpers.axe import violations
-from tests.helpers.pages import HOSTILE
+from tests.helpers.browsing.axe import violations
+from tests.helpers.browsing.pages import HOSTILE
 from tests.helpers.toy_traces import cross_layer, manifest, write_trace
 
 

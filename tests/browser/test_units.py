@@ -3,27 +3,11 @@
 import numpy as np
 import pytest
 
-from tests.helpers.toy_traces import write_trace
 
-
-@pytest.fixture(scope="module")
-def blank(chromium, tmp_path_factory):
-    """A page in which modules can be imported."""
-    from attn.verbs.view import ViewOptions, make_server
-
-    server = make_server([write_trace(tmp_path_factory.mktemp("blank") / "t")], ViewOptions())
-    server.start()
-    page = chromium.new_page()
-    page.goto(server.url)
-    yield page
-    page.close()
-    server.stop()
-
-
-def test_half_table(blank):
+def test_half_table(modules):
     """Every float16 becomes the float32 that numpy makes of it."""
-    got = blank.evaluate(
-        """async () => { const { HALF } = await import("/static/half.js");
+    got = modules.evaluate(
+        """async () => { const { HALF } = await import("/static/data/half.js");
         return [...new Uint32Array(HALF.buffer)]; }"""
     )
     expected = np.arange(65536, dtype=np.uint16).view(np.float16).astype(np.float32)
@@ -31,13 +15,13 @@ def test_half_table(blank):
     np.testing.assert_array_equal(values, expected)
 
 
-def test_dtypes(blank):
+def test_dtypes(modules):
     """Tensors in bfloat16, as factors have, are read exactly."""
     import ml_dtypes
 
     values = np.random.default_rng(3).normal(size=97).astype(ml_dtypes.bfloat16)
-    got = blank.evaluate(
-        """async (bits) => { const { toFloats } = await import("/static/half.js");
+    got = modules.evaluate(
+        """async (bits) => { const { toFloats } = await import("/static/data/half.js");
         return [...toFloats(new Uint16Array(bits).buffer, "BF16")]; }""",
         values.view(np.uint16).tolist(),
     )
@@ -57,10 +41,10 @@ def test_dtypes(blank):
         '{"__proto__": {"dtype": "F16", "shape": [2], "data_offsets": ["0", 4]}}',
     ],
 )
-def test_hostile_headers(blank, header):
+def test_hostile_headers(modules, header):
     """A header that leads out of its file, or is none, is refused by name."""
-    said = blank.evaluate(
-        """async (text) => { const { parseHeader } = await import("/static/safetensors.js");
+    said = modules.evaluate(
+        """async (text) => { const { parseHeader } = await import("/static/data/safetensors.js");
         try { parseHeader(new TextEncoder().encode(text), 8, "x.safetensors"); return "taken"; }
         catch (error) { return error.message; } }""",
         header,
@@ -68,12 +52,12 @@ def test_hostile_headers(blank, header):
     assert said.startswith("x.safetensors has a damaged header")
 
 
-def test_visible(blank):
+def test_visible(modules):
     """Text is spelled out in the page exactly as the command line does."""
     from attn.files.safe_text import visible
 
     text = "a\u202eb\x1b[31m\u2028\tä\U0001f600\x00"
-    got = blank.evaluate(
+    got = modules.evaluate(
         """async (text) => (await import("/static/safe.js")).visible(text)""", text
     )
     assert got == visible(text)

@@ -9,7 +9,7 @@ from attn.trace.store import shard_file
 from attn.trace.trace import open_trace
 from attn.trace.writer import TraceWriter
 from tests.browser.conftest import served, watched
-from tests.helpers.page_maps import READ, compare
+from tests.helpers.browsing.page_maps import READ, compare
 from tests.helpers.toy_traces import CROSS, JOINT, cross_layer, manifest, tensors, write_trace
 
 ODD = (*CROSS, cross_layer(5, (4, 7), 2))

@@ -7,7 +7,7 @@ import pytest
 import transformers
 
 from attn.checkpoints.probe import CONFIGS
-from tests.helpers import full_size
+from tests.helpers.models import full_size
 
 PARAMETERS = {
     "sd15": {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480}
@@ -36,6 +36,12 @@ PARAMETERS |= {
 }
 PARAMETERS["pixart-sigma"] = {
     "transformer": 610_856_096, "vae": 83_653_863, "text_encoder": 4_762_310_656
+}  # fmt: skip
+PARAMETERS["z-image-turbo"] = {
+    "transformer": 6_154_908_736, "vae": 83_819_683, "text_encoder": 4_022_468_096
+}  # fmt: skip
+PARAMETERS["qwen-image"] = {
+    "transformer": 20_430_401_088, "vae": 126_892_531, "text_encoder": 8_292_166_656
 }  # fmt: skip
 FLUX = ("flux-dev", "flux-schnell")
 SD3 = [config for config in PARAMETERS if config.startswith("sd3")]
@@ -91,14 +97,14 @@ def test_index(config):
         ("sdxl", 0.13025, None),
         ("pixart-sigma", 0.13025, None),
         *((config, 1.5305, 0.0609) for config in SD3),
-        *((config, 0.3611, 0.1159) for config in FLUX),
+        *((config, 0.3611, 0.1159) for config in (*FLUX, "z-image-turbo")),
     ],
 )
 def test_vae(config, scale, shift):
     """Latents are scaled and shifted as each family's VAE has it, which its weights do not tell."""
     vae = full_size.network(config, "vae").config
     assert (vae.scaling_factor, vae.shift_factor) == (scale, shift)
-    assert vae.latent_channels == (16 if config in (*SD3, *FLUX) else 4)
+    assert vae.latent_channels == (4 if shift is None else 16)
     assert vae.force_upcast is True
 
 
@@ -112,8 +118,11 @@ def test_scheduler(config):
     if config in SD3:
         assert (cls.__name__, scheduler.config.shift) == ("FlowMatchEulerDiscreteScheduler", 3.0)
         return
-    if config in FLUX:
-        shift = {"flux-dev": (3.0, True), "flux-schnell": (1.0, False)}[config]
+    if config == "qwen-image":
+        assert (scheduler.config.shift_terminal, scheduler.config.max_shift) == (0.02, 0.9)
+        return
+    if config in (*FLUX, "z-image-turbo"):
+        shift = {"flux-dev": (3.0, True), "flux-schnell": (1.0, False)}.get(config, (3.0, False))
         assert (scheduler.config.shift, scheduler.config.use_dynamic_shifting) == shift
         return
     if config == "pixart-sigma":
@@ -132,7 +141,7 @@ def test_text_encoders(config):
     """CLIP pools at the end token; CLIP-L has the quick activation, CLIP-G the exact one."""
     for name in sorted(set(full_size.networks(config)) & {"text_encoder", "text_encoder_2"}):
         clip = full_size.network(config, name).config
-        if clip.model_type == "t5":
+        if clip.model_type in ("t5", "qwen3", "qwen2_5_vl"):
             continue
         assert (clip.bos_token_id, clip.eos_token_id) == (49406, 49407)
         assert clip.max_position_embeddings == 77

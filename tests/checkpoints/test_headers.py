@@ -225,7 +225,8 @@ def test_nothing_there(tmp_path: Path) -> None:
     """A path that is no file is refused, and a pipe is not waited for."""
     os.mkfifo(tmp_path / "pipe")
     for name, message in {
-        "none": f"cannot read {tmp_path / 'none'}: No such file or directory",
+        "none": f"cannot read {tmp_path / 'none'}: the file or its folder does not exist. "
+        f"Check the path: {tmp_path} holds pipe",
         "": f"{tmp_path}: this is a folder; expected a .safetensors file",
         "pipe": f"{tmp_path / 'pipe'}: this is no regular file; expected a .safetensors file",
     }.items():

@@ -9,7 +9,7 @@ import pytest
 
 from attn.checkpoints.headers import Header, TensorInfo, read_header
 from attn.checkpoints.probe import Checkpoint, members, probe
-from tests.helpers import full_size, layouts
+from tests.helpers.models import full_size, layouts
 
 LDM = {
     "unet": "model.diffusion_model.",
@@ -39,10 +39,20 @@ FLUX = {
     "t5xxl": "text_encoders.t5xxl.transformer.",
 }
 PIXART = {name: FLUX[name] for name in ("dit", "vae", "t5xxl")}
+Z_IMAGE = {name: FLUX[name] for name in ("dit", "vae")} | {
+    "qwen3": "text_encoders.qwen3_4b.transformer."
+}
+QWEN_IMAGE = {
+    "dit": FLUX["dit"],
+    "vae": FLUX["vae"],
+    "qwen25vl": "text_encoders.qwen25_7b.transformer.",
+}
 PUBLISHED |= {
     "pixart-sigma": ("pixart", "PixArt-Σ", "PixArt", PIXART, layouts.pixart),
     "flux-dev": ("flux", "FLUX.1 dev", "BFL", FLUX, layouts.bfl),
     "flux-schnell": ("flux", "FLUX.1 schnell", "BFL", FLUX, layouts.bfl),
+    "qwen-image": ("qwen-image", "Qwen-Image", "diffusers", QWEN_IMAGE, layouts.qwen_image),
+    "z-image-turbo": ("z-image", "Z-Image or Z-Image-Turbo", "Z-Image", Z_IMAGE, layouts.z_image),
 }
 SD3 = [config for config in PUBLISHED if config.startswith("sd3")]
 network = cache(full_size.network)
@@ -211,7 +221,8 @@ def test_members(config):
         config == "sd15"
     )
     vae = sum(info.elements for info in sorted_in.parts["vae"].values())
-    assert vae == (83_653_863 if config in ("sd15", "sdxl", "pixart-sigma") else 83_819_683)
+    others = dict.fromkeys(("sd15", "sdxl", "pixart-sigma"), 83_653_863)
+    assert vae == (others | {"qwen-image": 126_892_531}).get(config, 83_819_683)
 
 
 def test_what_is_left_aside(opened):

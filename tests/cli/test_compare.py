@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from attn.backends import find, load
 from attn.cli import build
-from tests.helpers import lora_demo, sketches
+from tests.helpers import sketches
+from tests.helpers.models import lora_demo
 from tests.helpers.toy_traces import read_csv, write_collection, write_trace
 
 PLAN = """\

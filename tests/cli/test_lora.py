@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from attn.cli import build
-from tests.helpers.lora_files import ALPHA, KOHYA, RANK, lokr, normal, pair, write
+from tests.helpers.models.lora_files import ALPHA, KOHYA, RANK, lokr, normal, pair, write
 
 STEMS = (
     KOHYA.format(1, "to_q"),

@@ -26,12 +26,11 @@ terminal.resend_lost_interrupts()
 class Lost:
     def __del__(self):
         raise KeyboardInterrupt
-began = time.monotonic()
 try:
     Lost()
-    time.sleep(9)
+    time.sleep(600)
 except KeyboardInterrupt:
-    print("interrupted" if time.monotonic() - began < 5 else "late")
+    print("interrupted")
 """
 
 

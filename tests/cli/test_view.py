@@ -83,6 +83,34 @@ def test_json(folder, opened):
         ),
         (["t", "--port", "99999"], 2, "port: expected 0 to 65535; got 99999"),
         (
+            ["t", "--size", "3MB"],
+            2,
+            "--size is of the file that --out writes: name it with --out PAGE.html",
+        ),
+        *(
+            (
+                ["t", "--out", "page.html", flag, *value],
+                2,
+                f"{flag} is of the server, and --out writes a file without one: leave out --out, "
+                f"or {flag}",
+            )
+            for flag, *value in (
+                ["--port", "0"],
+                ["--host", "127.0.0.1"],
+                ["--allow-host", "box"],
+                ["--browser"],
+            )
+        ),
+        *(
+            (
+                ["t", "--allow-host", name],
+                2,
+                "allow_host: expected the name of a host without port, such as box.example; got "
+                f"'{name}'",
+            )
+            for name in ("a b/c", "box:7860", "[::1]", "-a", "http://box", "", "a..b", "*.box")
+        ),
+        (
             ["t", "--host", "0.0.0.0"],
             2,
             "--host 0.0.0.0 lets other machines in: name the host under which they may ask, with "
@@ -104,7 +132,9 @@ def test_bad_input(arguments, code, said, tmp_path, monkeypatch, opened):
 
 def test_interrupt(folder):
     """Ctrl-C ends a real server with code 130 and frees the port."""
-    command = [sys.executable, "-m", "attn", "view", str(folder), "--no-browser"]
+    # a test run in the background ignores Ctrl-C, and its children would inherit that
+    python = ["env", "--default-signal=INT", sys.executable]
+    command = [*python, "-m", "attn", "view", str(folder), "--no-browser"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, **pipes) as process:
         url = process.stdout.readline().strip()

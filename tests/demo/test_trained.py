@@ -20,7 +20,7 @@ import attn
 from attn import demo
 from attn.backends import find, load
 from attn.demo import judge, scenes, shipped, trained
-from tests.helpers import layouts
+from tests.helpers.models import layouts
 
 NAMES = tuple(trained.PIPELINES)
 OWN = {"scribble": "controlnet", "sd35-medium": "transformer", "gated": "transformer"}

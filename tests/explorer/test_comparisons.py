@@ -8,7 +8,8 @@ from base64 import b64decode
 import pytest
 
 from attn.errors import TraceError
-from attn.explorer.opened import facts_of, file_of, open_library
+from attn.explorer.listing.library import open_library
+from attn.explorer.opened import facts_of, file_of
 from attn.explorer.page import make_page
 from tests.helpers.toy_traces import write_collection, write_trace
 

@@ -189,8 +189,9 @@ def test_no_text_of_a_trace_is_code(tmp_path):
 
 def test_modules_can_be_joined():
     """Every module can stand in one script: its imports and exports have the forms for it."""
-    for path in STATIC.glob("*.js"):
-        text = join_script(path.name)
-        assert not re.search(r"^(import|export)\b", text, re.M), path
-        assert "</script" not in text, path
-        assert "<!--" not in text, path
+    names = [path.relative_to(STATIC).as_posix() for path in STATIC.rglob("*.js")]
+    for name in set(names) - {"vendor/preact.js", "notebook/widget.js"}:
+        text = join_script(name)
+        assert not re.search(r"^(import|export)\b", text, re.M), name
+        assert "</script" not in text, name
+        assert "<!--" not in text, name

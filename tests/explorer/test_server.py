@@ -8,12 +8,14 @@ import re
 import socket
 from dataclasses import replace
 
+import anyio
 import pytest
 
 from attn.errors import TraceError, UsageError
-from attn.explorer.opened import open_library
+from attn.explorer.listing.library import open_library
 from attn.explorer.server import Server
 from attn.schema import SCHEMA
+from tests.helpers.browsing.pages import eventually
 from tests.helpers.toy_traces import manifest, write_trace
 
 
@@ -192,11 +194,11 @@ def test_no_file_acts_as_a_page(tmp_path):
 
 def test_checked(server, folder):
     """Digests are checked in the background, and what is damaged is named."""
-    for _ in range(100):
-        _, _, body = ask(server, "/t/0/checked", **cookie(server))
-        if json.loads(body)["checked"] == 3:
-            break
-    assert json.loads(body) == {"files": 3, "checked": 3, "damaged": []}
+
+    def read():
+        return json.loads(ask(server, "/t/0/checked", **cookie(server))[2])
+
+    eventually(read, {"files": 3, "checked": 3, "damaged": []})
 
 
 def test_damaged_trace(tmp_path):
@@ -231,6 +233,26 @@ def test_vanished_folder(tmp_path):
     assert "does not exist" in json.loads(gone[2])["error"]
 
 
+def test_rewritten_while_it_is_sent(tmp_path, monkeypatch):
+    """A file that another takes the place of after it was opened is sent to its end, as it was."""
+    trace = write_trace(tmp_path / "t", manifest(samples=1))
+    shard = trace / "attention/step-0000.safetensors"
+    old, open_file = shard.read_bytes(), anyio.open_file
+
+    async def open_late(path, mode):
+        (tmp_path / "new").write_bytes(b"new")
+        (tmp_path / "new").replace(shard)
+        return await open_file(path, mode=mode)
+
+    monkeypatch.setattr("anyio.open_file", open_late)
+    server = Server(open_library([trace]))
+    server.start()
+    _, _, body = ask(server, SHARD, **cookie(server))
+    server.stop()
+    assert shard.read_bytes() == b"new"
+    assert body == old
+
+
 def test_partial_trace(tmp_path):
     """Of a capture that runs, the page gets the steps that are finished, and no others."""
     trace = write_trace(tmp_path / "t", manifest(samples=1), partial=True, done=2)
@@ -242,16 +264,16 @@ def test_partial_trace(tmp_path):
     assert [fact["step"]["index"] for fact in facts["shards"]] == [0, 1]
 
 
-def test_port_in_use(folder):
+def test_port_in_use(folder, monkeypatch):
     """A port that is taken is an error that says what to do; without --port the next is tried."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"cannot listen at port {port} of 127.0.0.1: "):
             Server(open_library([folder]), port=port)
-    first, second = (Server(open_library([folder])) for _ in range(2))
-    assert first.port < second.port
-    first.stop()
-    second.stop()
+        monkeypatch.setattr("attn.explorer.server.FIRST_PORT", port)
+        next_free = Server(open_library([folder]))
+    next_free.stop()
+    assert next_free.port > port
 
 
 def test_address_of_another_machine(folder):

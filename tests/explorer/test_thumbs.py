@@ -5,7 +5,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from attn.explorer.thumbs import thumbnail
+from attn.explorer.listing.thumbs import thumbnail
 
 
 def test_small(tmp_path):

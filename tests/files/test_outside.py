@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from attn.errors import ModelError, TraceError
-from attn.files.outside import DAMAGED, read_bytes, read_json, read_text
+from attn.files.outside import DAMAGED, read_bytes, read_json, read_text, unread
 
 
 def test_a_regular_file_is_read(tmp_path: Path) -> None:
@@ -46,6 +49,22 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path, reason: str) -> None
     with pytest.raises(TraceError) as caught:
         read_bytes(path, hint="Look.")
     assert str(caught.value) == f"cannot read {path}: {reason}. Look."
+
+
+ADVICE = {
+    "b.txt": " Did you mean 'bb.txt'?",
+    "q": " Check the path: FOLDER holds a, bb.txt",
+    "no/q": " Check the path: FOLDER/no is not there either",
+}
+
+
+@pytest.mark.parametrize("name", ADVICE)
+def test_what_is_not_there_is_told_with_what_is(tmp_path: Path, name: str) -> None:
+    """The nearest name is given, else what is in the folder, else that there is no folder."""
+    for there in ("a", "bb.txt"):
+        (tmp_path / there).touch()
+    told = unread(tmp_path / name, FileNotFoundError(errno.ENOENT, ""))
+    assert told.endswith(f"does not exist.{ADVICE[name].replace('FOLDER', str(tmp_path))}")
 
 
 def test_a_device_without_end_is_refused() -> None:
@@ -95,3 +114,33 @@ def test_text_in_another_encoding_is_refused(tmp_path: Path) -> None:
     path.write_bytes("à".encode("latin-1"))
     with pytest.raises(TraceError, match="is no UTF-8 text, as its byte 0xe0 shows"):
         read_text(path)
+
+
+RACE = """
+import sys
+from dataclasses import make_dataclass
+from threading import Barrier, Thread
+from attn.files.outside import decode
+
+sys.setswitchinterval(1e-6)
+for round in range(40):
+    kind, data = int, b"7"
+    for depth in range(5):
+        fields = [("inner", kind), *((f"text{at}", str, "x") for at in range(7))]
+        kind, data = make_dataclass(f"Kind{depth}", fields), b'{"inner":' + data + b"}"
+    start, values = Barrier(5), []
+    threads = [
+        Thread(target=lambda: (start.wait(), values.append(decode(data, kind)))) for _ in range(5)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(values) == 5 and values[0].inner.inner.inner.inner.inner == 7
+"""
+
+
+def test_types_that_are_met_by_several_threads() -> None:
+    """Threads that meet a type at the same time all get its value; the process does not end."""
+    done = subprocess.run([sys.executable, "-c", RACE], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -11,7 +11,7 @@ from attn.errors import ModelError
 from attn.lora.adapters import CONFIG, Adapter
 from attn.lora.usable import completed
 from attn.schema import Lora
-from tests.helpers.lora_files import normal, pair, write
+from tests.helpers.models.lora_files import normal, pair, write
 
 PATHS = ("down_blocks.0.attn2.to_k", "down_blocks.0.attn1.to_k", "mid_block.attn2.to_q", "xto_q")
 

@@ -5,7 +5,7 @@ import pytest
 
 from attn import lora
 from attn.lora.block_weights import a1111_weights, comfyui_weights, slot_of, sweep_blocks
-from tests.helpers.lora_files import pair, write
+from tests.helpers.models.lora_files import pair, write
 
 SDXL = ("IN04", "IN05", "IN07", "IN08", "MID", *(f"OUT{at:02}" for at in range(6)))
 SD15 = ("IN01", "IN02", "IN04", "IN05", "IN07", "IN08", "MID",

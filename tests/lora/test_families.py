@@ -60,13 +60,19 @@ CASES = {
     "like flux but larger": (
         [denoiser("double_blocks_19_img_attn_qkv", 3072)], None,
         "unknown, with blocks as in FLUX.1 but more of them"),
-    "another transformer as wide as flux": (
-        [denoiser(PEFT_SD3.format(30), 3072)], None, "unknown"),
     "another transformer": ([denoiser("transformer_blocks_0_attn1_to_q", 11)], None, "unknown"),
     "pixart": ([denoiser("transformer_blocks.3.attn2.to_k", 1152)], "pixart", "PixArt"),
     "pixart with both attentions": (
         [denoiser(f"transformer_blocks.3.attn{at}.to_k", 1152) for at in (1, 2)],
         "pixart", "PixArt"),
+    "z-image": ([denoiser("layers.3.attention.to_k", 3840)], "z-image", "Z-Image"),
+    "z-image as its authors name it": (
+        [denoiser("context_refiner.1.attention.qkv", 3840)], "z-image", "Z-Image"),
+    "qwen-image": ([denoiser("transformer_blocks.3.img_mlp.net.2", 12288)], "qwen-image",
+        "Qwen-Image"),
+    "qwen-image by its blocks": (
+        [denoiser(PEFT_SD3.format(30), 3072)], "qwen-image", "Qwen-Image"),
+    "lumina 2": ([denoiser("layers.3.attention.qkv", 2304)], "lumina2", "Lumina 2"),
     "another second attention, or that of 3.5 medium": (
         [denoiser("transformer_blocks.3.attn2.to_k", 1536)], None,
         "ambiguous: of each transformer block only the second attention is changed"),
@@ -117,6 +123,7 @@ CLAIMS = {
     "flux-1-dev/lora": "flux",
     "flux-2-klein/lora": "flux2",
     "pixart": None,
+    "z-image-turbo/lora": "z-image",
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from attn.cli import build
-from tests.helpers.lora_files import write
+from tests.helpers.models.lora_files import write
 
 PAGE = Path(__file__).parents[2] / "docs" / "lora.md"
 WIDTH, CONTEXT, ENCODER = 64, 2048, 96

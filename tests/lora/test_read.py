@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from attn import lora
 from attn.errors import ModelError
 from attn.lora.facts import describe
-from tests.helpers.lora_files import ALPHA, KOHYA, MEASURED, RANK, RELATIVE, normal, pair, write
+from tests.helpers.models.lora_files import (
+    ALPHA,
+    KOHYA,
+    MEASURED,
+    RANK,
+    RELATIVE,
+    normal,
+    pair,
+    write,
+)
 
 TO_Q, TO_K = KOHYA.format(1, "to_q"), KOHYA.format(2, "to_k")
 

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 from attn import demo, lora
 from attn.lora.base.weights import norm_of, open_base
 from attn.lora.names import DENOISER, underscored
-from tests.helpers.lora_files import write
+from tests.helpers.models.lora_files import write
 
 pytestmark = pytest.mark.slow
 
@@ -145,7 +145,7 @@ def test_old_diffusers(sdxl, tmp_path):
 @pytest.fixture(scope="module", params=["sd15", "sdxl"])
 def unets(request, load, tmp_path_factory):
     """Write a demo model as LDM file; return the family, folder, file, and both sets of names."""
-    from tests.helpers import layouts
+    from tests.helpers.models import layouts
 
     pipe = load(request.param)
     file = tmp_path_factory.mktemp(request.param) / "model.safetensors"
@@ -176,7 +176,7 @@ def test_both_layouts_of_a_unet(unets):
 
 def test_text_encoders_in_a_single_file(load, sdxl, tmp_path):
     """A LoRA of CLIP-L and of OpenCLIP's CLIP-G is compared alike in a file and in a folder."""
-    from tests.helpers import layouts
+    from tests.helpers.models import layouts
 
     file = layouts.write(layouts.ldm(load("sdxl")), tmp_path / "model.safetensors")
     from_file = lora.read(sdxl[0], file)
@@ -188,7 +188,7 @@ def test_text_encoders_in_a_single_file(load, sdxl, tmp_path):
 @pytest.mark.parametrize("variant", ["sd35", "sd35:medium"])
 def test_both_layouts_of_a_joint_transformer(variant, load, tmp_path):
     """SD3's weights are found by both names; query, key and value are one matrix or three."""
-    from tests.helpers import layouts
+    from tests.helpers.models import layouts
 
     pipe, folder = load(variant), demo.checkpoint(variant)
     file = layouts.write(layouts.sai(pipe), tmp_path / "model.safetensors")
@@ -203,7 +203,7 @@ def test_both_layouts_of_a_joint_transformer(variant, load, tmp_path):
 
 def test_all_encoders_of_sd3(load, tmp_path):
     """CLIP-L, CLIP-G and T5 of an SD3 file are found by the names of sd-scripts' LoRAs."""
-    from tests.helpers import layouts
+    from tests.helpers.models import layouts
 
     file = layouts.write(layouts.sai(load("sd35")), tmp_path / "model.safetensors")
     for base in (open_base(demo.checkpoint("sd35")), open_base(file)):

@@ -8,7 +8,7 @@ from attn.demo.shipped import lora_file
 from attn.errors import ModelError
 from attn.lora.names import DENOISER
 from attn.lora.selection import block_name, block_names, restricted, selected
-from tests.helpers.lora_files import pair, write
+from tests.helpers.models.lora_files import pair, write
 
 MODULES = {
     "a": (DENOISER, ("up_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",)),

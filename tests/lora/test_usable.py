@@ -12,8 +12,8 @@ from attn.lora import usable as module
 from attn.lora.oddities import TOLD
 from attn.lora.usable import completed, usable
 from attn.schema import Lora
-from tests.helpers import lora_files
-from tests.helpers.lora_files import ATTENTION, KOHYA, write
+from tests.helpers.models import lora_files
+from tests.helpers.models.lora_files import ATTENTION, KOHYA, write
 
 SDXL = KOHYA.format(2, "to_k")
 """A module that reads as many channels as SDXL's text encoders give."""
@@ -146,7 +146,7 @@ def test_cut_short(rng, tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ModelError, match=r"a.safetensors: .*download or copy it again"):
         usable(Lora(str(path)), ["sdxl"])
-    with pytest.raises(ModelError, match=r"cannot read .*b.safetensors: No such file"):
+    with pytest.raises(ModelError, match=r"cannot read .*b.safetensors: the file or its folder"):
         usable(Lora(str(tmp_path / "b.safetensors")), ["sdxl"])
 
 

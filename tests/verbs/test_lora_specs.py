@@ -10,7 +10,7 @@ from attn.demo import shipped
 from attn.errors import ModelError, UsageError
 from attn.schema import Lora
 from attn.verbs.lora_specs import LoraVariant, lone_scales, parse_stack, parse_variants
-from tests.helpers.lora_files import pair, write
+from tests.helpers.models.lora_files import pair, write
 
 SPECS = {
     "a.safetensors": [("a.safetensors", 1.0)],

@@ -14,10 +14,11 @@ import attn
 from attn.cli import build
 from attn.cli.options import Typed, with_options
 from attn.errors import UsageError
-from attn.verbs import checks, inputs
+from attn.verbs import checks, parsing
 from attn.verbs.analyze.options import AnalyzeOptions
 from attn.verbs.capture.options import CaptureOptions, GenerationOptions
 from attn.verbs.compare.options import CompareOptions, Comparing, ComparisonOptions
+from attn.verbs.compare.runs.variant_runs import capture_options
 from attn.verbs.lora import examine
 from attn.verbs.lora_options import LoraOptions
 from attn.verbs.options import About, declared, takes, validate
@@ -31,7 +32,7 @@ class Options:
     rows: Annotated[int | None, About("Rows.", least=1)] = None
     gain: Annotated[float, About("Gain.", least=0, most=2)] = 0.5
     level: Annotated[Literal["low", "high"], About("Low or high.", ("--level", "-l"))] = "low"
-    seed: Annotated[int, About("Seeds.", read=inputs.parse_seeds, check=checks.seeds)] = 0
+    seed: Annotated[int, About("Seeds.", read=parsing.parse_seeds, check=checks.seeds)] = 0
     dry_run: Annotated[bool, About("Only look.", python="Nothing is done.")] = False
     told: Annotated[object, About("Heard.", check=checks.unchecked, is_typed=False)] = None
 
@@ -190,7 +191,7 @@ def test_what_runs_are_compared_with():
 def test_compare_takes_what_capture_takes():
     """All that is about generating is the same, but for the defaults that a comparison needs."""
     options = CompareOptions(backend="sd15", steps=3, prompt="a cat")
-    capture = options.generation("sd15", {"clip_skip": "1"})
+    capture = capture_options("sd15", options, {"clip_skip": "1"})
     assert (capture.seeds, capture.keep, capture.steps) == (tuple(range(16)), "means", 3)
     assert (capture.prompt, capture.settings) == (("a cat",), {"clip_skip": "1"})
     assert {field.name for field in fields(GenerationOptions)} <= {

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attn.analysis.tables import make_frame
 from attn.verbs.report_images import data_uri
 from attn.verbs.report_page import (
     REPORT,
@@ -47,10 +46,8 @@ class Read(HTMLParser):
 def page(**changes):
     """Return a page of a figure and two tables, one of them long."""
     tables = {
-        "tables/mass.csv": make_frame(
-            {"word": [NASTY], "change": [0.123456], "low": [float("nan")]}
-        ),
-        "tables/long ü.csv": make_frame({"n": range(SHOWN + 3)}),
+        "tables/mass.csv": {"word": [NASTY], "change": [0.123456], "low": [float("nan")]},
+        "tables/long ü.csv": {"n": range(SHOWN + 3)},
     }
     sections = [
         Section("What matters", {"summary.png": f"all of {NASTY}"}, {}, is_open=True),

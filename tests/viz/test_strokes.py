@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
+from attn.analysis.result import Result
 from attn.analysis.sketch.sketch import SketchOptions, run
 from attn.viz.figures import Subject, new_figure, render
 from attn.viz.page import add_axes
 from attn.viz.sketch import draw
 from attn.viz.strokes import STROKE, show_strokes, trace_lines
-from tests.analysis.test_sketch_shapes import TWO, drawn  # noqa: F401 - a fixture
+from tests.analysis.sketch.test_shapes import TWO, drawn  # noqa: F401 - a fixture
 
 CYAN = np.array([int(STROKE[at : at + 2], 16) for at in (1, 3, 5)])
 
@@ -54,3 +56,19 @@ def test_figures(drawn, has_image, is_closed):  # noqa: F811
     assert told.startswith(result.arrays["deviation 1"].attrs["headline"])
     remarks = [text.get_text() for text in first.figure.axes[0].texts]
     assert ("2 closed shapes" if is_closed else "no closed shapes") in remarks
+
+
+@pytest.mark.parametrize("scale", ["auto", "shared", "own"])
+def test_scale_of_tokens(scale):
+    """Maps of sketch tokens have scales of their own, or the one of all if that is asked for."""
+    values = np.random.default_rng(5).random((1, 2, 5, 7)) * np.array([9, 1])[:, None, None]
+    axes = {"series": ["all 77 sketch tokens", "7"]}
+    tokens = xr.DataArray(values, axes, ("sample", "series", "row", "column"))
+    arrays = {
+        "drawing": xr.DataArray(TWO, dims=("row", "column")),
+        "tokens": tokens.assign_attrs(scale=scale),
+    }
+    made = list(draw(Result({}, arrays), Subject("A cat", 7, "toy", (None,))))
+    shown = [image for panel in made[-1].figure.axes[1:3] for image in panel.images]
+    largest = [values.max()] * 2 if scale == "shared" else values[0].max((1, 2))
+    assert [image.get_clim() for image in shown] == [(0, end) for end in largest]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,10 +38,10 @@ from attn.analysis.compare.pairs import Pair
 from attn.analysis.compare.terms import Term
 from attn.analysis.numbers import mean_present
 from attn.analysis.sketch.sketch import COMPARED
-from attn.analysis.tables import Table, count_rows, make_table, stack_tables
+from attn.analysis.tables import Columns, LongTable, Table, count_rows, make_table, stack_tables
 from attn.analysis.words.maps.similarity import MEASURES
 
-Tables = dict[str, Table]
+Tables = dict[str, Columns]
 
 ALL = "mean"
 """In the columns `layer`, `head` and `step`: the mean over all of them."""
@@ -51,7 +53,7 @@ def word_tables(pairs: Sequence[Pair], words: Words) -> Tables:
         f"{name}.csv": _rows(by_size(changes(pairs, overall(measure), words)))
         for name, measure in (("mass", mass), ("share", share))
     }
-    return tables | {"mass_pairs.csv": _by_pair(pairs, words)}
+    return tables | {"mass_pairs.csv": LongTable(partial(_mass_rows, pairs, words))}
 
 
 def layer_tables(pairs: Sequence[Pair], words: Words) -> Tables:
@@ -98,7 +100,7 @@ def map_tables(pairs: Sequence[Pair], words: Words) -> Tables:
     if not has_maps(pairs):
         return {}
     dominating = competing(changes(pairs, dominant, words))
-    tables = {"dominant.csv": _rows(by_size(dominating))} if dominating else {}
+    tables: Tables = {"dominant.csv": _rows(by_size(dominating))} if dominating else {}
     return tables | {
         "changed.csv": _changed(pairs),
         "maps.csv": _alike(pairs, words),
@@ -108,16 +110,26 @@ def map_tables(pairs: Sequence[Pair], words: Words) -> Tables:
 
 def image_tables(pairs: Sequence[Pair], words: Words) -> Tables:
     """Return how much the generated images differ: over all pairs, and pair by pair."""
-    compared = [pair for pair in pairs if pair.images is not None]
-    if not compared:
+    numbers = array("d")
+    for pair in pairs:
+        if pair.images is not None:
+            numbers.frombytes(pair.images.tobytes())
+    if not numbers:
         return {}
-    values = np.concatenate([np.asarray(pair.images) for pair in compared])
+    values = np.frombuffer(numbers).reshape(-1, len(IMAGE_MEASURES))
     low, high, _ = paired_interval(values)
-    numbers = {"value": mean_present(values, 0), "low": low, "high": high}
+    means = {"value": mean_present(values, 0), "low": low, "high": high}
     count = np.asarray((~np.isnan(values)).sum(0))
-    overall = {"measure": np.array(IMAGE_MEASURES, object), **numbers, "n": count}
-    columns = _pair_columns(compared) | dict(zip(IMAGE_MEASURES, values.T, strict=True))
-    return {"images.csv": make_table(overall), "image_pairs.csv": make_table(columns)}
+    overall = {"measure": np.array(IMAGE_MEASURES, object), **means, "n": count}
+    by_pair = LongTable(partial(_image_rows, pairs))
+    return {"images.csv": make_table(overall), "image_pairs.csv": by_pair}
+
+
+def _image_rows(pairs: Sequence[Pair]) -> Iterator[Table]:
+    """Yield how much the images of each pair differ."""
+    for pair in pairs:
+        if pair.images is not None:
+            yield _pair_columns(pair) | dict(zip(IMAGE_MEASURES, pair.images.T, strict=True))
 
 
 def sketch_tables(pairs: Sequence[Pair], words: Words) -> Tables:
@@ -144,7 +156,7 @@ PARTS: dict[str, Callable[[Sequence[Pair], Words], Tables]] = {
 """What `attn compare --only` takes; each makes its tables, or none where traces do not agree."""
 
 
-def with_name(table: Table, name: str, place: tuple[str, float] | None = None) -> Table:
+def with_name(table: Columns, name: str, place: tuple[str, float] | None = None) -> Columns:
     """Add a column with the name of the variant, and in a sweep one with its number there.
 
     Args:
@@ -152,6 +164,8 @@ def with_name(table: Table, name: str, place: tuple[str, float] | None = None) -
         name: of the variant.
         place: what the column of the number is called, and the number.
     """
+    if isinstance(table, LongTable):
+        return table.changed(lambda part: with_name(part, name, place))
     count = count_rows(table)
     named = {**table, "variant_name": np.full(count, name, object)}
     return make_table(named if place is None else named | {place[0]: np.full(count, place[1])})
@@ -226,26 +240,24 @@ def _difference(pairs: Sequence[Pair], words: Words) -> Table:
     return stack_tables(parts)
 
 
-def _by_pair(pairs: Sequence[Pair], words: Words) -> Table:
-    """Return the mass of every word in every pair, in the order of the pairs."""
-    parts = []
+def _mass_rows(pairs: Sequence[Pair], words: Words) -> Iterator[Table]:
+    """Yield the mass of every word in every pair, in the order of the pairs."""
     for pair in pairs:
         before, after = (mean_present(side, -1) for side in mass(pair))
         terms = [index for index, term in enumerate(pair.terms) if term.kind != "sink"]
         for index in [terms[at] for at in named([pair.terms[at] for at in terms], words)]:
             base, variant = before[:, index], after[:, index]
             numbers = {"base": base, "variant": variant, "change": variant - base}
-            parts.append(_pair_columns([pair]) | _names(pair.terms[index], len(base)) | numbers)
-    return stack_tables(parts)
+            yield _pair_columns(pair) | _names(pair.terms[index], len(base)) | numbers
 
 
-def _pair_columns(pairs: Sequence[Pair]) -> Table:
-    """Return what each image is of."""
-    samples = [len(pair.base.mass) for pair in pairs]
+def _pair_columns(pair: Pair) -> Table:
+    """Return what each image of a pair is of."""
+    samples = len(pair.base.mass)
     return {
-        "prompt": np.repeat(np.array([pair.prompt for pair in pairs], object), samples),
-        "seed": np.repeat([pair.seed for pair in pairs], samples),
-        "sample": np.concatenate([np.arange(count) for count in samples]),
+        "prompt": np.full(samples, pair.prompt, object),
+        "seed": np.full(samples, pair.seed),
+        "sample": np.arange(samples),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -22,7 +23,7 @@ Measure = Callable[[Pair], tuple[Numbers, Numbers] | None]
 Words = Sequence[str] | None
 """Only these words; None is all."""
 
-LARGEST = 2**22
+LARGEST = 2**19
 """Bytes of all pairs that are in memory at once; the bytes of a single cell at least."""
 
 
@@ -41,18 +42,21 @@ class _Sides:
     Attributes:
         file: holds the numbers.
         shape: of the cells.
-        kept: of every pair, where its numbers begin and how many samples it has.
+        starts: of every pair, where its numbers begin.
+        samples: of every pair, how many it has.
     """
 
     file: NumbersFile
     shape: tuple[int, ...]
-    kept: list[tuple[int, int]] = field(default_factory=list)
+    starts: array[int] = field(default_factory=lambda: array("q"))
+    samples: array[int] = field(default_factory=lambda: array("l"))
 
     def append(self, both: Numbers) -> None:
         """Add a pair, (side, sample, …)."""
         samples = both.shape[1]
         cells = both.reshape(2 * samples, prod(self.shape)).T
-        self.kept.append((self.file.append([cells]), samples))
+        self.starts.append(self.file.append([cells]))
+        self.samples.append(samples)
 
     def compare(self) -> PairedChange:
         """Return the change of every cell."""
@@ -60,16 +64,21 @@ class _Sides:
 
     def _tiles(self) -> Iterator[Numbers]:
         """Yield (side, pair, cell): all pairs, and as many cells as fit into `LARGEST` bytes."""
-        size, rows = prod(self.shape), sum(samples for _, samples in self.kept)
+        size, rows = prod(self.shape), sum(self.samples)
         most = max(1, LARGEST // np.empty((2, rows)).nbytes)
         for first in range(0, max(1, size), most):
             cells = min(most, size - first)
-            yield np.concatenate([self._read(*pair, first, cells) for pair in self.kept], 1)
+            both = np.empty((2, rows, cells))
+            stop = 0
+            for start, samples in zip(self.starts, self.samples, strict=True):
+                both[:, stop : stop + samples] = self._read(start, samples, first, cells)
+                stop += samples
+            yield both
 
     def _read(self, start: int, samples: int, first: int, cells: int) -> Numbers:
         """Return (side, sample, cell) of one pair."""
         values = self.file.read(start + 2 * samples * first, 2 * samples * cells)
-        return np.ascontiguousarray(values.reshape(cells, 2 * samples).T).reshape(2, samples, cells)
+        return values.reshape(cells, 2 * samples).T.reshape(2, samples, cells)
 
 
 def mass(pair: Pair) -> tuple[Numbers, Numbers]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from attn.analysis.compare.agreement import Agreement, agree
 from attn.analysis.compare.images import compare_image_pairs
-from attn.analysis.compare.reading import Pooling, SideReading, SideSelection, read, regrid
+from attn.analysis.compare.reading import SideReading, SideSelection, read, regrid
 from attn.analysis.compare.terms import Term, find_terms
 from attn.analysis.numbers import Numbers
 from attn.analysis.sketch import sketch
@@ -20,6 +20,7 @@ from attn.analysis.words.maps.dominance import Dominance, dominance, rivals
 from attn.analysis.words.maps.similarity import compare_maps
 from attn.analysis.words.selection import SCALE_HELP, Scale
 from attn.analysis.words.word_measures import tell_left_out
+from attn.choices import Pooling
 from attn.errors import AnalysisError
 from attn.shapes import WordMaps
 from attn.trace.words.occurrences import locate

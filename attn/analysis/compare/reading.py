@@ -6,7 +6,7 @@ Every shard is opened once, and what is left of a trace is small: sums over the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from attn.analysis.words.maps import daam
 from attn.analysis.words.selection import BLOCK
 from attn.analysis.words.shards import read_sums
 from attn.analysis.words.words import WANTS
+from attn.choices import Pooling
 from attn.shapes import GridMaps, WordMaps
 from attn.trace.grids import resample_values
 from attn.trace.means import MapSums
@@ -25,8 +26,6 @@ from attn.trace.words.sums import lay_out, sum_tokens
 if TYPE_CHECKING:
     from attn.schema import Grid
     from attn.trace.trace import Trace
-
-Pooling = Literal["mean", "daam"]
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from math import prod
-from pathlib import Path
-from tempfile import SpooledTemporaryFile, gettempdir
 from typing import Any, overload
 
 import numpy as np
@@ -15,11 +13,7 @@ import numpy as np
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.compare.reading import SideReading
 from attn.analysis.numbers import Numbers
-from attn.files.disk import reported
-
-LARGEST = 2**24
-"""Bytes that stay in memory; what is more goes to a temporary file without a name."""
-HINT = "Set TMPDIR to a folder with more room."
+from attn.files.spool import Spool, SpooledList
 
 _READ = ("mass", "mass_steps", "share", "share_steps")
 _COMPARED = ("alike", "dominant", "overlap", "coarse", "images")
@@ -31,11 +25,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class _Kept:
-    """One pair: what describes it and others, where its numbers are, and what it is of."""
+    """One pair: the number of its kind, where its numbers are, and what it is of."""
 
-    about: Pair
+    kind: int
     start: int
-    shapes: Shapes
     prompt: str
     seed: int
 
@@ -44,7 +37,7 @@ class NumbersFile:
     """Numbers, one after the other: in memory while they are few, else in a file without a name."""
 
     def __init__(self) -> None:
-        self._file = SpooledTemporaryFile(LARGEST, prefix="attn-")  # noqa: SIM115 - as long as this
+        self._file = Spool()
 
     def append(self, arrays: Iterable[Numbers]) -> int:
         """Add arrays at the end, in C order, and return the index of their first number.
@@ -52,31 +45,24 @@ class NumbersFile:
         Raises:
             TraceError: the disk is full.
         """
-        with reported(Path(gettempdir()), hint=HINT):
-            start = self._file.seek(0, 2)
-            self._file.write(b"".join(array.tobytes() for array in arrays))
-        return start // _BYTES
+        return self._file.append(b"".join(array.tobytes() for array in arrays)) // _BYTES
 
     def read(self, start: int, count: int) -> Numbers:
         """Return `count` numbers from the one with this index on."""
-        with reported(Path(gettempdir()), "read"):
-            self._file.seek(_BYTES * start)
-            return np.frombuffer(self._file.read(_BYTES * count), np.float64)
-
-    def __del__(self) -> None:
-        self._file.close()
+        return np.frombuffer(self._file.read(_BYTES * start, _BYTES * count), np.float64)
 
 
 class Pairs(Sequence[Pair]):
     """Pairs without maps, in the order in which they were added; each is read when it is asked for.
 
     What describes a pair (layers, terms, what agrees) is often the same as of the pair before it,
-    and then in memory once.
+    and then in memory once; of such a pair there are eight bytes in memory.
     """
 
     def __init__(self, pairs: Iterable[Pair] = ()) -> None:
         self._file = NumbersFile()
-        self._kept: list[_Kept] = []
+        self._kinds: list[tuple[Pair, Shapes]] = []
+        self._kept: SpooledList[_Kept] = SpooledList(_Kept)
         for pair in pairs:
             self.append(pair)
 
@@ -90,10 +76,13 @@ class Pairs(Sequence[Pair]):
         start = self._file.append(numbers.values())
         about = _with_numbers(pair.without_maps(), dict.fromkeys(numbers, _EMPTY))
         shapes: Shapes = {name: one.shape for name, one in numbers.items()}
-        for before in self._kept[-1:]:
-            about = _share(about, before.about)
-            shapes = before.shapes if shapes == before.shapes else shapes
-        self._kept.append(_Kept(about, start, shapes, pair.prompt, pair.seed))
+        is_new = True
+        for before, before_shapes in self._kinds[-1:]:
+            about = _share(about, before)
+            is_new = about is not before or shapes != before_shapes
+        if is_new:
+            self._kinds.append((about, shapes))
+        self._kept.append(_Kept(len(self._kinds) - 1, start, pair.prompt, pair.seed))
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -111,12 +100,12 @@ class Pairs(Sequence[Pair]):
         return map(self._load, self._kept)
 
     def _load(self, kept: _Kept) -> Pair:
-        stops = list(accumulate(map(prod, kept.shapes.values())))
+        pair, shapes = self._kinds[kept.kind]
+        stops = list(accumulate(map(prod, shapes.values())))
         flat = self._file.read(kept.start, stops[-1])
-        spans = zip(kept.shapes.items(), [0, *stops], stops, strict=False)
+        spans = zip(shapes.items(), [0, *stops], stops, strict=False)
         numbers = {name: flat[at:stop].reshape(shape) for (name, shape), at, stop in spans}
-        about = replace(kept.about, prompt=kept.prompt, seed=kept.seed)
-        return _with_numbers(about, numbers)
+        return _with_numbers(replace(pair, prompt=kept.prompt, seed=kept.seed), numbers)
 
 
 def _numbers(pair: Pair) -> dict[str, Numbers]:

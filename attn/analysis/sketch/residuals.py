@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
 from attn.analysis.tables import Table, make_table
 from attn.analysis.words.curves import step_axis
 from attn.analysis.words.selection import Selection
 from attn.errors import TraceError
-from attn.files.outside import DAMAGED, decode_reason
+from attn.files.outside import DAMAGED, decode, decode_reason
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -69,7 +68,7 @@ def read_residuals(trace: Trace, selection: Selection) -> xr.DataArray | None:
 
 def _history(trace: Trace, name: str) -> _History:
     try:
-        return msgspec.json.decode(trace.output(name), type=_History)
+        return decode(trace.output(name), _History)
     except DAMAGED as exc:
         reason = decode_reason(exc)
         raise TraceError(f"could not read {name} of {trace.folder}: {reason}") from exc

@@ -57,7 +57,7 @@ from attn.analysis.sketch.shapes import (
 from attn.analysis.sketch.strokes import lay_out, read_strokes
 from attn.analysis.sketch.tokens import read_tokens
 from attn.analysis.words.curves import step_axis
-from attn.analysis.words.selection import BLOCK, Scope, Selection, choose, step_maps
+from attn.analysis.words.selection import BLOCK, Scale, Scope, Selection, choose, step_maps
 from attn.shapes import StepMaps, Strokes, WordMaps
 from attn.trace.words.sums import word_positions
 
@@ -82,6 +82,14 @@ class SketchOptions(Scope):
     value: str = field(
         default="auto",
         metadata={"help": f"what is drawn: {', '.join(VALUES)}; auto is inside_ratio or on_ratio"},
+    )
+
+    scale: Scale = field(
+        default="auto",
+        metadata={
+            "help": "of the colours of sketch tokens' maps: shared by all of a page, or each map's "
+            "own, as auto is, since a single token is dark beside the sum of all"
+        },
     )
 
     def __post_init__(self) -> None:
@@ -112,7 +120,8 @@ def run(trace: Trace, options: SketchOptions) -> Result:
             _hold_image(trace, pixels),
         )
         made = join_results(parts)
-    return join_results((made, read_tokens(trace, selection), _follow_residuals(trace, selection)))
+    tokens = read_tokens(trace, selection, options.scale)
+    return join_results((made, tokens, _follow_residuals(trace, selection)))
 
 
 def join_results(parts: Sequence[Result]) -> Result:

@@ -10,7 +10,7 @@ import numpy as np
 from attn.analysis.result import Result
 from attn.analysis.tables import make_table
 from attn.analysis.words.evolution import token_means
-from attn.analysis.words.selection import BLOCK, Selection
+from attn.analysis.words.selection import BLOCK, Scale, Selection
 from attn.trace.means import average
 
 if TYPE_CHECKING:
@@ -23,8 +23,13 @@ STRONGEST = 3
 SINGLES = "maps of single sketch tokens were not kept; capture with --keys all to see the strongest"
 
 
-def read_tokens(trace: Trace, selection: Selection) -> Result:
+def read_tokens(trace: Trace, selection: Selection, scale: Scale = "auto") -> Result:
     """Return where the sketch tokens are read, and how much each gets, if there are any.
+
+    Args:
+        trace: what was captured.
+        selection: of layers, steps and branch.
+        scale: of the maps' colours, for the figure.
 
     Returns:
         The table `sketch/tokens.csv` of all tokens, those of most mass first; the array `tokens`
@@ -58,6 +63,7 @@ def read_tokens(trace: Trace, selection: Selection) -> Result:
         }
     )
     notes = (SINGLES,) if lacks else ()
+    maps.attrs["scale"] = scale
     return Result({"sketch/tokens.csv": table}, {"tokens": maps}, notes)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from attn.errors import AnalysisError
 from attn.schema import Layer, Step, in_range, layer_matches
+from attn.wording import list_some
 
 
 def select_layers(
@@ -83,8 +84,7 @@ def _explain_layers(
     lacking = [layer.path for layer in captured if layer_matches(layer, pattern)]
     if not lacking:
         return f"no captured layer matches '{pattern}'; there are {span}"
-    more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
     return (
-        f"no layer with {having} matches '{pattern}', which is {lacking[0]}{more}; "
+        f"no layer with {having} matches '{pattern}', which is {list_some(lacking, 1)}; "
         f"the captured ones with {having} are {len(layers)}, from {span}"
     )

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -50,9 +50,11 @@ from attn.analysis.words.selection import (
 )
 from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
 from attn.analysis.words.word_tables import align, summarise, tabulate
+from attn.choices import Pooling
 from attn.shapes import WordMaps
 from attn.trace.means import MapSums, MeanMaps, average, image_views
 from attn.trace.words.sums import lay_out, sum_tokens, word_positions
+from attn.wording import count_noun
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -72,7 +74,7 @@ class WordsOptions(Choice):
         default=False, metadata={"help": "divide each place by its sum over the prompt's words"}
     )
     heads: bool = field(default=False, metadata={"help": "add a row per head to words.csv"})
-    pooling: Literal["mean", "daam"] = field(
+    pooling: Pooling = field(
         default="mean", metadata={"help": "how one map is made of many: mean, or DAAM's way"}
     )
     scale: Scale = field(default="auto", metadata={"help": SCALE_HELP})
@@ -230,7 +232,7 @@ def _label(
     at = np.array([*(word.index for word in measured.words), NO_WORD])
     unit = "part of the words' attention" if options.normalise else "attention probability"
     how = "mean" if options.pooling == "mean" else "DAAM's mean"
-    many = f"{_count(len(layers), 'layer')}, {_count(len(steps), 'step')}"
+    many = f"{count_noun(len(layers), 'layer')}, {count_noun(len(steps), 'step')}"
     pooling = f"{how} over {many} and all heads"
     return xr.DataArray(
         maps[:, indices],
@@ -257,7 +259,3 @@ def _label(
             "left_out": int((measured.tokens > 0).sum()) - len(indices),
         },
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -14,12 +14,11 @@ from attn.backends.loading.explain import explained
 from attn.errors import ModelError
 from attn.files.outside import read_text
 from attn.schema import Token, find_words, word_at
+from attn.wording import spell_token
 
 PLACEHOLDER = "\ue000"
 """A character of private use, which stands for the prompt while a template is looked at."""
 
-SPACES = {" ": "␣", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-"""How a token is shown that is nothing but space."""
 BYTES = {letter: byte for byte, letter in bytes_to_unicode().items()}
 """The byte that each letter of a name stands for, in vocabularies of bytes."""
 
@@ -60,7 +59,7 @@ class Vocabulary:
         if name is None:
             return f"<{number}>"
         read = str(self.tokenizer.decode([number]))
-        return _spell_bytes(name) if "\ufffd" in read else spell(read) or str(name)
+        return _spell_bytes(name) if "\ufffd" in read else spell_token(read) or str(name)
 
     def written(self, numbers: Iterable[int], start: int) -> tuple[Token, ...]:
         """Return tokens that a model wrote, from a position on; no prompt has their letters."""
@@ -78,11 +77,6 @@ class Vocabulary:
             )
             for position, number in enumerate(numbers, start)
         )
-
-
-def spell(text: str) -> str:
-    """Return a token without the space around it; a token that is nothing but space, visibly."""
-    return text.strip() or "".join(SPACES.get(character, character) for character in text)
 
 
 def _spell_bytes(name: str) -> str:
@@ -165,7 +159,7 @@ def tokenize(
                 position=position,
                 segment="prompt",
                 id=number,
-                text=spell(text[slice(*span)]) or names[position],
+                text=spell_token(text[slice(*span)]) or names[position],
                 special=special,
                 padding=False,
                 start=0 if special else first,

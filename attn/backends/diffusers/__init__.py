@@ -1,15 +1,13 @@
 """The public base of every family that is a pipeline of diffusers: subclass two classes.
 
     session              a loaded pipeline: completing requests, reading prompts, generating
+    joint                the same of pipelines whose text and image are one sequence
     backend              opening folders, files, hub ids, demos, pipelines that are loaded
     calls                announcing forwards: guidance rows in one batch, or in a call each
     adapters             LoRAs, put in for one batch and taken out without a trace, by the layers
                          of adapter_layers
     samplers, schedules  samplers by name; their steps, timesteps, noise
-    tokens, prompts      what a text encoder reads, with offsets and words
-    encoders             what it is really given, compared with that
-    prompt_syntax        syntax of other programs in a prompt, which is plain text here
-    emphasis             weights of words
+    texts/               what text encoders read of prompts, with offsets and words
     forming              what a sampler expects of the finished image, step by step
     components           what of a loaded pipeline changes the picture
     finite               pictures that are not numbers are refused, with the first place
@@ -30,11 +28,13 @@ if TYPE_CHECKING:
     from attn.backends.diffusers.adapters import Adapters
     from attn.backends.diffusers.backend import DiffusersBackend
     from attn.backends.diffusers.calls import Pipeline, Tower, announcing
-    from attn.backends.diffusers.encoders import Encoder, labels_checked, unknown_tokens
     from attn.backends.diffusers.finite import finite_pictures, finite_steps
-    from attn.backends.diffusers.prompts import Prompts
+    from attn.backends.diffusers.joint import JointSession
     from attn.backends.diffusers.session import DiffusersSession
-    from attn.backends.diffusers.tokens import Convert, TypedText, decode
+    from attn.backends.diffusers.texts.encoders import Encoder, labels_checked, unknown_tokens
+    from attn.backends.diffusers.texts.prompts import Prompts
+    from attn.backends.diffusers.texts.templates import Template, chat
+    from attn.backends.diffusers.texts.tokens import Convert, TypedText, decode
     from attn.backends.loading.family import Family, Joint, ModelOptions, Part, SourceOptions
     from attn.backends.loading.recipe import Recipe
     from attn.backends.loading.source import Source
@@ -47,6 +47,7 @@ __all__ = [
     "Encoder",
     "Family",
     "Joint",
+    "JointSession",
     "ModelOptions",
     "Part",
     "Pipeline",
@@ -54,9 +55,11 @@ __all__ = [
     "Recipe",
     "Source",
     "SourceOptions",
+    "Template",
     "Tower",
     "TypedText",
     "announcing",
+    "chat",
     "decode",
     "finite_pictures",
     "finite_steps",
@@ -68,11 +71,13 @@ _HOMES = {
     "diffusers.adapters": ("Adapters",),
     "diffusers.backend": ("DiffusersBackend",),
     "diffusers.calls": ("Pipeline", "Tower", "announcing"),
-    "diffusers.encoders": ("Encoder", "labels_checked", "unknown_tokens"),
+    "diffusers.texts.encoders": ("Encoder", "labels_checked", "unknown_tokens"),
     "diffusers.finite": ("finite_pictures", "finite_steps"),
-    "diffusers.prompts": ("Prompts",),
+    "diffusers.joint": ("JointSession",),
+    "diffusers.texts.prompts": ("Prompts",),
     "diffusers.session": ("DiffusersSession",),
-    "diffusers.tokens": ("Convert", "TypedText", "decode"),
+    "diffusers.texts.templates": ("Template", "chat"),
+    "diffusers.texts.tokens": ("Convert", "TypedText", "decode"),
     "loading.family": ("Family", "Joint", "ModelOptions", "Part", "SourceOptions"),
     "loading.recipe": ("Recipe",),
     "loading.source": ("Source",),

@@ -31,7 +31,7 @@ from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.source import Source
 from attn.backends.types import AUTOMATIC, Backend, ModelInfo, Placement, Session
 from attn.checkpoints import folders
-from attn.checkpoints.inventory import PIPELINES
+from attn.checkpoints.families import pipelines
 from attn.engine.refuse import refuse_unobservable
 from attn.errors import ModelError, UsageError
 from attn.schema import Lora
@@ -120,7 +120,7 @@ class DiffusersBackend(Backend):
         if source == "demo" and self.family.name not in demo.NAMES:
             return self._open_demo(options, placement)
         origin = sources.resolve(str(source), self.family.name, self.variants)
-        folders.refuse_drawn(origin.path, self.family.name, origin.requested)
+        folders.refuse_scribble_diffusion(origin.path, self.family.name, origin.requested)
         return self.open_source(origin, options, placement)
 
     def open_source(self, origin: Source, options: Any, placement: Placement) -> Session:
@@ -208,7 +208,7 @@ def guide_demo(session: DiffusersSession, model: str, family: str) -> None:
 
 
 def _wrong_family(name: str, backend: DiffusersBackend) -> str:
-    other = PIPELINES.get(name)
+    other = pipelines().get(name)
     hint = f"; use --backend {other}" if other else ""
     expected = " or ".join(cls.__name__ for cls in backend.pipelines)
     return f"this is a {name}, not a {expected}{hint}"
@@ -218,7 +218,7 @@ def _way_out(pipe: Any) -> str:
     """Explain how a loaded pipeline that no backend runs can be recorded."""
     layers = {"unet": "*.attn2", "transformer": "*.attn"}
     towers = [name for name in layers if name in getattr(pipe, "components", {})]
-    if type(pipe).__name__ in PIPELINES or not towers:
+    if type(pipe).__name__ in pipelines() or not towers:
         return ""
     return (
         "; run it yourself to record it: with attn.tap("

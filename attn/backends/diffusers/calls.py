@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import get_ident
 from typing import Any
 
@@ -16,7 +16,7 @@ from attn.backends.diffusers import schedules
 from attn.backends.diffusers.sharing import LOAD_TWICE
 from attn.backends.types import OnCall
 from attn.errors import CaptureError
-from attn.schema import Call
+from attn.schema import Call, Lengths
 
 SKIP = "skip"
 """The guidance row that leaves layers out; it reads what `cond` reads."""
@@ -47,12 +47,14 @@ class Pipeline:
         input_name: of the denoiser's argument that holds the noisy latents, if it is not the first.
         skipped_paths: what a forward with these keywords leaves out.
         samples: pictures of the batch.
+        lengths: by branch, of each of these how long its text is; see `Call.lengths`.
     """
 
     scheduler: Any
     input_name: str
     skipped_paths: Callable[[Mapping[str, Any]], tuple[str, ...]]
     samples: int
+    lengths: Mapping[str, Sequence[Lengths]] = field(default_factory=dict)
 
 
 @contextmanager
@@ -111,14 +113,17 @@ class _Announcer:
             self.noise += [_sha256(sample) for sample in latents[-samples:]]
         timestep = float(scheduler.timesteps[level])
         branches = (SKIP,) if skipped else self._tower.forwards[number]
+        rows = self._rows(len(latents), branches)
+        lengths = self._pipeline.lengths
         self._on_call(
             Call(
                 tower=self._tower.name,
                 step=self._steps[level],
                 timestep=timestep,
                 noise=schedules.noise_left(scheduler, timestep),
-                rows=self._rows(latents.shape[0], branches),
+                rows=rows,
                 skipped_layers=skipped,
+                lengths=tuple(lengths[branch][sample] for branch, sample in rows if lengths),
             )
         )
 

@@ -18,7 +18,7 @@ patches, are no grid of cells by design: of these there are no frames, which is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
 from typing import Any
 
@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from attn.backends.diffusers import schedules
+from attn.backends.types import Preview
 from attn.errors import ModelError
 
 CELLS = 16
@@ -37,6 +38,7 @@ SIDE = 128
 """Most pixels of a decoded frame on a side."""
 MOST_STEPS = 500
 """Steps of which frames are kept."""
+Watch = Callable[[Preview], None]
 LEFT_OUT = "the forming pictures are left out: {}"
 
 
@@ -48,15 +50,17 @@ class Forming:
         warnings: why they are, unless latents are no grid of cells, which nobody can mend.
     """
 
-    def __init__(self, scheduler: Any, vae: Any) -> None:
+    def __init__(self, scheduler: Any, vae: Any, watch: Watch | None = None) -> None:
         self.frames: list[tuple[Image, ...]] = []
         self.warnings: tuple[str, ...] = ()
         self._scheduler = scheduler
         self._vae = vae
+        self._watch = watch
         self._expected: list[Tensor] = []
         self._latents: Tensor | None = None
         self._steps: list[int] = []
         self._calls = 0
+        self._decoder = vae.decode  # without what is around it in `forming`
 
     def see(self, answer: Tensor, latents: Tensor) -> None:
         """Note what a call of the sampler expects, if it opens a step.
@@ -73,6 +77,7 @@ class Forming:
         if self._steps[level] == len(self._expected):
             timestep = scheduler.timesteps[level]
             self._expected.append(_shrink(expected_picture(scheduler, timestep, answer, latents)))
+            self._preview(self._expected[-1])
 
     def note(self, latents: Tensor) -> None:
         """Note the latents that a call of the sampler returned."""
@@ -90,12 +95,19 @@ class Forming:
         reason = self._lack(finished)
         if not reason:
             try:
-                steps = [self._decode_step(decode, seen, finished) for seen in self._expected]
+                steps = [self._decode_step(decode, seen, finished.dtype) for seen in self._expected]
             except ModelError as error:
                 reason = str(error)
             else:
                 self.frames = list(zip(*steps, strict=True))
         self.warnings = (LEFT_OUT.format(reason),) if reason else ()
+
+    def _preview(self, seen: Tensor) -> None:
+        """Show a step to who looks on; parts that wait in main memory stay there."""
+        if self._watch is None or hasattr(self._vae, "_hf_hook"):
+            return
+        with suppress(ModelError):  # decoding fails again at the end, where it is said
+            self._watch(tuple(self._decode_step(self._decoder, seen, self._vae.dtype)))
 
     def _lack(self, finished: Tensor) -> str:
         """Return why what was seen cannot be decoded; empty if it can."""
@@ -113,16 +125,16 @@ class Forming:
         return "" if is_finite else "what the sampler expects is not finite in some step"
 
     def _decode_step(
-        self, decode: Callable[..., Any], seen: Tensor, finished: Tensor
+        self, decode: Callable[..., Any], seen: Tensor, dtype: torch.dtype
     ) -> list[Image]:
         with torch.no_grad():
-            pixels = decode(_scale_back(self._vae, seen).to(finished.dtype), return_dict=False)[0]
+            pixels = decode(_scale_back(self._vae, seen).to(dtype), return_dict=False)[0]
         levels = ((pixels.float() / 2 + 0.5).clamp(0, 1) * 255).round().byte()
         return [_small(picture) for picture in levels.permute(0, 2, 3, 1).cpu()]
 
 
 @contextmanager
-def forming(scheduler: Any, vae: Any) -> Iterator[Forming]:
+def forming(scheduler: Any, vae: Any, watch: Watch | None = None) -> Iterator[Forming]:
     """See the steps of a sampler in a block, and decode them once its picture is decoded.
 
     Nothing stays on the scheduler or the VAE.
@@ -130,8 +142,9 @@ def forming(scheduler: Any, vae: Any) -> Iterator[Forming]:
     Args:
         scheduler: that runs.
         vae: that decodes its latents.
+        watch: told of each step at once.
     """
-    seen = Forming(scheduler, vae)
+    seen = Forming(scheduler, vae, watch)
     step, decode = scheduler.step, vae.decode
 
     @wraps(step)

@@ -151,12 +151,18 @@ def check_steps(scheduler: Any, steps: int) -> None:
     """Refuse numbers of steps that the scheduler cannot make.
 
     Raises:
-        RequestError: too many, or for PNDM that begins with Runge-Kutta steps too few.
+        RequestError: too many; or too few for PNDM that begins with Runge-Kutta steps, and for
+            noise levels that are stretched between two.
     """
     name = type(scheduler).__name__
     needs_prk = hasattr(scheduler, "prk_timesteps") and not scheduler.config.skip_prk_steps
     if needs_prk and steps < scheduler.pndm_order:
         raise RequestError(f"{name} needs at least {scheduler.pndm_order} steps; got {steps}")
+    if scheduler.config.get("shift_terminal") and steps == 1:
+        raise RequestError(
+            f"{name} spreads its noise levels down to {scheduler.config.shift_terminal:g}, which "
+            "takes at least 2 steps; got 1"
+        )
     most = scheduler.config.num_train_timesteps
     if hasattr(scheduler, "alphas_cumprod") and steps > most:
         raise RequestError(f"{name} makes at most {most} steps for this model; got {steps}")

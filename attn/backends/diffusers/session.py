@@ -14,18 +14,19 @@ from torch import nn
 
 from attn.backends.diffusers import adapters, components, samplers, schedules
 from attn.backends.diffusers.calls import SKIP, Pipeline, Tower, announcing
-from attn.backends.diffusers.emphasis import token_weights, weighted
-from attn.backends.diffusers.encoders import unknown_tokens
 from attn.backends.diffusers.finite import finite_steps
 from attn.backends.diffusers.forming import Forming, forming
-from attn.backends.diffusers.prompt_syntax import foreign_syntax
-from attn.backends.diffusers.prompts import EncoderInput, Prompts
 from attn.backends.diffusers.sharing import alone
-from attn.backends.diffusers.tokens import Convert
+from attn.backends.diffusers.texts.emphasis import token_weights, weighted
+from attn.backends.diffusers.texts.encoders import unknown_tokens
+from attn.backends.diffusers.texts.prompt_syntax import foreign_syntax
+from attn.backends.diffusers.texts.prompts import EncoderInput, Prompts
+from attn.backends.diffusers.texts.templates import Template
+from attn.backends.diffusers.texts.tokens import Convert
 from attn.backends.loading.quiet import quiet
 from attn.backends.types import ModelInfo, OnCall, Output, Session, image_seed
 from attn.errors import CaptureError, RequestError
-from attn.schema import Lora, Request, Segment
+from attn.schema import UNCOND, Lora, Request, Segment
 from attn.schema import Sequence as TokenSequence
 
 LARGEST_SIDE = 16384
@@ -57,9 +58,11 @@ class DiffusersSession(Session):
     """By text segment, the endings of the pipeline's `tokenizer…` and `text_encoder…` that fill it;
     positions are labelled by the first, and those that a pipeline lacks are left out, but for the
     first segment's, without which no prompt is read. One without endings holds learned vectors."""
-    guidance: ClassVar[Literal["batch", "calls"]] = "batch"
+    templates: ClassVar[Mapping[str, Template]] = {}
+    """By text segment, how its encoder, a chat model, is given the prompt."""
+    guidance: ClassVar[Literal["batch", "cond first", "calls"]] = "batch"
     """How the pipeline runs its guidance rows: `batch` stacks them in one forward, uncond first;
-    `calls` runs a forward for each, cond first."""
+    `cond first` likewise, the other way round; `calls` runs a forward for each, cond first."""
     custom_sigmas: ClassVar[bool] = False
     """Whether the pipeline gives its scheduler the noise levels, which not all schedulers take."""
     unread_negative: ClassVar[str] = "guidance is off, so the negative prompt is not read"
@@ -75,7 +78,7 @@ class DiffusersSession(Session):
         self._adapters = adapters.Adapters(
             pipe, self.denoiser, self.lora_families, self.lora_towers
         )
-        self._prompts = Prompts(pipe, self.encoders, self.converter)
+        self._prompts = Prompts(pipe, self.encoders, self.converter, self.templates)
         self._prompts.require(next(iter(self.encoders)))
         self._gave_way = ""
 
@@ -120,9 +123,8 @@ class DiffusersSession(Session):
 
     def branch_text(self, request: Request, branch: str) -> str | None:
         """Return the text that the encoders read for a branch; None if zeros replace it."""
-        if branch != "uncond":
-            return request.prompt
-        return None if request.negative is None and self.zeroes_uncond else request.negative or ""
+        is_zero = branch == UNCOND and request.negative is None and self.zeroes_uncond
+        return None if is_zero else request.prompt_of(branch)
 
     @property
     def zeroes_uncond(self) -> bool:
@@ -157,15 +159,25 @@ class DiffusersSession(Session):
         Returns:
             a context manager that gives the list of the samples' noise; see `Output.noise`.
         """
-        samples = len(requests) * requests[0].images
-        pipeline = Pipeline(self.pipe.scheduler, self.input_name, self.skipped_paths, samples)
+        first = requests[0]
+        pipeline = Pipeline(
+            self.pipe.scheduler,
+            self.input_name,
+            self.skipped_paths,
+            len(requests) * first.images,
+            self._prompts.row_lengths(self.branch_texts(requests), first.images),
+        )
         towers = [
-            Tower(name, module, self._forwards(self.tower_branches(name, requests[0])))
+            Tower(name, module, self._forwards(self.tower_branches(name, first)))
             for name, module in self.towers().items()
         ]
         return announcing(towers, pipeline, on_call)
 
     # What a family uses
+
+    def templated_segments(self, request: Request, start: int) -> tuple[Segment, ...]:
+        """Return the segments of a text in its template, with room for every guidance row."""
+        return self._prompts.room(self.branch_texts([request]), start)
 
     def read_text(self, request: Request, branch: str) -> EncoderInput:
         """Return the tokens of a branch's text segments, what was cut off of each, and warnings."""
@@ -309,7 +321,9 @@ class DiffusersSession(Session):
     def _forwards(self, branches: Sequence[str]) -> tuple[tuple[str, ...], ...]:
         """Return the rows of each forward at one noise level; `skip` is told by its keywords."""
         rows = tuple(branch for branch in branches if branch != SKIP)
-        return (rows[::-1],) if self.guidance == "batch" else tuple((row,) for row in rows)
+        if self.guidance == "calls":
+            return tuple((row,) for row in rows)
+        return (rows if self.guidance == "cond first" else rows[::-1],)
 
     def _complete_scheduler(self, name: str | None, steps: int) -> str:
         """Return the title of the scheduler that a name stands for, or the model's own."""
@@ -339,7 +353,9 @@ class DiffusersSession(Session):
     def _formed(self, on_call: OnCall | None) -> AbstractContextManager[Forming]:
         """See how pictures form in a block, where somebody listens."""
         scheduler, vae = self.pipe.scheduler, self.pipe.vae
-        return nullcontext(Forming(scheduler, vae)) if on_call is None else forming(scheduler, vae)
+        if on_call is None:
+            return nullcontext(Forming(scheduler, vae))
+        return forming(scheduler, vae, self.watch)
 
     def _weighted(self, requests: Sequence[Request]) -> AbstractContextManager[list[str]]:
         """Apply the weights of words in a block; where there are none, nothing is touched."""

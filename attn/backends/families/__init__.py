@@ -1,13 +1,10 @@
 """Our families of models, one file or folder each; removing one removes the family.
 
-sdxl        Stable Diffusion XL
-sd15        Stable Diffusion 1.x
-unet        what those two share
-sd35        Stable Diffusion 3.5 and 3
-flux        FLUX.1
-cross       transformers whose blocks attend to the picture, then to the text: PixArt
-gated       SD3.5 with gates on its attention
-scribble/   Stable Diffusion with a drawing
-mmada/      language models that write by unmasking
-hf/         causal language models of transformers
+*       a family: how it loads, is laid out, and generates
+unet    what those share whose denoiser is a UNet
+cross   transformers whose blocks attend to the picture, then to the text: PixArt
+
+What is known of a family without torch (parts, layouts, published sizes, its LoRAs) stands in the
+file of that name in `attn.checkpoints.families`; its tiny model in `attn.demo.untrained`. It is
+entered in `attn.backends.builtin`, and nowhere else.
 """

@@ -10,17 +10,15 @@ import torch
 from diffusers import FluxPipeline
 
 from attn import demo
-from attn.backends.diffusers import DiffusersBackend, DiffusersSession
+from attn.backends.diffusers import DiffusersBackend, JointSession
 from attn.backends.loading.family import CLIP_L, DIT, VAE, Family, Joint, Part, SourceOptions
 from attn.backends.types import ModelInfo
 from attn.demo.untrained import flux as untrained
 from attn.errors import RequestError
-from attn.schema import Layer, Request, Segment
-from attn.schema import Sequence as TokenSequence
+from attn.schema import Request, Segment
 
 LONGEST, SCHNELL_LONGEST = 512, 256
 """Positions of T5 that the two models were trained with."""
-STACKS = ("transformer_blocks", "single_transformer_blocks")
 
 
 @dataclass(frozen=True)
@@ -41,10 +39,10 @@ class FluxOptions(SourceOptions):
     )
 
 
-class FluxSession(DiffusersSession):
+class FluxSession(JointSession):
     """A loaded FLUX.1. The sequence of every layer is `t5`, then the packed picture."""
 
-    denoiser = "transformer"
+    stacks = ("transformer_blocks", "single_transformer_blocks")
     lora_families = ("flux",)
     lora_towers: ClassVar = {"text_encoder_3": "text_encoder_2"}  # as kohya counts them
     encoders: ClassVar = {"t5": ("_2",)}  # CLIP gives one vector, which nothing attends to
@@ -59,7 +57,11 @@ class FluxSession(DiffusersSession):
         super().__init__(pipe, info, options, device)
         self.default_steps = 28 if self.is_guided else 4
         self.default_guidance = 3.5 if self.is_guided else 0.0
-        self.multiple = 2 * int(pipe.vae_scale_factor)  # two by two latent pixels are one token
+
+    @property
+    def multiple(self) -> int:  # type: ignore[override]
+        """Pixels per token of the image, which is two by two latent pixels."""
+        return 2 * int(self.pipe.vae_scale_factor)
 
     @property
     def is_guided(self) -> bool:
@@ -95,43 +97,10 @@ class FluxSession(DiffusersSession):
         longest = LONGEST if self.is_guided else SCHNELL_LONGEST
         return (Segment("t5", "text", 0, self.options.t5_tokens or longest),)
 
-    def layers(self, request: Request) -> tuple[Layer, ...]:
-        """Return the double-stream blocks, then the single-stream blocks."""
-        segments, config = self._segments(request), self.model.config
-        paths = [
-            f"{stack}.{number}.attn"
-            for stack in STACKS
-            for number in range(len(getattr(self.model, stack)))
-        ]
-        return tuple(
-            Layer(
-                index=index,
-                tower="denoiser",
-                path=path,
-                kind="joint",
-                num_heads=config.num_attention_heads,
-                queries=segments,
-                keys=segments,
-                head_dim=config.attention_head_dim,
-            )
-            for index, path in enumerate(paths)
-        )
-
-    def sequence(self, request: Request, branch: str) -> TokenSequence:
-        """Return T5's tokens, and the picture."""
-        read = self.read_text(request, branch)
-        return TokenSequence(self._segments(request), read.tokens, read.truncated, read.warnings)
-
     def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
         """Return the length of the text, and the guidance that is not distilled."""
         (text,) = self.text_segments(requests[0])
         return {"true_cfg_scale": self.options.true_cfg, "max_sequence_length": text.length}
-
-    def _segments(self, request: Request) -> tuple[Segment, ...]:
-        (text,) = self.text_segments(request)
-        grid = (request.height or 0) // self.multiple, (request.width or 0) // self.multiple
-        stop = text.stop + grid[0] * grid[1]
-        return text, Segment("image", "image", text.stop, stop, grid)
 
 
 class FluxBackend(DiffusersBackend):

@@ -11,7 +11,7 @@ from diffusers import StableDiffusion3Pipeline
 from diffusers.models.attention_processor import FusedJointAttnProcessor2_0
 
 from attn import demo
-from attn.backends.diffusers import DiffusersBackend, DiffusersSession
+from attn.backends.diffusers import DiffusersBackend, DiffusersSession, JointSession
 from attn.backends.loading.family import (
     CLIP_G,
     CLIP_L,
@@ -26,7 +26,6 @@ from attn.backends.loading.recipe import Recipe
 from attn.backends.types import Session
 from attn.errors import CaptureError, RequestError
 from attn.schema import Layer, Request, Segment
-from attn.schema import Sequence as TokenSequence
 
 
 @dataclass(frozen=True)
@@ -55,10 +54,9 @@ class SD35Options(SourceOptions):
     )
 
 
-class SD35Session(DiffusersSession):
+class SD35Session(JointSession):
     """A loaded SD3 or SD3.5 pipeline. The sequence is image, then `clip` (L and G), then `t5`."""
 
-    denoiser = "transformer"
     weighs_words = True
     default_steps = 28
     default_guidance = 4.5
@@ -66,19 +64,13 @@ class SD35Session(DiffusersSession):
     encoders: ClassVar = {"clip": ("", "_2"), "t5": ("_3",)}
 
     @property
-    def multiple(self) -> int:  # type: ignore[override]
-        """Pixels per token of the image."""
-        return int(self.pipe.vae_scale_factor * self.model.config.patch_size)
+    def longest_side(self) -> int:
+        """Pixels a side for which there is a table of positions."""
+        return int(self.model.config.pos_embed_max_size * self.multiple)
 
     def complete(self, request: Request) -> Request:
-        """Also check that the size fits the position table; see `Session.complete`."""
+        """Also check the layers that guidance skips; see `Session.complete`."""
         request = super().complete(request)
-        most = self.model.config.pos_embed_max_size * self.multiple
-        if max(request.width or 0, request.height or 0) > most:
-            raise RequestError(
-                f"size {request.width}x{request.height}: this model has positions for at most "
-                f"{most} pixels a side"
-            )
         self._check_skipped()
         return request
 
@@ -90,7 +82,7 @@ class SD35Session(DiffusersSession):
     def layers(self, request: Request) -> tuple[Layer, ...]:
         """Return `attn` (joint) and, in dual blocks, `attn2` (image only) of every block."""
         layers: list[Layer] = []
-        image, clip, t5 = self._segments(request)
+        image, clip, t5 = self.segments(request)
         for number, block in enumerate(self.model.transformer_blocks):
             for name in ("attn", "attn2"):
                 module = getattr(block, name, None)
@@ -111,11 +103,6 @@ class SD35Session(DiffusersSession):
                 )
         return tuple(layers)
 
-    def sequence(self, request: Request, branch: str) -> TokenSequence:
-        """Return image, `clip` and `t5` with the tokens of the last two."""
-        read = self.read_text(request, branch)
-        return TokenSequence(self._segments(request), read.tokens, read.truncated, read.warnings)
-
     def check(self) -> None:
         """Refuse fused projections, which drop this model's query and key norms."""
         super().check()
@@ -131,8 +118,9 @@ class SD35Session(DiffusersSession):
         """Whether T5 is there."""
         return None not in (self.pipe.tokenizer_3, self.pipe.text_encoder_3)
 
-    def _segments(self, request: Request) -> tuple[Segment, Segment, Segment]:
-        grid = (request.height or 0) // self.multiple, (request.width or 0) // self.multiple
+    def segments(self, request: Request) -> tuple[Segment, Segment, Segment]:
+        """Return the picture, with which the sequence begins, and the texts."""
+        grid = self.grid(request)
         pixels = grid[0] * grid[1]
         clip = pixels + self.pipe.tokenizer_max_length
         return (
@@ -143,7 +131,7 @@ class SD35Session(DiffusersSession):
 
     def text_segments(self, request: Request) -> tuple[Segment, ...]:
         """Return `clip` and `t5`, which follow the picture."""
-        return self._segments(request)[1:]
+        return self.segments(request)[1:]
 
     def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
         """Return the arguments for T5 and skip-layer guidance."""

@@ -61,17 +61,24 @@ def require_tokens(parts: Mapping[str, Any], root: Path, family: Family) -> None
         path, reader = root / str(part.tokenizer), part.name
         if tokenizer.pad_token_id is None:
             raise ModelError(f"{path}: pad_token is missing; expected one of its tokens")
-        last, vectors = max(tokenizer.get_vocab().values()), encoder.config.vocab_size
+        config = _of_text(encoder)
+        last, vectors = max(tokenizer.get_vocab().values()), config.vocab_size
         if last >= vectors:
             raise ModelError(
                 f"{path} has a token {last}; {reader} has vectors for {vectors}: it is of another "
                 "model, or damaged"
             )
-        length, room = tokenizer.model_max_length, getattr(encoder.config, POSITIONS, None)
+        length = part.tokens or tokenizer.model_max_length
+        room = getattr(config, POSITIONS, None)
         if room is not None and not (isinstance(length, int) and 1 < length <= room):
             raise ModelError(
                 f"{path}: model_max_length is {length}; {reader} reads at most {room} tokens"
             )
+
+
+def _of_text(model: Any) -> Any:
+    """Return the configuration of what reads text, in a model that may see, too."""
+    return getattr(model.config, "text_config", model.config)
 
 
 NUMBERS = {"unet": ("sample_size",), "transformer": ("sample_size",), "vae": ("scaling_factor",)}
@@ -113,7 +120,7 @@ def require_scaling(folder: Path, family: Family) -> None:
     if family.config is None:
         return
     factors = {
-        config.name: read_object(config / "vae" / CONFIG)["scaling_factor"]
+        config.name: read_object(config / "vae" / CONFIG).get("scaling_factor")
         for config in sorted(CONFIGS.iterdir())
     }
     scaling, expected = read_object(folder / CONFIG).get("scaling_factor"), factors[family.config]
@@ -128,7 +135,7 @@ def require_scaling(folder: Path, family: Family) -> None:
 
 def _require_width(models: Mapping[str, Any], joint: Joint, family: Family) -> None:
     expected = getattr(models[joint.part].config, joint.field, None)
-    widths = [getattr(models[name].config, joint.width, None) for name in joint.givers]
+    widths = [getattr(_of_text(models[name]), joint.width, None) for name in joint.givers]
     numeric = [width for width in widths if isinstance(width, int)]
     numeric = [joint.times * width for width in numeric]
     if isinstance(expected, int) and len(numeric) == len(widths) and sum(numeric) != expected:

@@ -15,12 +15,14 @@ class Part:
         component: the pipeline's name for it.
         tokenizer: the pipeline's name for the tokenizer that goes with it.
         optional: whether the pipeline runs without it.
+        tokens: that the pipeline gives it at most, where not the tokenizer's own number of them.
     """
 
     name: str
     component: str
     tokenizer: str | None = None
     optional: bool = False
+    tokens: int | None = None
 
 
 UNET = Part("unet", "unet")

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from attn.checkpoints.folders import SAFE
 from attn.errors import ModelError
-from attn.files.outside import open_regular, os_reason
+from attn.files.names import SAFETENSORS
+from attn.files.outside import open_regular, unread
 
-HASHED = {".json", SAFE, ".model", ".jinja"}
+HASHED = {".json", SAFETENSORS, ".model", ".jinja"}
 MERGES = "merges.txt"
 """Files that a model is read from: configurations, weights, vocabularies, templates."""
 MOST_FILES = 10_000
@@ -52,7 +52,7 @@ def _hash(members: Mapping[str, Path], *, whole: bool) -> dict[str, Any]:
             with open_regular(members[name]) as file:
                 hashes[name] = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as exc:
-            raise ModelError(f"cannot read {members[name]}: {os_reason(exc)}") from exc
+            raise ModelError(unread(members[name], exc)) from exc
     lines = "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
     total = {"sha256": hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()}
     return total if whole else total | {"files": hashes}
@@ -69,7 +69,7 @@ def _members(name: str, folder: Path) -> dict[str, Path]:
             if path.suffix in HASHED or path.name == MERGES:
                 files[prefix + path.relative_to(folder).as_posix()] = path
     except OSError as exc:
-        raise ModelError(f"cannot read {folder}: {os_reason(exc)}") from exc
+        raise ModelError(unread(folder, exc)) from exc
     return files
 
 

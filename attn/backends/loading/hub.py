@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from attn.backends.loading.explain import first_line
-from attn.checkpoints.folders import SAFE
 from attn.errors import ModelError
+from attn.files.names import SAFETENSORS
 
 DESCRIPTIONS = ("*.json", "*.jinja", "*.model", "*.txt")
 """Files that say what a language model is: no code, nothing pickled."""
@@ -46,5 +46,5 @@ def download_language_model(name: str, *, weights: bool) -> Path:
     """Download a language model; without weights only what a run is planned from."""
     from huggingface_hub import snapshot_download
 
-    patterns = [*DESCRIPTIONS, f"*{SAFE}"] if weights else [*DESCRIPTIONS]
+    patterns = [*DESCRIPTIONS, f"*{SAFETENSORS}"] if weights else [*DESCRIPTIONS]
     return Path(snapshot_download(name, allow_patterns=patterns))

@@ -9,11 +9,13 @@ from typing import Any
 from attn.backends.loading.compatibility import require_scaling
 from attn.backends.loading.family import Family, Part
 from attn.backends.loading.weights.checkpoint import Piece
-from attn.checkpoints.folders import CONFIG, SAFE, is_pipeline, read_index
+from attn.checkpoints.families import base_family
+from attn.checkpoints.folders import CONFIG, is_pipeline, read_index
 from attn.checkpoints.headers import read_header
-from attn.checkpoints.probe import Checkpoint, Members, kin, members, probe
+from attn.checkpoints.probe import Checkpoint, Members, members, probe
 from attn.errors import ModelError
 from attn.files.disk import is_file, is_folder
+from attn.files.names import SAFETENSORS
 from attn.wording import list_some
 
 NAMED = 3
@@ -41,7 +43,7 @@ class CheckpointFile:
             ModelError: says what it is, and which backend takes it or why none does.
         """
         checkpoint = self.checkpoint
-        if checkpoint.family not in (family.name, kin(family.name)):
+        if checkpoint.family not in (family.name, base_family(family.name)):
             advice = (
                 f"use --backend {checkpoint.family}" if checkpoint.family else checkpoint.advice
             )
@@ -87,7 +89,11 @@ def part_of_override(location: Location, part: Part, family: Family) -> Piece | 
         raise ModelError(f"{where}; it holds no {part.name} that is known here")
     if part is family.denoiser:
         location.require(family)
-    if part.name == "vae" and checkpoint.family and kin(checkpoint.family) != kin(family.name):
+    if (
+        part.name == "vae"
+        and checkpoint.family
+        and base_family(checkpoint.family) != base_family(family.name)
+    ):
         raise ModelError(f"{where}; its VAE scales latents otherwise than {family.name} does")
     return piece
 
@@ -95,7 +101,7 @@ def part_of_override(location: Location, part: Part, family: Family) -> Piece | 
 def _folder_of_override(folder: Path, part: Part, family: Family) -> Piece | Path:
     """Return the one file of a part's folder with its configuration; of several, the folder."""
     folder = _part_folder(folder, part, family)
-    files = list(folder.glob(f"*{SAFE}"))
+    files = list(folder.glob(f"*{SAFETENSORS}"))
     file = look_into(files[0]) if len(files) == 1 else folder
     if isinstance(file, Path) or file.piece(part) is None:
         return folder

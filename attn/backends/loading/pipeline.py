@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 import torch
 from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, SchedulerMixin
 from torch import nn
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from attn.backends.loading import compatibility, tokenizers
 from attn.backends.loading.explain import explained
@@ -23,12 +24,13 @@ from attn.backends.loading.weights import checkpoint
 from attn.backends.loading.weights.checkpoint import ModelSpec, Piece
 from attn.backends.loading.weights.folder import refuse_pickled_weights
 from attn.backends.loading.weights.misfit import shown
-from attn.checkpoints.folders import CONFIG, INDEX, SAFE
+from attn.checkpoints.folders import CONFIG, INDEX
 from attn.errors import ModelError
 from attn.files.disk import is_file, is_folder
+from attn.files.names import SAFETENSORS
 
 SKIPPED = ("safety_checker", "feature_extractor", "image_encoder")
-"""Parts that play no role in what is drawn from a text (the safety checker blacks pictures out)."""
+"""Parts that play no role in what is empty from a text (the safety checker blacks pictures out)."""
 
 ESSENTIAL = {"unet", "controlnet", "transformer", "vae", "scheduler", "tokenizer"}
 """Parts that a pipeline which takes them cannot do without."""
@@ -54,13 +56,13 @@ def load_pipeline(
     parts: dict[str, Any] = {name: None for name in SKIPPED if name in taken}
     with quiet():
         classes = _classes(cls, listed)
-        drawn = _draw(recipe, listed, classes)
+        empty = _build_empty(recipe, listed, classes)
         if recipe.lacking is not None:
             raise recipe.lacking
-        compatibility.require_agreement(drawn, recipe.family)
+        compatibility.require_agreement(empty, recipe.family)
         for name, entry in listed.items():
-            if name in drawn:
-                model = drawn.pop(name)
+            if name in empty:
+                model = empty.pop(name)
                 parts[name] = _load_part(name, model, recipe, dtype) if weights else model
             elif name not in SKIPPED:
                 parts[name] = _load_entry(name, entry, recipe, classes.get(name))
@@ -90,7 +92,7 @@ def load_network(cls: type[Any], folder: Path, *, dtype: torch.dtype, weights: b
             another shape.
     """
     if not is_file(folder / CONFIG):
-        raise ModelError(f"{folder} holds no network: expected {CONFIG} and {SAFE} files")
+        raise ModelError(f"{folder} holds no network: expected {CONFIG} and {SAFETENSORS} files")
     refuse_pickled_weights(folder)
     with quiet():
         model = checkpoint.empty_model(ModelSpec(cls, folder), tables=weights)
@@ -129,6 +131,8 @@ def _require_kind(cls: Any, hint: Any, name: str) -> None:
     kinds = [kind for kind in (get_args(hint) or [hint]) if isinstance(kind, type)]
     if KarrasDiffusionSchedulers in kinds:  # the library's list of some of them
         kinds = [SchedulerMixin]
+    if AutoTokenizer in kinds:  # which makes one of any class
+        kinds = [PreTrainedTokenizerBase]
     if not any(issubclass(cls, kind) for kind in kinds):
         expected = " or ".join(kind.__name__ for kind in kinds)
         raise ModelError(
@@ -136,17 +140,17 @@ def _require_kind(cls: Any, hint: Any, name: str) -> None:
         )
 
 
-def _draw(
+def _build_empty(
     recipe: Recipe, listed: Mapping[str, Any], classes: Mapping[str, type[Any]]
 ) -> dict[str, Any]:
     """Build every network without weights: all must fit before the first weight is read."""
-    drawn = {}
+    empty = {}
     for name in dict.fromkeys([*recipe.pieces, *listed]):  # the denoiser, which tells most, first
         if name in classes and issubclass(classes[name], nn.Module):
-            drawn[name] = _draw_part(name, classes[name], recipe)
+            empty[name] = _draw_part(name, classes[name], recipe)
         elif name in recipe.pieces and name in listed:
             raise _no_entry(name, listed[name])
-    return drawn
+    return empty
 
 
 def _draw_part(name: str, cls: type[Any], recipe: Recipe) -> Any:
@@ -180,7 +184,7 @@ def _no_entry(name: str, entry: Any) -> ModelError:
 
 
 def _load_part(name: str, model: Any, recipe: Recipe, dtype: torch.dtype) -> Any:
-    """Read the weights of a network that was drawn."""
+    """Read the weights of a network that was empty."""
     piece = recipe.pieces.get(name)
     if isinstance(piece, Piece):
         return checkpoint.load_weights(piece, model, dtype)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from attn import demo
 from attn.backends.loading import hub
-from attn.checkpoints.folders import SAFE
 from attn.errors import ModelError
 from attn.files.disk import is_folder
+from attn.files.names import SAFETENSORS
 
 HUB = "hub:"
 """Before a hub id: download what is not on this machine, or not the newest."""
@@ -41,7 +41,7 @@ def resolve(
     family: str,
     variants: tuple[str, ...] = (),
     *,
-    expected: str = f"a diffusers folder, a {SAFE} file",
+    expected: str = f"a diffusers folder, a {SAFETENSORS} file",
     download: Callable[[str], Path] | None = None,
 ) -> Source:
     """Find what `--model` names. Only `hub:` and a hub id touch the network.
@@ -69,7 +69,7 @@ def resolve(
     if requested:
         _refuse_local(requested, path)
     name = requested.removeprefix(HUB)
-    if HUB_ID.fullmatch(name) and path.suffix not in REFUSED | {SAFE}:
+    if HUB_ID.fullmatch(name) and path.suffix not in REFUSED | {SAFETENSORS}:
         if name != requested:
             folder = hub.fetch(name, download or hub.download_pipeline)
         else:

@@ -9,7 +9,7 @@ from typing import Any
 
 from attn.backends.loading.explain import explained
 from attn.backends.loading.family import CLIP_G, CLIP_L, Part
-from attn.checkpoints.vocabularies import PUBLISHED
+from attn.checkpoints.vocabularies import published
 from attn.errors import ModelError
 from attn.files.disk import is_file, is_there
 from attn.files.outside import read_bytes, read_json
@@ -151,7 +151,7 @@ def _cached(part: str) -> list[Path]:
     from huggingface_hub import try_to_load_from_cache
 
     folders = []
-    for repository, folder in PUBLISHED.get(part, ()):
+    for repository, folder in published(part):
         for file in ("tokenizer.json", "vocab.json"):
             filename = f"{folder}/{file}" if folder else file
             path = try_to_load_from_cache(repository, filename)

@@ -7,6 +7,6 @@ advice         what to do about one that fails
 contained      a stranger's import can neither end the process nor stop it
 memory         refuse where the libraries have no room
 guard          a stranger's backend at work: faults are named with their package
-answers        whether an answer is of the right type
+answer_types   whether an answer is of the right type
 validation     and whether it makes sense
 """

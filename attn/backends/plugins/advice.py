@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from traceback import format_exception_only
 
-from attn.backends.plugins.answers import AnswerError
+from attn.backends.plugins.answer_types import AnswerError
 from attn.backends.plugins.switches import DISABLE
 from attn.errors import AttnError
 
 
-def first_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Put an exception on one line; our own need no type in front."""
     lines = [str(error)] if isinstance(error, AttnError) else format_exception_only(error)
     return " ".join("".join(lines).split())

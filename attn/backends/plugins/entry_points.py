@@ -18,8 +18,8 @@ from time import perf_counter
 import pluggy
 
 from attn.backends.hookspecs import GROUP, Hooks
-from attn.backends.plugins.advice import advice, first_line, repair
-from attn.backends.plugins.answers import AnswerError, got
+from attn.backends.plugins.advice import advice, one_line, repair
+from attn.backends.plugins.answer_types import AnswerError, got
 from attn.backends.plugins.contained import contained
 from attn.backends.plugins.switches import (
     ALL,
@@ -120,9 +120,7 @@ def ask(entry: EntryPoint) -> list[Registered] | Failure:
     except Exception as error:  # noqa: BLE001
         module = entry.value.partition(":")[0]
         fix = advice(error, module, f'run python -c "import {module}; {module}.attn_backends()"')
-        return Failure(
-            entry.name, distribution, stage, first_line(error), repair(distribution, fix)
-        )
+        return Failure(entry.name, distribution, stage, one_line(error), repair(distribution, fix))
     facts = (entry.name, distribution, version, seconds, len(left))
     return [Registered(spec, *facts) for spec in specs]
 
@@ -169,7 +167,7 @@ def _read(distribution: Distribution) -> list[EntryPoint] | Failure:
         name, _ = _identified(distribution)
         if is_switched_off({normalise(name)}):
             return _switched_off(name, name)
-        cause = f"entry_points.txt in {distribution.locate_file('')}: {first_line(error)}"
+        cause = f"entry_points.txt in {distribution.locate_file('')}: {one_line(error)}"
         fix = 'write toy = "attn_toy" under [project.entry-points.attn] and install it again'
         return Failure(name, name, "metadata", cause, repair(name, fix))
 

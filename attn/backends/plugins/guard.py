@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attn.backends.plugins.advice import advice, first_line, remedy
-from attn.backends.plugins.answers import AnswerError, as_declared, require_type, returned
+from attn.backends.plugins.advice import advice, one_line, remedy
+from attn.backends.plugins.answer_types import AnswerError, as_declared, require_type, returned
 from attn.backends.plugins.entry_points import BUILTIN_PACKAGE, Registered, whose
 from attn.backends.plugins.registry import load
 from attn.backends.plugins.validation import (
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 Outcome = Callable[[], Mapping[str, "np.ndarray"]]
 KIT = "attn.backends.testing.check_backend"
-Signing = Callable[[str], AbstractContextManager[None]]
+Attributing = Callable[[str], AbstractContextManager[None]]
 """Makes of a method's name what puts a name to what goes wrong inside."""
 
 
@@ -53,8 +53,8 @@ def guarded(registered: Registered) -> Backend:
     backend = load(registered)
     if registered.distribution == BUILTIN_PACKAGE:
         return backend
-    signing = partial(signed, registered)
-    ask = partial(_ask, signing, Backend, backend)
+    attributing = partial(attributed, registered)
+    ask = partial(_ask, attributing, Backend, backend)
 
     class Guarded(Backend):
         Options = backend.Options
@@ -72,13 +72,13 @@ def guarded(registered: Registered) -> Backend:
             return tuple(ask("complete_loras", loras))
 
         def open(self, source: object, options: Any, placement: Placement = AUTOMATIC) -> Session:
-            return GuardedSession(ask("open", source, options, placement), signing)
+            return GuardedSession(ask("open", source, options, placement), attributing)
 
     return Guarded()
 
 
 @contextmanager
-def blamed(registered: Registered) -> Iterator[None]:
+def capture_attributed(registered: Registered) -> Iterator[None]:
     """Attribute attention that cannot be recorded in this block to the plugin's backend."""
     try:
         yield
@@ -92,7 +92,7 @@ def blamed(registered: Registered) -> Iterator[None]:
 
 
 @contextmanager
-def signed(registered: Registered, member: str) -> Iterator[None]:
+def attributed(registered: Registered, member: str) -> Iterator[None]:
     """Attribute errors raised in this block to the plugin that owns the backend.
 
     Raises:
@@ -109,7 +109,7 @@ def signed(registered: Registered, member: str) -> Iterator[None]:
         if is_builtin or is_expected:
             raise
         if isinstance(error, SystemExit):
-            error = AnswerError(first_line(error), "raise an error of attn.errors")
+            error = AnswerError(one_line(error), "raise an error of attn.errors")
         if not isinstance(error, AnswerError):
             error.add_note(_note(registered, member, error))
             raise
@@ -122,9 +122,9 @@ def signed(registered: Registered, member: str) -> Iterator[None]:
 class GuardedSession(Session):
     """Another session, whose answers are checked."""
 
-    def __init__(self, session: Session, signing: Signing) -> None:
+    def __init__(self, session: Session, attributing: Attributing) -> None:
         self._session = session
-        self._signing = signing
+        self._signing = attributing
         self._unfilled = ""
         self.info = replace(self._attribute("info", ModelInfo), identity=self._identity)
         self.warnings = self._attribute("warnings", tuple[str, ...])
@@ -159,8 +159,7 @@ class GuardedSession(Session):
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
         """See `Session.sequence`."""
-        prompt = request.negative or "" if branch == "uncond" else request.prompt
-        check = partial(check_sequence, branch=branch, prompt=prompt)
+        check = partial(check_sequence, branch=branch, prompt=request.prompt_of(branch))
         sequence: TokenSequence = self._ask("sequence", request, branch, check=check)
         return sequence
 
@@ -238,7 +237,7 @@ class GuardedSession(Session):
 
 
 def _ask(
-    signing: Signing,
+    attributing: Attributing,
     owner: type,
     target: object,
     member: str,
@@ -249,17 +248,17 @@ def _ask(
     """Call a member of the plugin interface and check what it returns."""
     name = f"session.{member}()" if owner is Session else f"{member}()"
     declared = f"{owner.__name__}.{member}"
-    with signing(name):
+    with attributing(name):
         try:
             answer = getattr(target, member)(*arguments, **keywords)
         except TypeError as error:
             if len(list(traceback.walk_tb(error.__traceback__))) > 1:
                 raise
             raise AnswerError(
-                first_line(error), f"give it the arguments of attn.backends.{declared}"
+                one_line(error), f"give it the arguments of attn.backends.{declared}"
             ) from error
         except StopIteration as error:  # none may pass through the generators around this
-            raise RuntimeError(first_line(error)).with_traceback(error.__traceback__) from error
+            raise RuntimeError(one_line(error)).with_traceback(error.__traceback__) from error
         kind = returned(getattr(owner, member))
         answer = as_declared(answer, kind)
         require_type(answer, kind, f"return what plugins.md says of {declared}")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import distributions
 
-from attn.backends.plugins.advice import advice, first_line, repair
-from attn.backends.plugins.answers import require_type
+from attn.backends.plugins.advice import advice, one_line, repair
+from attn.backends.plugins.answer_types import require_type
 from attn.backends.plugins.contained import contained
 from attn.backends.plugins.entry_points import (
     BUILTIN,
@@ -105,7 +105,7 @@ def load(registered: Registered) -> Backend:
     except Exception as error:
         if registered.distribution == BUILTIN_PACKAGE and isinstance(error, MISSING):
             raise PluginError(
-                f"backend '{registered.spec.name}' cannot be loaded: {first_line(error)}; is there "
+                f"backend '{registered.spec.name}' cannot be loaded: {one_line(error)}; is there "
                 "enough memory, and is every package that attn needs here?"
             ) from error
         if registered.distribution == BUILTIN_PACKAGE:
@@ -113,7 +113,7 @@ def load(registered: Registered) -> Backend:
         where = f"see where with attn backends {registered.spec.name} --debug"
         fix = advice(error, str(getattr(load, "__module__", "")), where)
         raise PluginError(
-            f"{whose(registered)}: load(): {first_line(error)}; "
+            f"{whose(registered)}: load(): {one_line(error)}; "
             f"{repair(registered.distribution, fix)}"
         ) from error
     return backend

@@ -12,7 +12,7 @@ from collections.abc import Sequence as Seq
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
-from attn.backends.plugins.answers import AnswerError, got
+from attn.backends.plugins.answer_types import AnswerError, got
 from attn.errors import did_you_mean
 from attn.options import describe_options
 from attn.schema import Call, Layer, Request, Segment, Sequence, Token, part
@@ -163,10 +163,12 @@ def check_call(
             "say of every row of the batch which (branch, sample) it is",
             ".rows",
         )
-    if call.padding and len(call.padding) != len(call.rows):
-        raise AnswerError(
-            f"got {len(call.padding)} numbers for {len(call.rows)} rows", "one each", ".padding"
-        )
+    for name in ("padding", "lengths"):
+        numbers = getattr(call, name)
+        if numbers and len(numbers) != len(call.rows):
+            raise AnswerError(
+                f"got {len(numbers)} numbers for {len(call.rows)} rows", "one each", f".{name}"
+            )
 
 
 def check_outputs(outputs: Seq[Output], requests: Seq[Request]) -> None:

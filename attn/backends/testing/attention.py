@@ -17,7 +17,7 @@ from attn.backends.testing.oracle import (
 from attn.backends.types import Session
 from attn.engine.attention import Attention
 from attn.engine.layer_plans import layer_within
-from attn.engine.measures import as_index
+from attn.engine.reduction.measures import as_index
 from attn.schema import Call, Column, Layer, Request, block_names, part, positions
 from attn.schema import Sequence as TokenSequence
 

@@ -19,7 +19,7 @@ import torch
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from attn.backends.testing.attention import attention_exact
-from attn.backends.testing.events import Event, LayerKey, events
+from attn.backends.testing.events import Event, events
 from attn.backends.testing.observe import (
     begin,
     fail,
@@ -33,7 +33,7 @@ from attn.backends.testing.rows import rows_labelled
 from attn.backends.testing.text import tokens_spanned
 from attn.backends.testing.text_order import text_placed
 from attn.backends.types import Session
-from attn.schema import Call, Layer, Request
+from attn.schema import Call, Layer, LayerKey, Request
 
 Check = Callable[[Session, Request], None]
 

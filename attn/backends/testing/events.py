@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from attn.backends.types import Session
-from attn.schema import Call, Request
+from attn.schema import Call, LayerKey, Request
 
 if TYPE_CHECKING:
     from torch import nn
-
-LayerKey = tuple[str, str]
 
 
 @dataclass(frozen=True)

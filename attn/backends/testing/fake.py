@@ -119,7 +119,7 @@ class FakeSession(Session):
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
         """Return the text, then the image."""
-        tokens, cut = tokenize(_prompt(request, branch))
+        tokens, cut = tokenize(request.prompt_of(branch))
         segments = (
             Segment(SEGMENT, "text", 0, TEXT_LENGTH),
             _image(_grid(request), start=TEXT_LENGTH),
@@ -260,7 +260,7 @@ class _Sampler:
     def _read(self, branch: str) -> tuple[Tensor, Tensor]:
         """Return the text of every sample, and where it is padding."""
         tokens = [
-            tokenize(_prompt(request, branch))[0]
+            tokenize(request.prompt_of(branch))[0]
             for request in self._requests
             for _ in range(request.images)
         ]
@@ -282,10 +282,6 @@ class _Sampler:
 
 def _unheard(call: Call) -> None:
     """Nobody listens."""
-
-
-def _prompt(request: Request, branch: str) -> str:
-    return (request.negative or "") if branch == "uncond" else request.prompt
 
 
 def _grid(request: Request) -> Grid:

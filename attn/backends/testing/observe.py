@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from attn.backends.plugins.answers import AnswerError
+from attn.backends.plugins.answer_types import AnswerError
 from attn.backends.plugins.guard import GuardedSession
-from attn.backends.testing.events import LayerKey, layer_modules
+from attn.backends.testing.events import layer_modules
 from attn.backends.types import Output, Session
 from attn.engine.attention import Attention
 from attn.engine.hooks import AttentionHooks
@@ -22,7 +22,7 @@ from attn.engine.layer_plans import layer_within
 from attn.engine.plan import Keep, make_plan
 from attn.engine.run import record
 from attn.errors import CaptureError
-from attn.schema import Call, Column, Layer, Level, Request, Step, block_names
+from attn.schema import Call, Column, Layer, LayerKey, Level, Request, Step, block_names
 
 OPEN = torch.ops.aten._softmax.default._schema.name
 """The operator of a softmax that is no part of a call of scaled_dot_product_attention."""
@@ -134,7 +134,7 @@ def watched(session: Session, requests: Sequence[Request], visit: Visit) -> list
         attention = _unfolded(attention, len(call.rows))
         for row, (_, sample) in enumerate(call.rows[: attention.shape[0]]):
             layer = layer_within(layers[sample // requests[0].images][key], call.span)
-            alone = attention.alone(row, call.padding[row] if call.padding else 0)
+            alone = attention.of_row(row, layer, call)
             if alone.shape[1:] == (layer.num_heads, layer.num_queries, layer.num_keys):
                 visit(call, row, layer, alone)
 

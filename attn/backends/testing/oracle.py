@@ -20,10 +20,13 @@ HIDDEN_BELOW = -1e38
 def exact_probs(attention: Attention, row: int) -> np.ndarray:
     """Return the softmax of what the kernel was given, one batch row, (head, query, key) float64.
 
-    Where the model computed its softmax in the open, that is what is returned.
+    Where the model computed its softmax in the open, that is what is returned. Rows that are none
+    are 0.
     """
+    valid = attention.row_valid(row)
+    is_row = np.ones((1, 1)) if valid is None else valid.cpu().numpy()
     if attention.open_probs is not None:
-        return as_float64(attention.open_probs[row])
+        return np.asarray(as_float64(attention.open_probs[row]) * is_row[..., None])
     logits = exact_logits(attention, row)
     mask = np.zeros(logits.shape)
     if attention.mask is not None:
@@ -31,7 +34,7 @@ def exact_probs(attention: Attention, row: int) -> np.ndarray:
     if attention.causal:
         mask[..., np.triu(np.ones(logits.shape[1:], bool), 1)] = -np.inf
     evened = (mask.max(-1, keepdims=True) < HIDDEN_BELOW) & np.isfinite(mask)
-    return softmax(np.where(evened, 0.0, logits + mask))
+    return np.asarray(softmax(np.where(evened, 0.0, logits + mask)) * is_row[..., None])
 
 
 def exact_logits(attention: Attention, row: int) -> np.ndarray:

@@ -19,8 +19,7 @@ def tokens_spanned(session: Session, request: Request) -> None:
     for prompt in (request.prompt, " ".join(long.split()[:LONG])):
         probe = replace(request, prompt=prompt)
         for branch in session.branches(probe):
-            read = probe.negative or "" if branch == "uncond" else prompt
-            _check(session.sequence(probe, branch), read, branch)
+            _check(session.sequence(probe, branch), probe.prompt_of(branch), branch)
     if not any(token.is_content for token in session.sequence(request, "cond").tokens):
         fail("sequence()", "no token carries text of the prompt", "mark only specials as special")
 

@@ -13,7 +13,11 @@ import typer
 
 from attn.cli.options import Json, Typed, with_options
 from attn.cli.terminal import say
+from attn.errors import UsageError
 from attn.verbs.view_options import ViewOptions
+
+OF_SERVER = ("port", "host", "allow_host", "browser")
+"""Options that say how the page is served."""
 
 
 @with_options(ViewOptions)
@@ -32,11 +36,30 @@ def view(
     """Look at traces in a browser: pictures, words, layers, heads, steps."""
     from attn.verbs.view import DEFAULT
 
+    _require_use(typed)
     options, sources = ViewOptions(**typed), paths or [Path(DEFAULT)]
     if options.out is None:
         _serve(sources, options, as_json)
     else:
         _save(sources, options, as_json)
+
+
+def _require_use(typed: Typed) -> None:
+    """Refuse options that would change nothing: of the server beside --out, of the file without.
+
+    Raises:
+        UsageError: names the first.
+    """
+    if "out" not in typed and "size" in typed:
+        raise UsageError("--size is of the file that --out writes: name it with --out PAGE.html")
+    if "out" in typed:
+        named = [name for name in OF_SERVER if typed.get(name, False) is not False]
+        if named:
+            flag = named[0].replace("_", "-")
+            raise UsageError(
+                f"--{flag} is of the server, and --out writes a file without one: leave out --out, "
+                f"or --{flag}"
+            )
 
 
 def look(sources: Sequence[str | Path]) -> None:

@@ -1,6 +1,5 @@
 """Tiny models of random weights, built where they are opened, by `build` of each module.
 
-flux        FLUX.1: two kinds of blocks, CLIP and T5
-pixart      PixArt-Σ: blocks of self- and cross-attention, T5
+*           a family each, named as that
 networks    what they share
 """

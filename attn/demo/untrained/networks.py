@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
-from transformers import T5Config, T5Tokenizer
+from transformers import Qwen2Tokenizer, Qwen3Config, T5Config, T5Tokenizer
 
 GAIN = 1.6
 """Fresh weights attend almost evenly; queries and keys are made larger by this."""
@@ -69,4 +69,23 @@ def t5_config(tokenizer: T5Tokenizer, *, width: int) -> T5Config:
         num_layers=1,
         num_heads=5,
         feed_forward_proj="gated-gelu",
+    )
+
+
+def qwen3_config(tokenizer: Qwen2Tokenizer, *, width: int, layers: int = 2) -> Qwen3Config:
+    """Return layers of 2 heads of 6 over one head of keys.
+
+    Args:
+        tokenizer: whose tokens it reads.
+        width: of its states.
+        layers: how many.
+    """
+    return Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=24,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=6,
     )

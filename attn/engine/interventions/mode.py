@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.nn.functional import scaled_dot_product_attention
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes
 
 from attn.engine.attention import HIDDEN
 from attn.engine.interventions.acts import (
@@ -22,7 +22,7 @@ from attn.engine.interventions.acts import (
     logit_bias,
     needs_probs,
 )
-from attn.engine.kernels import COMPOSITE, FUSED, SOFTMAX, bind
+from attn.engine.kernels import FUSED, SOFTMAX, OperatorMode, bind
 from attn.errors import CaptureError
 
 Shape = tuple[int, int, int, int]
@@ -102,7 +102,7 @@ class Treated:
             self.explicit = max(difference, self.explicit or 0.0)
 
 
-class InterventionMode(TorchDispatchMode):
+class InterventionMode(OperatorMode):
     """Change the attention kernels that run under this mode.
 
     Args:
@@ -110,7 +110,6 @@ class InterventionMode(TorchDispatchMode):
         treated: told what was done.
     """
 
-    supports_higher_order_operators = True
     changes_calls = True
     """Whoever records must see what runs below it."""
 
@@ -119,17 +118,8 @@ class InterventionMode(TorchDispatchMode):
         self._edits = edits
         self._treated = treated
 
-    def __torch_dispatch__(
-        self,
-        func: Any,
-        types: Any,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func in COMPOSITE:
-            with self:
-                return func.decompose(*args, **kwargs)
+    def run(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Return what an operator returns, changed if it is one of attention."""
         edits = self._edits() if func in FUSED or func in SOFTMAX else None
         if edits is None:
             return func(*args, **kwargs)

@@ -16,10 +16,7 @@ from attn.engine.interventions.targets import (
     select_offsets,
 )
 from attn.errors import RequestError
-from attn.schema import Intervention, Layer, part
-
-LayerKey = tuple[str, str]
-"""(tower, path)."""
+from attn.schema import Intervention, Layer, LayerKey, part
 
 
 @dataclass(frozen=True)

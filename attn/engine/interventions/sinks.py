@@ -10,11 +10,11 @@ from torch import nn
 from attn.engine.attention import Attention
 from attn.engine.heads import with_heads
 from attn.engine.hooks import AttentionHooks
-from attn.engine.interventions.resolve import LayerKey, RequestLayout
+from attn.engine.interventions.resolve import RequestLayout
 from attn.engine.interventions.targets import Offset, list_keys, select_queries
 from attn.engine.layer_plans import layer_within
 from attn.engine.recorder import ungrouped
-from attn.schema import Call, CutTarget, Layer
+from attn.schema import Call, CutTarget, Layer, LayerKey
 
 OnCall = Callable[[Call], None]
 Cell = tuple[str, int]
@@ -67,7 +67,7 @@ class _Ranking:
             layout = self._layouts[sample // self._images]
             layer = layer_within(self._layers[sample // self._images][key], call.span)
             seen = attention if call.span is None else ungrouped(attention, layer, call.span)
-            alone = seen.alone(row, call.padding[row] if call.padding else 0)
+            alone = seen.of_row(row, layer, call)
             if alone.shape[1:] == (layer.num_heads, layer.num_queries, layer.num_keys):
                 self._add(key, layer, alone, (layout.branch(branch), sample))
 

@@ -9,17 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attn.engine.attention import placements
 from attn.engine.hooks import ModeHooks
 from attn.engine.interventions.acts import EditAxes
 from attn.engine.interventions.draws import draw_offsets
 from attn.engine.interventions.mode import Edits, InterventionMode, Treated
-from attn.engine.interventions.resolve import LayerKey, RequestLayout, Resolved, resolve
+from attn.engine.interventions.resolve import RequestLayout, Resolved, resolve
 from attn.engine.interventions.sinks import Cell, OnCall, find_sinks
 from attn.engine.interventions.targets import Offset, list_keys, select_queries
 from attn.engine.layer_plans import layer_within
 from attn.errors import CaptureError
-from attn.schema import Call, Intervention, Layer
+from attn.schema import ABSENT, Call, Intervention, Layer, LayerKey, RowLayout
 
+Sides = tuple[RowLayout, RowLayout]
+"""Where the queries and the keys of a layer are in a row of a batch."""
 Axes = tuple[Tensor, Tensor, Tensor]
 """Which heads, queries and keys are meant, bool; size 1 is all or none."""
 
@@ -115,7 +118,7 @@ class Treatment:
         if call is None:
             return None
         active = tuple(self._active())
-        kind = key, active, call.rows, call.padding, call.span
+        kind = key, active, call.rows, call.padding, call.span, call.lengths
         if kind not in self._laid_out:
             self._laid_out[kind] = self._lay_out(key, active, call)
         return self._laid_out[kind]
@@ -125,19 +128,15 @@ class Treatment:
             layer_within(self._layers[sample // self._images][key], call.span)
             for _, sample in call.rows
         ]
-        padding = call.padding or (0,) * len(layers)
+        sides = [_sides(of, call, row) for row, of in enumerate(layers)]
         layer = layers[0]
-        shape = (
-            len(layers),
-            layer.num_heads,
-            layer.num_queries + padding[0],
-            layer.num_keys + padding[0],
-        )
+        queries, keys = sides[0]
+        shape = (len(layers), layer.num_heads, queries.length, keys.length)
         edits = []
         for number in active:
             parts = [
-                self._row(number, key, cell, (of, before))
-                for cell, of, before in zip(call.rows, layers, padding, strict=True)
+                self._row(number, key, cell, of, placed)
+                for cell, of, placed in zip(call.rows, layers, sides, strict=True)
             ]
             if any(all(bool(axis.any()) for axis in of) for of in parts):
                 axes = [
@@ -147,10 +146,10 @@ class Treatment:
                 edits.append(EditAxes(intervention.act, intervention.amount or 0.0, *axes))
         return Edits(layer.path, shape, tuple(edits), layer.num_sinks) if edits else None
 
-    def _row(self, number: int, key: LayerKey, cell: Cell, padded: tuple[Layer, int]) -> Axes:
+    def _row(self, number: int, key: LayerKey, cell: Cell, layer: Layer, sides: Sides) -> Axes:
         """Return the heads, queries and keys that an intervention changes of a row of the batch."""
         branch, sample = cell
-        (layer, padding), layout = padded, self._layouts[sample // self._images]
+        layout = self._layouts[sample // self._images]
         resolved = self._resolved[sample // self._images][number]
         name = layout.branch(branch)
         if not resolved.covers(key, name):
@@ -159,9 +158,9 @@ class Treatment:
         positions = self._positions(resolved, number, (name, sample), layer)
         queries = select_queries(resolved.intervention.target, layer)
         return (
-            _members(resolved.heads[key], layer.num_heads, 0),
-            _members(queries, layer.num_queries, padding),
-            _members(positions, layer.num_keys, padding),
+            _members(resolved.heads[key], _whole(layer.num_heads)),
+            _members(queries, sides[0]),
+            _members(positions, sides[1]),
         )
 
     def _positions(
@@ -181,10 +180,24 @@ class Treatment:
         return [of.position for of in list_keys(layer, text.sequence) if of.offset in offsets]
 
 
-def _members(positions: Sequence[int] | None, length: int, padding: int) -> Tensor:
-    """Return which of some positions behind padding are meant, bool; size 1 if all are."""
+def _whole(length: int, padding: int = 0) -> RowLayout:
+    """Return positions behind padding."""
+    return RowLayout(tuple(range(padding, padding + length)), padding + length)
+
+
+def _sides(layer: Layer, call: Call, row: int) -> Sides:
+    """Return where the queries and keys of a layer are in a row of the batch."""
+    if call.lengths:
+        return placements(layer, call, row)
+    padding = call.padding[row] if call.padding else 0
+    return _whole(layer.num_queries, padding), _whole(layer.num_keys, padding)
+
+
+def _members(positions: Sequence[int] | None, side: RowLayout) -> Tensor:
+    """Return which positions of a row are meant, bool; size 1 if all are."""
     if positions is None:
         return torch.ones(1, dtype=torch.bool)
-    members = torch.zeros(padding + length, dtype=torch.bool)
-    members[[padding + position for position in positions if position < length]] = True
+    members = torch.zeros(side.length, dtype=torch.bool)
+    meant = [side.positions[at] for at in positions if at < len(side.positions)]
+    members[[at for at in meant if at != ABSENT]] = True
     return members

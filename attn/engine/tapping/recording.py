@@ -12,8 +12,8 @@ from attn.engine.attention import Attention
 from attn.engine.cells import to_numpy
 from attn.engine.heads import say_module
 from attn.engine.layer_plans import LayerPlan
-from attn.engine.measures import Scratch, measure
 from attn.engine.plan import Keep, plan_layer
+from attn.engine.reduction.measures import Scratch, measure
 from attn.engine.tapping.layout import Layout
 from attn.engine.tapping.stretches import Pieces, Side, Stretch
 from attn.errors import CaptureError

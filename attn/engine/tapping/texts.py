@@ -10,12 +10,11 @@ import numpy as np
 
 from attn.errors import CaptureError, UsageError
 from attn.schema import UNKNOWN, SampleText, Segment, Token, Word, find_words, word_at
+from attn.wording import spell_token
 
 Tokens = Any
 """A tokenizer of transformers, a text for each position, or a `schema.Token` for each."""
 
-SPACES = {" ": "␣", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-"""How a token is shown that is nothing but space."""
 NO_ID = -1
 """The id of a position of which nobody says what token it is."""
 LOOK_BACK = 8
@@ -99,8 +98,8 @@ def _read(tokens: Tokens, segments: Sequence[Segment], row: Row) -> SampleText:
         else replace(
             token,
             id=number,
-            piece=str(tokens.convert_ids_to_tokens(number)),
-            text=_spell(str(tokens.decode([number]))) or str(tokens.convert_ids_to_tokens(number)),
+            piece=(piece := str(tokens.convert_ids_to_tokens(number))),
+            text=spell_token(str(tokens.decode([number]))) or piece,
             special=number in special and number != pad,
         )
         for token in blank
@@ -192,11 +191,6 @@ def _special_ids(tokenizer: Any) -> frozenset[int]:
     added = getattr(tokenizer, "added_tokens_decoder", {})
     specials = {number for number, token in added.items() if token.special}
     return frozenset(specials | set(tokenizer.all_special_ids))
-
-
-def _spell(text: str) -> str:
-    """Return a token without the space around it; a token that is nothing but space, visibly."""
-    return text.strip() or "".join(SPACES.get(character, character) for character in text)
 
 
 def _at(padding: Sequence[bool], position: int) -> bool:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attn.errors import AttnError
-from attn.explorer.opened import Item, Library, picture_of
+from attn.explorer.listing.items import Item
+from attn.explorer.listing.library import Library
+from attn.explorer.listing.thumbs import thumbnail
+from attn.explorer.opened import picture_of
 from attn.explorer.page import make_page
-from attn.explorer.thumbs import thumbnail
 from attn.files.safe_text import visible
 from attn.trace.trace import Trace, open_trace
 

@@ -8,7 +8,8 @@ import msgspec
 
 from attn.errors import AttnError, UsageError
 from attn.explorer.joined import STATIC
-from attn.explorer.opened import Library, file_of
+from attn.explorer.listing.library import Library
+from attn.explorer.opened import file_of
 from attn.explorer.page import make_asking_page
 from attn.files.disk import reported
 

@@ -22,6 +22,22 @@ export function useFrame(first) {
 const PAUSE = 1000; // milliseconds between two looks at progress
 const PATIENCE = 300; // milliseconds that something waits for the page to be idle
 
+const OFTEN = 50; // milliseconds between two words of a pointer that moves
+
+/** Tell of moves of the pointer, and of keys, but not of each. @param {() => void} tell @returns {() => void} which ends it */
+export function onPointer(tell) {
+  let due = 0;
+  const take = () => {
+    if (performance.now() < due) return;
+    due = performance.now() + OFTEN;
+    tell();
+  };
+  for (const kind of ["pointermove", "keydown"]) window.addEventListener(kind, take, { capture: true, passive: true });
+  return () => {
+    for (const kind of ["pointermove", "keydown"]) window.removeEventListener(kind, take, { capture: true });
+  };
+}
+
 /** Comes when nothing else is to be done: what is read behind the page must not stand before the pointer. @returns {Promise<void>} */
 export function idle() {
   if (!window.requestIdleCallback) return new Promise((go) => setTimeout(go));

@@ -1,37 +1,28 @@
 import { Keys } from "./keys.js";
+import { TraceImage } from "./parts/trace-image.js";
 import { visible } from "./safe.js";
-import { MOST_SIDES } from "./sides.js";
+import { MOST_SIDES } from "./sides/sides.js";
 import { html, render, useEffect, useMemo, useState } from "./vendor/preact.js";
 
-/**
- * @typedef {object} Row  a trace, or one that could not be made
- * @property {string} [id]
- * @property {"trace" | "comparison"} [kind]
- * @property {string} label
- * @property {string} [status]
- * @property {[number, number | null]} [steps]  that are there, of how many
- * @property {string} [prompt]
- * @property {number} [seed]
- * @property {string} [backend]
- * @property {string[]} [loras]
- * @property {[number, number] | null} [size]
- * @property {string | null} [picture]
- * @property {number} [written]  milliseconds
- * @property {string} [error]
- */
+/** @typedef {import("./data/listed.js").Row} Row */
 
 const WIDE = 208; // pixels of a card, with the gap
 const HIGH = 292;
 const AROUND = 2; // rows of cards above and below what is seen, so that Tab finds the next
-const PACE = 3000; // milliseconds between looks, while something is not finished
 
 /** @type {Record<string, (row: Row) => string>} */
 const FILTERS = {
   status: (row) => (row.error ? "failed" : row.status === "partial" ? "not finished" : (row.status ?? "complete")),
   backend: (row) => row.backend ?? "",
+  cut: (row) => (row.error ? "" : cutsOf(row).join(", ") || "none"),
   LoRA: (row) => (row.error ? "" : row.loras?.join(", ") || "none"),
   size: (row) => (row.size ? row.size.join(" × ") : ""),
 };
+
+/** What was done to the attention. @param {Row} row @returns {string[]} */
+function cutsOf({ cuts }) {
+  return (cuts ?? []).map((cut) => `cut: ${cut}`);
+}
 
 /** @type {Record<string, (a: Row, b: Row) => number>} */
 const ORDERS_OF_ROWS = {
@@ -44,7 +35,7 @@ const ORDERS_OF_ROWS = {
 /**
  * Screen D: everything that was opened.
  * @param {HTMLElement} root
- * @param {import("./screens.js").Item} item  facts: `items` and `failures` of `index.json`
+ * @param {{facts: import("./data/listed.js").Listed, source: import("./data/source.js").Source}} item
  * @param {import("./state.js").State} state
  */
 export async function showIndex(root, item, state) {
@@ -52,11 +43,12 @@ export async function showIndex(root, item, state) {
   return () => render(null, root);
 }
 
-/** @param {{item: import("./screens.js").Item, state: import("./state.js").State}} props */
+/** @param {{item: {facts: import("./data/listed.js").Listed, source: import("./data/source.js").Source}, state: import("./state.js").State}} props */
 function Listing({ item, state }) {
   const [, redraw] = useState(0);
   useEffect(() => state.on(() => redraw((n) => n + 1)), [state]);
-  const rows = useRows(item);
+  const listed = item.facts;
+  const rows = useRows(listed);
   const chosen = Object.keys(FILTERS).map((name) => [name, state.get(name)]);
   const sought = state.get("find");
   const picked = state.get("pick").split(",").filter(Boolean);
@@ -72,9 +64,10 @@ function Listing({ item, state }) {
     { keys: "?", does: "this list" },
   ];
   return html`<${Keys} shortcuts=${shortcuts} own=${OWN_INDEX_KEYS} />
-    <h1>${headingOf(rows)}</h1>
+    <h1>${headingOf(rows)}${listed.isWhole ? "" : " so far"}</h1>
+    ${listed.error && html`<p class="error" role="alert">This is the list as it was: ${visible(listed.error)}</p>`}
     <${Choices} rows=${rows} state=${state} order=${order} sought=${sought} />
-    <p class="faint" role="status">${shown.length === rows.length ? "" : `${shown.length} of ${rows.length} are shown.`}</p>
+    <p class="faint" role="status">${saidOfList(listed, shown.length, rows.length)}</p>
     <${Picked} picked=${picked} state=${state} />
     <${Cards} rows=${shown} source=${item.source} picked=${picked} onPick=${(/** @type {string} */ id) => state.set({ pick: (picked.includes(id) ? picked.filter((one) => one !== id) : [...picked, id]).join(",") })} />`;
 }
@@ -106,17 +99,20 @@ const OWN_INDEX_KEYS = [
 
 const cleared = () => Object.fromEntries(Object.keys(FILTERS).map((name) => [name, ""]));
 
-/** The rows, read again while something is not finished. @param {import("./screens.js").Item} item @returns {Row[]} */
-function useRows(item) {
-  const [listed, setListed] = useState(item.facts);
-  const isRunning = listed.items.some((/** @type {Row} */ row) => row.status === "partial");
-  useEffect(() => {
-    if (!isRunning) return;
-    const look = () => item.source.json("index.json").then(setListed, () => {}); // the server may be gone
-    const timer = setInterval(look, PACE);
-    return () => clearInterval(timer);
-  }, [isRunning]);
-  return useMemo(() => [...listed.items, ...listed.failures], [listed]);
+/** How much of the list is seen. @param {import("./data/listed.js").Listed} listed @param {number} shown @param {number} all */
+function saidOfList({ isWhole, unchecked, items }, shown, all) {
+  const checked = unchecked ? ` ${items.length - unchecked} of ${items.length} were held against their digests.` : "";
+  const part = shown === all ? "" : `${shown} of ${all} are shown.`;
+  return `${part}${isWhole ? checked : " Looking for more …"}`;
+}
+
+/** The rows, as they come. @param {import("./data/listed.js").Listed} listed @returns {Row[]} */
+function useRows(listed) {
+  const [, redraw] = useState(0);
+  useEffect(() => listed.on(() => redraw((n) => n + 1)), [listed]);
+  useEffect(() => listed.follow(), [listed]);
+  const { items, failures } = listed;
+  return useMemo(() => [...items, ...failures], [items, failures]);
 }
 
 /**
@@ -129,7 +125,7 @@ export function selectRows(rows, sought, chosen, order) {
   const words = sought.toLowerCase().split(/\s+/).filter(Boolean);
   const filters = Object.entries(chosen).filter(([, value]) => value);
   const kept = rows.filter((row) => {
-    const text = `${row.prompt ?? ""} ${row.label} ${row.seed ?? ""} ${row.loras ?? ""}`.toLowerCase();
+    const text = `${row.prompt ?? ""} ${row.label} ${row.seed ?? ""} ${row.loras ?? ""} ${cutsOf(row)}`.toLowerCase();
     return words.every((word) => text.includes(word)) && filters.every(([name, value]) => FILTERS[name](row) === value);
   });
   return order in ORDERS_OF_ROWS ? kept.sort(ORDERS_OF_ROWS[order]) : kept;
@@ -166,7 +162,7 @@ function Choices({ rows, state, order, sought }) {
 /** @param {string[]} values @returns {any} */
 const distinct = (values) => [...new Set(values)].filter(Boolean).sort();
 
-/** Cards, of which only those are there that are seen. @param {{rows: Row[], source: import("./source.js").Source, picked: string[], onPick: (id: string) => void}} props */
+/** Cards, of which only those are there that are seen. @param {{rows: Row[], source: import("./data/source.js").Source, picked: string[], onPick: (id: string) => void}} props */
 function Cards({ rows, source, picked, onPick }) {
   const [view, setView] = useState({ top: 0, height: 900, width: 1280 });
   useEffect(() => {
@@ -191,20 +187,21 @@ function Cards({ rows, source, picked, onPick }) {
     ${seen.map((row) => html`<li key=${row.id ?? row.label}><${Card} row=${row} source=${source} />${row.kind === "trace" && row.picture && html`<label class="pick"><input type="checkbox" checked=${picked.includes(row.id ?? "")} onChange=${() => onPick(row.id ?? "")} /><span class="unseen">select ${visible(row.label)}</span></label>`}</li>`)}</ul>`;
 }
 
-/** @param {{row: Row, source: import("./source.js").Source}} props */
+/** @param {{row: Row, source: import("./data/source.js").Source}} props */
 function Card({ row, source }) {
   const { id, error, status, steps } = row;
   const facts = [row.kind === "comparison" ? "comparison" : `seed ${row.seed}`, row.backend, ...(row.loras ?? [])]
     .filter(Boolean)
     .join(" · ");
   const picture = row.picture
-    ? html`<img src=${source.url(`t/${id}/thumb`)} alt="" loading="lazy" />`
+    ? html`<${TraceImage} source=${source.url(`t/${id}/thumb`)} loading="lazy" />`
     : html`<span class="none">${error ? "failed" : "no picture"}</span>`;
   const state = error
     ? html`<span class="card-error" tabindex="0">${visible(error)}</span>`
     : html`<span class="faint">${visible(facts)}</span>`;
   const inside = html`<span class=${`card-picture ${error ? "small" : ""}`}>${picture}</span>
     <span class="card-prompt"><bdi>${visible(row.prompt ?? row.label)}</bdi></span>${state}
+    ${!error && cutsOf(row).length > 0 && html`<span class="faint card-cuts"><bdi>${visible(cutsOf(row).join(" · "))}</bdi></span>`}
     ${status === "partial" && html`<span class="card-mark">not finished: ${steps?.[0]} of ${steps?.[1] ?? "?"} steps</span>`}
     <span class="faint card-label"><bdi>${visible(row.label)}</bdi></span>`;
   return id !== undefined && !error

@@ -1,10 +1,11 @@
+import { Listed } from "./data/listed.js";
+import { openSource } from "./data/source.js";
 import { showIndex } from "./listing.js";
 import { visible } from "./safe.js";
 import { SCREENS } from "./screens.js";
-import { MOST_SIDES, showSides } from "./sides.js";
-import { openSource } from "./source.js";
+import { MOST_SIDES, showSides } from "./sides/sides.js";
+import { showTextSides } from "./sides/text-sides.js";
 import { State } from "./state.js";
-import { showTextSides } from "./text-sides.js";
 import { html, render } from "./vendor/preact.js";
 
 /** Open the index, and hand one item at a time to its screen. */
@@ -28,9 +29,11 @@ async function open(chosen) {
   root.replaceChildren();
   try {
     const items = await Promise.all(chosen.map(readItem));
+    if (shown !== idOf(chosen)) return; // something else was opened meanwhile
     document.title = `${chosen.map((item) => visible(item.label)).join(", ")} · attn`;
     close = await (items.length > 1 ? sidesOf(items)(root, items, state) : screenOf(items[0])(root, items[0], state));
   } catch (error) {
+    if (shown !== idOf(chosen)) return;
     showError(/** @type {Error} */ (error));
   }
   document.body.dataset.ready = idOf(chosen);
@@ -54,10 +57,10 @@ export function showError(error) {
   render(html`<p class="error" role="alert">${visible(error.message)}</p>`, root);
 }
 
-/** @param {any[]} items @param {any[]} chosen */
-function navigate(items, chosen) {
+/** @param {Listed} listed @param {any[]} chosen */
+function navigate({ items, isWhole }, chosen) {
   const labels = chosen.map((item) => html`<span class="label"><bdi>${visible(item.label)}</bdi></span>`);
-  const all = html`<a href=${`#t=${INDEX.id}`}>All ${items.length}</a>`;
+  const all = html`<a href=${`#t=${INDEX.id}`}>All${isWhole ? ` ${items.length}` : ""}</a>`;
   render(
     html`<span class="brand">attn</span>${items.length > 1 && chosen[0] !== INDEX ? all : ""}${labels}
     <button onClick=${() => window.dispatchEvent(new Event("show-keys"))}>Keys <kbd>?</kbd></button>`,
@@ -68,29 +71,38 @@ function navigate(items, chosen) {
 /** The list of all. */
 const INDEX = { id: "index", label: "" };
 
-/** @param {any} listed */
+/** @param {Listed} listed */
 async function openIndex(listed) {
   close();
   document.title = "attn";
-  close = await showIndex(root, { ...INDEX, facts: listed, source: openSource("") }, state);
-  document.body.dataset.ready = INDEX.id;
+  close = await showIndex(root, { ...INDEX, facts: listed, source: listed.source }, state);
+}
+
+/** What is to be looked at; null while that is not known. @param {Listed} listed @returns {any[] | null} */
+function chosenOf({ items, failures, beside, isWhole }) {
+  const only = items.length + failures.length === 1 ? items.map((row) => row.id) : beside;
+  const ids = state.get("t") ? state.get("t").split(",") : only;
+  const found = items.filter((row) => ids.includes(row.id ?? "")).slice(0, MOST_SIDES);
+  if (found.length && (isWhole || (state.get("t") && found.length === Math.min(ids.length, MOST_SIDES)))) return found;
+  const isMany = items.length > MOST_SIDES && (!state.get("t") || ids.includes(INDEX.id));
+  return isWhole || isMany ? [INDEX] : null;
 }
 
 async function start() {
-  const listed = await openSource("").json("index.json");
-  const { items, failures, beside } = listed;
-  const only = items.length + failures.length === 1 ? [items[0].id] : (beside ?? []);
+  const listed = new Listed(openSource(""));
   const choose = () => {
-    const ids = state.get("t") ? state.get("t").split(",") : only;
-    const found = items.filter((/** @type {any} */ row) => ids.includes(row.id)).slice(0, MOST_SIDES);
-    const chosen = found.length ? found : [INDEX];
-    if (idOf(chosen) === shown) return;
-    shown = idOf(chosen);
-    navigate(items, chosen);
-    void (chosen[0] === INDEX ? openIndex(listed) : open(chosen));
+    const chosen = chosenOf(listed);
+    if (!chosen) return;
+    navigate(listed, chosen);
+    if (idOf(chosen) !== shown) {
+      shown = idOf(chosen);
+      void (chosen[0] === INDEX ? openIndex(listed) : open(chosen));
+    }
+    if (chosen[0] === INDEX && listed.isWhole) document.body.dataset.ready = INDEX.id;
   };
   state.on(choose);
-  choose();
+  listed.on(choose);
+  await listed.read();
 }
 
 /** Links inside the page: where it has no address of its own they would lead out of it. */

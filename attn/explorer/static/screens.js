@@ -1,9 +1,9 @@
-import { showComparison } from "./comparison.js";
-import { showPicture } from "./picture.js";
-import { showText } from "./text.js";
+import { showComparison } from "./comparison/comparison.js";
+import { showPicture } from "./picture/picture.js";
+import { showText } from "./text/text.js";
 
 /**
- * @typedef {{id: string, label: string, facts: any, source: import("./source.js").Source}} Item
+ * @typedef {{id: string, label: string, facts: any, source: import("./data/source.js").Source}} Item
  * @typedef {(root: HTMLElement, item: Item, state: import("./state.js").State) => Promise<() => void>} Screen
  */
 

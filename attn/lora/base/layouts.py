@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, product
 
-from attn.checkpoints.layouts import BLOCK, LAYOUTS, Naming, numbered
+from attn.checkpoints.families import layouts
+from attn.checkpoints.layouts import BLOCK, Naming, numbered
 from attn.lora.changes.kinds import Weight
 
 
@@ -39,7 +40,7 @@ def with_other_layouts(entries: BaseWeights) -> dict[str, BaseWeight]:
     """Return weights by their own paths and by those that they have in other layouts."""
     renamed = dict(_renamed(entries, _unet_pairs(entries)))
     renamed |= _joint(entries)
-    for layout in LAYOUTS:
+    for layout in layouts():
         renamed |= _of_layout(entries, layout)
     renamed |= _clip(entries)
     return renamed | dict(entries)

@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from attn.checkpoints.headers import TensorInfo, read_header
+from attn.checkpoints.lora_kinds import LoraFamily
+from attn.checkpoints.transformers import transformer
 from attn.errors import ModelError
 from attn.files.disk import is_folder
+from attn.files.names import SAFETENSORS
 from attn.lora.base.layouts import OTHER_ROWS, BaseWeight, with_other_layouts
 from attn.lora.changes.kinds import rows_of
 from attn.lora.changes.norms import blocks_norm
 from attn.lora.changes.relative import Sides
 from attn.lora.changes.tensors import Stored, is_readable
-from attn.lora.families import LoraFamily, Target, recognise
+from attn.lora.families import Target, recognise
 from attn.lora.names import DENOISER, TOWERS, underscored
 
 _FOLDERS = {"unet": DENOISER, "transformer": DENOISER} | {name: name for name in TOWERS[1:]}
@@ -160,14 +163,16 @@ def _of_folder(folder: Path) -> Iterator[tuple[str, dict[str, BaseWeight]]]:
 def _weight_files(folder: Path) -> list[Path]:
     """Return the weights of a component: all shards of one variant, the plain one first."""
     variants: dict[str, list[Path]] = {}
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in sorted(folder.glob(f"*{SAFETENSORS}")):
         variants.setdefault(re.sub(r"-\d+-of-\d+", "", file.name), []).append(file)
     return variants[min(variants, key=len)] if variants else []
 
 
 def _of_file(file: Path) -> dict[str, dict[str, BaseWeight]]:
     tensors = read_header(file).tensors
-    is_bare = any(_BARE.match(name) for name in tensors)
+    table = transformer(tensors)
+    is_alone = table is not None and table.parts["dit"] == ""
+    is_bare = is_alone or any(_BARE.match(name) for name in tensors)
     parts: dict[str, dict[str, BaseWeight]] = {}
     for name, info in tensors.items():
         prefix = "" if is_bare else next(filter(name.startswith, _PREFIXES), None)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from attn.checkpoints.headers import TensorInfo
 from attn.errors import ModelError
+from attn.files.outside import unread
 
 Values = NDArray[np.float64]
 
@@ -109,7 +110,7 @@ def hashes(path: Path, start: int) -> tuple[str, str]:
                 whole.update(part)
                 after.update(part)
     except OSError as exc:
-        raise ModelError(f"cannot read {path}: {exc.strerror or exc}") from exc
+        raise ModelError(unread(path, exc)) from exc
     return whole.hexdigest(), after.hexdigest()
 
 
@@ -121,7 +122,7 @@ def _read(stored: Stored, start: int, count: int) -> Values:
             file.seek(stored.info.start + start * kind.itemsize)
             data = file.read(count * kind.itemsize)
     except OSError as exc:
-        raise ModelError(f"cannot read {stored.path}: {exc.strerror or exc}") from exc
+        raise ModelError(unread(stored.path, exc)) from exc
     if len(data) < count * kind.itemsize:
         raise ModelError(f"{stored.path} became shorter while it was read")
     with np.errstate(invalid="ignore"):  # NaN is reported, not warned of

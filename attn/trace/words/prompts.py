@@ -6,10 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from attn.errors import AnalysisError
-from attn.schema import Manifest, Token, Word, find_words, word_at
+from attn.schema import UNCOND, Manifest, Token, Word, find_words, word_at
 from attn.trace.words.occurrences import Occurrence, find_occurrences
 from attn.trace.words.sums import TOGETHER, TokenPosition
-from attn.words import find_spans, split_words
+from attn.words import find_spans, overlaps, split_words
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,11 @@ def read_prompt(manifest: Manifest, branch: str, names: Sequence[str] = ()) -> P
     Raises:
         AnalysisError: every segment reads one of the names with tokens that cross its ends.
     """
-    negative = manifest.request.negative or ""
+    text = manifest.request.prompt_of(branch)
     words, tokens = manifest.words, manifest.tokens.get(branch, ())
-    if branch == "uncond":
-        words = find_words(negative)
+    if branch == UNCOND:
+        words = find_words(text)
         tokens = tuple(_relabel(token, words) for token in tokens)
-    text = negative if branch == "uncond" else manifest.request.prompt
     lost = manifest.truncated.get(branch, {})
     worded = dict.fromkeys(token.segment for token in tokens if token.word is not None)
     reach = tuple((name, len(text.rstrip()) - len(lost.get(name, ""))) for name in worded)
@@ -123,7 +122,7 @@ def _divide_tokens(
         owner = None if token.word is None else whole[token.word]
         if token.word is not None and owner is None:
             owner = word_at(pieces, token.start, token.stop)
-            over = [piece.index for piece in pieces if _shares(piece, token)]
+            over = [piece.index for piece in pieces if overlaps(piece, token.start, token.stop)]
             crossed |= {(token.segment, index) for index in over if len(over) > 1}
         owners.append(owner)
     divided = tuple(
@@ -131,10 +130,6 @@ def _divide_tokens(
         for token, owner in zip(tokens, owners, strict=True)
     )
     return Prompt(pieces, divided, frozenset(crossed))
-
-
-def _shares(word: Word, token: Token) -> bool:
-    return word.start < token.stop and token.start < word.stop
 
 
 def _require_tokens(prompt: Prompt, names: Sequence[str]) -> None:

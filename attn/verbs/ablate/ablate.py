@@ -15,7 +15,7 @@ from attn.verbs.ablate.scan import CutVariant, scan_cuts
 from attn.verbs.capture.capture import capture_with, choose_prompts
 from attn.verbs.capture.folders import name_folders
 from attn.verbs.capture.options import read_prompt
-from attn.verbs.compare.compare import parse, planned, refuse_folder
+from attn.verbs.compare.compare import made_in_part, parse, planned, refuse_folder
 from attn.verbs.compare.pairing import FOLDER
 from attn.verbs.compare.requirements import require_in_plan, require_in_prompts
 from attn.verbs.compare.results import Compared, compare_runs
@@ -78,6 +78,8 @@ def ablate(options: AblateOptions) -> Compared:
     made = generate_variants(setting, _plan(variants), options.out, report, require, sessions)
     if options.dry_run:
         return planned(made, report)
+    if options.shard is not None:
+        return made_in_part(made, options.shard, report)
     return compare_runs(
         *(made.runs(), selection, None, made.path / FOLDER),
         pictures=options.pictures,
@@ -159,6 +161,7 @@ def _plan_of(setting: Setting, sessions: Sessions, **changes: Any) -> Plan:
         "model": sessions.shared({}),
         "dry_run": True,
         "resume": False,
+        "shard": None,
     }
     return capture_with(replace(setting.capture, **changes, report=Report())).plans[0]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +9,7 @@ from typing import Any
 
 from attn.errors import UsageError, did_you_mean
 from attn.schema import ROLES, WITH_AMOUNT, ActName, CutTarget, Intervention
+from attn.verbs.parsing import finite_number
 
 Spec = str | Intervention
 EXAMPLE = "a word of the prompt, padding, sinks:3, 'head 4.2' or 'layer up.*'"
@@ -143,11 +143,8 @@ def _with_amount(act: Any) -> Callable[[Intervention, str], Intervention]:
 
 
 def _number(name: str, text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
+    number = finite_number(text)
+    if number is None:
         raise UsageError(f"cut: {name}: expected a number; got '{text}'")
     return number
 

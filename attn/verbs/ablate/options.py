@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, fields
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated
 
-from attn.verbs import checks, inputs
+from attn.verbs import checks
 from attn.verbs.ablate.scan import Scan
-from attn.verbs.capture.options import CaptureOptions, Cuts, GenerationOptions, Level, Prompt, Seed
+from attn.verbs.capture.options import BackendName, Cuts, Prompt, Settings, VariantOptions
 from attn.verbs.options import About, Pictures, Told, Words
 
 
 @dataclass(frozen=True)
-class AblateOptions(GenerationOptions):
+class AblateOptions(VariantOptions):
     """What `attn ablate` takes."""
 
-    backend: Annotated[
-        str,
-        About("Model family; see `attn backends`.", ("--backend", "-b"), check=checks.text),
-    ]
+    backend: BackendName
     prompt: Prompt = None
     _: KW_ONLY
     cut: Annotated[
@@ -48,18 +44,7 @@ class AblateOptions(GenerationOptions):
         ),
     ] = None
     words: Words = None
-    settings: Annotated[
-        Mapping[str, str] | None,
-        About(
-            "KEY=VALUE option of the backend; repeat.",
-            ("--set",),
-            python="Options of the backend as {KEY: VALUE}, both texts.",
-            read=inputs.split_settings,
-            check=checks.settings,
-        ),
-    ] = None
-    seed: Seed = range(16)
-    keep: Level = "means"
+    settings: Settings = None
     pictures: Pictures = True
     out: Annotated[
         str | Path | None,
@@ -69,13 +54,5 @@ class AblateOptions(GenerationOptions):
             check=checks.folder,
         ),
     ] = None
-    budget: Annotated[
-        int | str, About("Refuse to write more than this a variant.", check=checks.byte_limit)
-    ] = "8GB"
     resume: Annotated[bool, About("Go on with the ablation in --out.")] = False
     report: Told = None
-
-    def generation(self, backend: str, settings: Mapping[str, str]) -> CaptureOptions:
-        """Return what all variants have in common, as `attn capture` takes it."""
-        shared = {field.name: getattr(self, field.name) for field in fields(GenerationOptions)}
-        return CaptureOptions(backend, self.prompt, settings=settings, **shared)

@@ -11,8 +11,6 @@ from attn.schema import Request
 if TYPE_CHECKING:
     from attn.engine.interventions.treatment import Treatment
 
-UNCOND = "uncond"
-
 
 def make_treatment(session: Session, requests: Sequence[Request]) -> Treatment | None:
     """Return what the interventions of completed requests, the same of all, do to their batch.
@@ -31,7 +29,7 @@ def make_treatment(session: Session, requests: Sequence[Request]) -> Treatment |
         RequestLayout(
             tuple(session.layers(request)),
             {
-                branch: BranchText(_prompt(request, branch), session.sequence(request, branch))
+                branch: BranchText(request.prompt_of(branch), session.sequence(request, branch))
                 for branch in session.branches(request)
             },
             request.seed,
@@ -39,7 +37,3 @@ def make_treatment(session: Session, requests: Sequence[Request]) -> Treatment |
         for request in requests
     ]
     return Treatment(first.interventions, layouts, first.images)
-
-
-def _prompt(request: Request, branch: str) -> str:
-    return request.negative or "" if branch == UNCOND else request.prompt

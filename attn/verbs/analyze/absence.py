@@ -9,9 +9,10 @@ from typing import Any
 
 from attn.analysis.words.selection import Scope, without_absent
 from attn.errors import AnalysisError, AttnError
+from attn.files.names import COLLECTION
 from attn.schema import Manifest
 from attn.trace.store import read_manifest
-from attn.verbs.capture.collection import INDEX, Entry
+from attn.verbs.capture.collection import Entry
 
 
 def fit(manifest: Manifest, options: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -53,5 +54,5 @@ def refuse_absent(folder: Path, entries: Sequence[Entry], options: Mapping[str, 
     if absent:
         raise AnalysisError(
             f"no prompt of {folder} has '{min(absent)}': name what is in one of them; "
-            f"{folder / INDEX} lists them"
+            f"{folder / COLLECTION} lists them"
         )

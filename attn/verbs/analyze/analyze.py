@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 from attn.analysis.registry import ANALYSES
 from attn.errors import AnalysisError, AttnError, UsageError
 from attn.files.disk import is_there
+from attn.files.spool import SpooledList
 from attn.trace.store import MANIFEST
 from attn.verbs.analyze.absence import refuse_absent
 from attn.verbs.analyze.collection_tables import SUMMARY, Joined
-from attn.verbs.analyze.earlier import PAGE, keep_earlier, trace_digest
+from attn.verbs.analyze.earlier import PAGE, keep_earlier
 from attn.verbs.analyze.options import AnalyzeOptions
 from attn.verbs.analyze.results import Analyzed, Summary, TraceResults
 from attn.verbs.analyze.settings import read_settings, refuse_unread
@@ -21,10 +23,11 @@ from attn.verbs.capture.collection import Entry, is_collection, read_index
 from attn.verbs.capture.folders import ANALYSIS as FOLDER
 from attn.verbs.capture.folders import ANALYSIS_INDEX as INDEX
 from attn.verbs.capture.folders import refuse_outside, refuse_parts
-from attn.verbs.inputs import as_tuple
 from attn.verbs.options import takes
+from attn.verbs.parsing import as_tuple
 from attn.verbs.report import Report, warn_of_failures
 from attn.viz.sizes import FigureSize
+from attn.wording import count_noun
 
 REASONS = 3
 """So many reasons why traces failed are in the error of a collection, more are counted."""
@@ -93,26 +96,27 @@ def _job(options: AnalyzeOptions, report: Report) -> AnalysisJob:
 
 def _analyze_collection(folder: Path, out: Path | None, job: AnalysisJob) -> Analyzed:
     """Analyse a collection; what cannot be analysed is reported and left out."""
-    entries = read_index(folder)
+    entries = SpooledList(Entry, read_index(folder))
     refuse_absent(folder, entries, job.options)
     target = (out or folder) / FOLDER
     if out is None:
         refuse_outside(target, folder)
     with replaced_results(target, job) as staging:
         joined = Joined(staging)
-        done = [_analyze_entry(folder, entry, out, job, joined) for entry in entries]
+        done = SpooledList(
+            TraceResults, (_analyze_entry(folder, entry, out, job, joined) for entry in entries)
+        )
         if not any(entry.path for entry in done):
             raise AnalysisError(f"no trace of {folder} could be analysed: {_gather_errors(done)}")
         joined.draw(folder.resolve().name, job.size)
-        manifests = [trace_digest(entry.trace) for entry in done if entry.path]
         made = _list_analyses(joined.files, job)
-        kept = keep_earlier(target, staging, manifests, [facts["name"] for facts in made])
-        about = {"manifests": manifests, "analyses": [*made, *kept]}
+        kept = keep_earlier(target, staging, joined.manifests, [facts["name"] for facts in made])
+        about = {"manifests": iter(joined.manifests), "analyses": [*made, *kept]}
         write_index(staging, _describe_collection(done, joined.files) | about)
     for warning in _gather_remarks(done):
         job.report.warn(warning)
     summary = Summary(target, (*joined.files, INDEX))
-    return Analyzed(folder, tuple(done), tuple(job.report.warnings), summary)
+    return Analyzed(folder, done, tuple(job.report.warnings), summary)
 
 
 def _analyze_entry(
@@ -161,7 +165,7 @@ def _gather_errors(done: Sequence[TraceResults]) -> str:
         for reason, names in reasons[:REASONS]
     ]
     rest = len(reasons) - REASONS
-    more = [f"and {rest} more reason{'s' if rest > 1 else ''}"] if rest > 0 else []
+    more = [f"and {count_noun(rest, 'more reason')}"] if rest > 0 else []
     return "; ".join([*told, *more]) or "it is empty"
 
 
@@ -171,14 +175,20 @@ def _gather_remarks(done: Sequence[TraceResults]) -> Iterator[str]:
     Remarks are of one kind if they are equal up to a colon, behind which the details are; of
     details that differ the first are shown.
     """
-    about: dict[str, dict[Path, str]] = {}
+    first: dict[str, tuple[Path, str]] = {}
+    counts: Counter[str] = Counter()
+    differing: set[str] = set()
     for entry in done:
+        kinds: dict[str, str] = {}
         for remark in entry.remarks:
-            about.setdefault(remark.partition(": ")[0], {}).setdefault(entry.trace, remark)
-    for remarks in about.values():
-        trace, remark = next(iter(remarks.items()))
-        others = f" and {len(remarks) - 1} more" if len(remarks) > 1 else ""
-        differ = f" (this of {trace.name}; others differ)" if len(set(remarks.values())) > 1 else ""
+            kinds.setdefault(remark.partition(": ")[0], remark)
+        for kind, remark in kinds.items():
+            counts[kind] += 1
+            if first.setdefault(kind, (entry.trace, remark))[1] != remark:
+                differing.add(kind)
+    for kind, (trace, remark) in first.items():
+        others = f" and {counts[kind] - 1} more" if counts[kind] > 1 else ""
+        differ = f" (this of {trace.name}; others differ)" if kind in differing else ""
         yield f"{trace}{others}: {remark}{differ}"
 
 
@@ -186,8 +196,8 @@ def _describe_collection(done: Sequence[TraceResults], files: Sequence[str]) -> 
     """Build the content of a collection's `analysis.json`."""
     from attn.versions import attn_version
 
-    traces = [
+    traces = (
         {"trace": entry.trace.name, "error": entry.error, "skipped": dict(entry.skipped)}
         for entry in done
-    ]
+    )
     return {"attn": attn_version(), "traces": traces, "files": list(files)}

@@ -9,17 +9,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from attn.analysis.grouping import (
+    Row,
+    group_means,
+    group_sums,
+    largest_first,
+    matching,
+    table_rows,
+)
 from attn.analysis.sketch.shapes import LEAST_LIFT, MOST_CHANCE, is_telling
+from attn.analysis.tables import Columns
 from attn.analysis.words.maps.areas import FOLDER
 from attn.analysis.words.maps.dominance import LEAST
 from attn.verbs.report_page import Sentence, digits
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from attn.schema import Manifest
 
-Tables = Mapping[str, "DataFrame"]
+Tables = Mapping[str, Columns]
 """By path, as they were written."""
 
 NAMED = 3
@@ -75,13 +84,11 @@ def _tell_places(
         many: whether there are other segments, so that this one is named.
     """
     cells_path = f"{segment}/{FOLDER}/grid_analysis_{CELLS}x{CELLS}.csv"
-    every = _mean(tables[path], ["dominant", "lift_max"])
-    every = every.sort_values("lift_max", ascending=False, kind="stable", ignore_index=True)
-    named = every["word"].map(is_telling).to_numpy(bool)
-    rows = every[named] if named.any() else every
-    cells = _mean(tables[cells_path], ["part"], "row", "column") if cells_path in tables else None
-    telling = [row for _, row in rows.iterrows() if row["lift_max"] >= LEAST][:NAMED]
-    for number, row in enumerate(telling if cells is not None else ()):
+    every = largest_first(_means(tables[path], ["dominant", "lift_max"]), "lift_max")
+    rows = [row for row in every if is_telling(row["word"])] or every
+    cells = _means(tables[cells_path], ["part"], "row", "column") if cells_path in tables else []
+    telling = [row for row in rows if row["lift_max"] >= LEAST][:NAMED]
+    for number, row in enumerate(telling if cells else ()):
         even = f" (an even map has {_percent(1 / CELLS**2)})" if number == 0 else ""
         of = f"Of the text of {segment}, " if number == 0 and many else ""
         yield Sentence(f"{of}{_place(row, cells, rows)}{even}.", cells_path)
@@ -91,15 +98,15 @@ def _tell_places(
             path,
         )
         return
-    first, last = rows.iloc[0], rows.iloc[-1]
+    first, last = rows[0], rows[-1]
     told = f"At its peak “{_name(first, rows)}” gets {_times(first)}"
     others = (
         ", the most of the words that name something; "
         f"“{_name(last, rows)}” gets {_times(last)}, the least"
     )
     yield Sentence(f"{told}{others if len(rows) > 1 else ''}.", path)
-    none = 1 - float(every["dominant"].sum())
-    leader = every.sort_values("dominant", ascending=False, kind="stable").iloc[0]
+    leader = largest_first(every, "dominant")[0]
+    none = 1 - np.nansum([row["dominant"] for row in every])
     yield Sentence(
         f"“{_name(leader, every)}” leads in {_percent(leader['dominant'])} of the image, the most; "
         f"no word leads in {_percent(none)}.",
@@ -111,35 +118,36 @@ def _tell_shapes(tables: Tables) -> Iterator[Sentence]:
     """Yield which closed shapes of the drawing words read, as far as that is no accident."""
     if SHAPES not in tables:
         return
-    keys = ["word", "occurrence"]
-    means = _mean(tables[SHAPES], ["lift", "chance"], "shape", "where").dropna(ignore_index=True)
-    words = means.groupby(keys, sort=False)["lift"]
-    most, least = (means.loc[at] for at in (words.idxmax(), words.idxmin()))
-    least = least.set_index(keys)
-    is_shown = (
-        most["word"].map(is_telling).to_numpy(bool)
-        & (most["lift"] >= LEAST_LIFT)
-        & (most["chance"] <= MOST_CHANCE)
-    )
-    shown = most[is_shown].sort_values("lift", ascending=False, kind="stable")
-    for _, row in shown.head(NAMED).iterrows():
-        other = least.loc[(row["word"], row["occurrence"])]
+    means = _means(tables[SHAPES], ["lift", "chance"], "shape", "where")
+    words: dict[tuple[object, ...], list[Row]] = {}
+    for row in means:
+        if not np.isnan([row["lift"], row["chance"]]).any():
+            words.setdefault((row["word"], row["occurrence"]), []).append(row)
+    most = {word: max(rows, key=lambda row: row["lift"]) for word, rows in words.items()}
+    least = {word: min(rows, key=lambda row: row["lift"]) for word, rows in words.items()}
+    shown = {
+        word: row["lift"]
+        for word, row in most.items()
+        if is_telling(row["word"]) and row["lift"] >= LEAST_LIFT and row["chance"] <= MOST_CHANCE
+    }
+    for word in sorted(shown, key=lambda word: -shown[word])[:NAMED]:
+        row, other = most[word], least[word]
         rest = "" if other["shape"] == row["shape"] else f", {_lift(other)}"
-        yield Sentence(
-            f"“{_name(row, most)}” reads shape {_lift(row)} as much as an even map{rest}.", SHAPES
-        )
-    if not len(shown):
+        name = _name(row, [*most.values()])
+        yield Sentence(f"“{name}” reads shape {_lift(row)} as much as an even map{rest}.", SHAPES)
+    if not shown:
         yield Sentence("No word is shown to read a closed shape of the drawing.", SHAPES)
 
 
-def _lift(row: Mapping[str, object]) -> str:
-    return f"{row['shape']} ({row['where']}) {digits(float(str(row['lift'])))}×"
+def _lift(row: Row) -> str:
+    return f"{row['shape']} ({row['where']}) {digits(row['lift'])}×"
 
 
-def _place(row: Mapping[str, object], cells: DataFrame, rows: DataFrame) -> str:
+def _place(row: Row, cells: Sequence[Row], rows: Sequence[Row]) -> str:
     """Say in which cell most of a word's attention is."""
-    is_word = (cells["word"] == row["word"]) & (cells["occurrence"] == row["occurrence"])
-    best = cells[is_word].sort_values("part", ascending=False, kind="stable").iloc[0]
+    word = row["word"], row["occurrence"]
+    mine = [cell for cell in cells if (cell["word"], cell["occurrence"]) == word]
+    best = largest_first(mine, "part")[0]
     where = _name_cell(int(best["row"]), int(best["column"]))
     return (
         f"“{_name(row, rows)}” has {_percent(best['part'])} of its attention in one sixteenth of "
@@ -176,16 +184,15 @@ def _tell_sinks(tables: Tables) -> Iterator[Sentence]:
     """Yield what part of the image's attention words and special tokens get."""
     if ROLES not in tables:
         return
-    table = tables[ROLES]
-    rows = table[(table["rows"] == "image") & (table["branch"] == table["branch"].iloc[0])]
-    if not len(rows):
+    every = tables[ROLES]
+    table = matching(every, rows="image", branch=next(iter(every["branch"]), None))
+    count = len({*zip(table["sample"], table["layer"], strict=True)})
+    if not count:
         return
-    groups = rows.groupby(["sample", "layer", "role"], sort=False)["mass"].sum()
-    mass = groups.groupby("role", sort=False).sum() / len(
-        rows[["sample", "layer"]].drop_duplicates()
-    )
-    special = {role: float(mass[role]) for role in SPECIAL if role in mass}
-    words = f"the words get {_percent(float(mass.get('word', 0.0)))} of the image's attention"
+    sums = group_sums(table, "role", "mass")
+    mass = {role: total / count for role, total in sums.items()}
+    special = {role: mass[role] for role in SPECIAL if role in mass}
+    words = f"the words get {_percent(mass.get('word', 0.0))} of the image's attention"
     if not special:
         yield Sentence(f"{words[0].upper()}{words[1:]}.", ROLES)
         return
@@ -202,13 +209,14 @@ def _tell_generated(tables: Tables) -> Iterator[Sentence]:
     """Yield what generated tokens read, mean over these tokens, layers and heads."""
     if FLOW not in tables:
         return
-    table = tables[FLOW]
-    rows = table[(table["rows"] == "generated") & (table["head"] == "mean")]
-    sums = rows.groupby("keys", sort=False)["sum"].sum()
-    if not sums.sum() > 0:
+    sums = group_sums(matching(tables[FLOW], rows="generated", head="mean"), "keys", "sum")
+    total = sum(sums.values())
+    if not total > 0:
         return
-    shares = (sums / sums.sum()).sort_values(ascending=False, kind="stable")
-    read = [f"{_percent(share)} to {READ.get(name, name)}" for name, share in shares.items()]
+    read = [
+        f"{_percent(sums[name] / total)} to {READ.get(name, name)}"
+        for name in sorted(sums, key=lambda name: -sums[name])
+    ]
     listed = ", ".join([*read[:-2], " and ".join(read[-2:])])
     yield Sentence(f"Of their attention generated tokens give {listed}.", FLOW)
 
@@ -217,16 +225,20 @@ def _tell_most_read(tables: Tables) -> Iterator[Sentence]:
     """Yield which token of a text receives most, mean over layers and samples."""
     if RECEIVED not in tables:
         return
-    table = tables[RECEIVED].dropna(subset=["mass"])
-    means = table.groupby("position")[["mass", "column_sum"]].mean()
-    if not len(means):
+    table = tables[RECEIVED]
+    means = [
+        row
+        for row in group_means(table, ["position"], ["mass", "column_sum"])
+        if not np.isnan(row["mass"])
+    ]
+    if not means:
         return
-    position = means["mass"].idxmax()
-    most = means.loc[position]
-    rows = table[table["position"] == position]
-    texts = {" ".join(str(text).split()) for text in rows["token"].fillna("")}
+    most = max(means, key=lambda row: (row["mass"], -row["position"]))
+    position = most["position"]
+    rows = [row for row in table_rows(matching(table, position=position)) if row["mass"] >= 0]
+    texts = {" ".join(_text(row["token"]).split()) for row in rows}
     text = texts.pop() if len(texts) == 1 else ""
-    part = "generated text" if rows["segment"].iloc[0] == "generated" else "prompt"
+    part = "generated text" if rows[0]["segment"] == "generated" else "prompt"
     named = f"the token “{text}”" if text and text.isprintable() else "the token"
     yield Sentence(
         f"Of the {part} {named} at position {position} gets {_percent(most['mass'])} of all "
@@ -238,25 +250,28 @@ def _tell_most_read(tables: Tables) -> Iterator[Sentence]:
     if sinks is None:
         yield Sentence("no token is a sink.", SINK_COUNTS)
         return
-    among = "layers, heads and steps" if (sinks["head"] != "mean").any() else "layers and steps"
-    share = (sinks["position"] == position).sum() / tables[SINK_COUNTS]["steps"].sum()
+    among = "layers, heads and steps" if {*sinks["head"]} - {"mean"} else "layers and steps"
+    share = np.equal(sinks["position"], position).sum() / np.sum(tables[SINK_COUNTS]["steps"])
     yield Sentence(f"it is a sink in {_percent(share)} of {among}.", SINKS)
 
 
-def _mean(table: DataFrame, values: Sequence[str], *further: str) -> DataFrame:
+def _text(cell: object) -> str:
+    return cell if isinstance(cell, str) else ""
+
+
+def _means(table: Columns, values: Sequence[str], *further: str) -> list[Row]:
     """Return means over images, of each word and of what else is named."""
-    keys = ["word", "occurrence", *further]
-    return table.groupby(keys, sort=False, as_index=False)[list(values)].mean()
+    return group_means(table, ["word", "occurrence", *further], values)
 
 
-def _name(row: Mapping[str, object], rows: DataFrame) -> str:
+def _name(row: Row, rows: Sequence[Row]) -> str:
     """Return a word, with its number where it is repeated."""
-    is_repeated = (rows["word"] == row["word"]).sum() > 1
+    is_repeated = sum(other["word"] == row["word"] for other in rows) > 1
     return f"{row['word']} ({row['occurrence']})" if is_repeated else str(row["word"])
 
 
-def _times(row: Mapping[str, object]) -> str:
-    return f"{digits(float(str(row['lift_max'])))} times its mean"
+def _times(row: Row) -> str:
+    return f"{digits(row['lift_max'])} times its mean"
 
 
 def _percent(part: float) -> str:

@@ -13,6 +13,7 @@ from attn.analysis.digest import Digest, Gathered
 from attn.analysis.result import Result
 from attn.analysis.tables import Columns, Table, append_table, label_table, make_table
 from attn.files.disk import as_utf8
+from attn.files.spool import SpooledList
 
 if TYPE_CHECKING:
     from attn.schema import Manifest
@@ -47,12 +48,14 @@ class Findings:
     Attributes:
         manifest: of the trace.
         tables: to join, with their names.
+        digest: SHA-256 of the manifest.
         shown: of its page, by path.
         digests: by name.
     """
 
     manifest: Manifest
     tables: list[tuple[str, Table]]
+    digest: str
     shown: dict[str, Table] = field(default_factory=dict)
     digests: dict[str, Digest] = field(default_factory=dict)
 
@@ -71,17 +74,23 @@ class Joined:
     """Gathers the results of traces, one after the other, in little memory.
 
     Rows go to disk at once, into `<table>.csv` with the columns trace, prompt and seed before the
-    table's own; a table that there is of several segments becomes one. Of every trace only what
-    the summary page shows stays in memory.
+    table's own; a table that there is of several segments becomes one. What the summary page shows
+    of a trace is in a file too.
+
+    Attributes:
+        folder: of the results.
+        files: tables and page, relative to it.
+        manifests: SHA-256 of the manifest of every trace.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.files: list[str] = []
+        self.manifests: SpooledList[str] = SpooledList(str)
         self._digests: dict[tuple[str, str], Gathered] = {}
         self._count = 0
         self._prompts: dict[str, int] = {}
-        self._seeds: set[int] = set()
+        self._seeds: tuple[int, ...] = ()
 
     def add(self, entry: Entry, findings: Findings) -> None:
         """Take the results of one trace."""
@@ -96,7 +105,9 @@ class Joined:
                 self._digests.setdefault((of, name), Gathered(digest)).add(digest)
         self._append(_row(entry, findings.manifest), TRACES)
         self._count += 1
-        self._seeds.add(entry.seed)
+        seeds = *self._seeds, entry.seed
+        self._seeds = min(seeds), max(seeds)
+        self.manifests.append(findings.digest)
 
     def draw(self, name: str, size: FigureSize) -> None:
         """Write the summary page, if there is anything to show.
@@ -133,7 +144,7 @@ class Joined:
         return (_shorten(next(iter(self._prompts))) if len(self._prompts) == 1 else "") or name
 
     def _subtitle(self, name: str) -> str:
-        first, last = min(self._seeds), max(self._seeds)
+        first, last = self._seeds
         seeds = f"seed {first}" if first == last else f"seeds {first} to {last}"
         if len(self._prompts) == 1:
             return f"{name} · {self._count} traces · {seeds}"

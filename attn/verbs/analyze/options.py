@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from attn.verbs import checks, inputs
+from attn.choices import Pooling
+from attn.verbs import checks, parsing
 from attn.verbs.options import About, Pictures, Told, Words, validate
 from attn.viz.sizes import DPI, LEAST, MOST
 
@@ -26,7 +27,7 @@ class AnalyzeOptions:
         About(
             "Words in a row, taken together: 'A B|C D'",
             python="Words in a row, taken together.",
-            read=inputs.split_phrases,
+            read=parsing.split_phrases,
             check=checks.texts,
         ),
     ] = None
@@ -37,20 +38,18 @@ class AnalyzeOptions:
             "Only these analyses: NAME,NAME,…",
             python="Only these analyses; None is every one that can run, but those that run on "
             "request.",
-            read=inputs.split,
+            read=parsing.split,
             check=checks.texts,
         ),
     ] = None
-    pooling: Annotated[
-        Literal["mean", "daam"] | None, About("How maps are made of many: mean, or daam.")
-    ] = None
+    pooling: Annotated[Pooling | None, About("How maps are made of many: mean, or daam.")] = None
     settings: Annotated[
         Mapping[str, str] | None,
         About(
             "ANALYSIS.KEY=VALUE, or KEY=VALUE of all that have it; repeat.",
             ("--set",),
             python="Options as {ANALYSIS.KEY: VALUE}, or {KEY: VALUE} of all that have such a one.",
-            read=inputs.split_settings,
+            read=parsing.split_settings,
             check=checks.settings,
         ),
     ] = None
@@ -61,7 +60,7 @@ class AnalyzeOptions:
             "WIDTHxHEIGHT in inches that pictures are scaled to.",
             python="Width and height in inches that every page is scaled to, keeping its "
             "proportions; None leaves each as large as it is laid out.",
-            read=inputs.parse_inches,
+            read=parsing.parse_inches,
         ),
     ] = None
     dpi: Annotated[

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attn.analysis.tables import Table, make_frame
+from attn.analysis.tables import Columns, Table
 from attn.verbs.analyze.answer import TEXT_TABLES, tell
 from attn.verbs.analyze.collection_tables import ON_PAGE
 from attn.verbs.report_page import FIGURES, ReportPage, Section, plain, write_report
+from attn.wording import count_noun
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from attn.schema import Manifest
 
 MATTER = 5
@@ -29,13 +28,19 @@ CAPTIONS = {
     "attention_evolution_grid": "How the map of one word forms, step by step.",
     "token_attention_distribution": "How attention is distributed over the words.",
     "overlap": "How far words lie on the strokes.",
+    "flow": "What the text reads of the prompt, layer by layer.",
+    "influence": "Which tokens are read most, layer by layer.",
+    "unmasking": "When, and how surely, each position of the text was decided.",
+    "states": "What positions read of each other, by their state.",
+    "layers": "Who reads whom, a matrix for each layer.",
+    "patterns": "How narrow attention is, and how far it reaches.",
 }
 """What figures show, by the stem of their name; the first ones matter most."""
 
 
 def small_tables(
     files: Sequence[str], columns: Mapping[str, Table], folder: Path
-) -> Mapping[str, DataFrame]:
+) -> Mapping[str, Columns]:
     """Return the tables of the page by path.
 
     Args:
@@ -44,17 +49,14 @@ def small_tables(
         folder: of the results.
     """
     names = [name for name in files if name in TEXT_TABLES or name.rpartition("/")[2] in ON_PAGE]
-    return {
-        name: make_frame(columns[name]) if name in columns else _read(folder / name)
-        for name in names
-    }
+    return {name: columns[name] if name in columns else _read(folder / name) for name in names}
 
 
 def report_trace(
     manifest: Manifest,
     folder: Path,
     files: Sequence[str],
-    tables: Mapping[str, DataFrame],
+    tables: Mapping[str, Columns],
     notes: Sequence[str],
 ) -> str:
     """Write `report.html` of the results in a folder.
@@ -72,14 +74,20 @@ def report_trace(
     figures = [name for name in files if Path(name).suffix in FIGURES]
     order = {name: number for number, name in enumerate(CAPTIONS)}
     ranked = sorted(
-        (name for name in figures if _stem(name) in CAPTIONS and "/heatmaps/words/" not in name),
+        (name for name in figures if _matters(name, figures)),
         key=lambda name: (order[_stem(name)], figures.index(name)),
     )
     matter = ranked[:MATTER]
     rest = [name for name in figures if name not in matter]
     paragraph = tell(manifest, tables)
+    is_text = _is_text(manifest)
     sections = [
-        Section("What the words read", _captioned(matter), {}, is_open=True),
+        Section(
+            "Who reads whom" if is_text else "What the words read",
+            _captioned(matter),
+            {},
+            is_open=True,
+        ),
         Section(f"Other figures ({len(rest)})", _captioned(rest), {}),
         Section(f"Tables ({len(tables)})", {}, tables),
     ]
@@ -97,8 +105,21 @@ def report_trace(
 
 
 def _subtitle(manifest: Manifest) -> str:
-    count = f"{manifest.samples} image{'s' if manifest.samples > 1 else ''}"
+    noun = "text" if _is_text(manifest) else "image"
+    count = count_noun(manifest.samples, noun)
     return f"{manifest.backend} · seed {manifest.request.seed} · {count}"
+
+
+def _is_text(manifest: Manifest) -> bool:
+    """Whether a text was written, rather than an image made."""
+    return any(part.is_generated for parts in manifest.segments.values() for part in parts)
+
+
+def _matters(name: str, figures: Sequence[str]) -> bool:
+    """Whether a figure may stand open: not single words, nor the film of a figure."""
+    still = str(Path(name).with_suffix(".png"))
+    is_film = name != still and still in figures
+    return _stem(name) in CAPTIONS and "/heatmaps/words/" not in name and not is_film
 
 
 def _stem(name: str) -> str:
@@ -109,8 +130,9 @@ def _captioned(names: Sequence[str]) -> dict[str, str]:
     return {name: CAPTIONS.get(_stem(name), "") for name in names}
 
 
-def _read(path: Path) -> DataFrame:
+def _read(path: Path) -> Table:
     """Return a table as it was written; only empty cells are unknown, not the word `nan`."""
     import pandas as pd
 
-    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+    frame = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    return {str(name): column.to_numpy() for name, column in frame.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class Analyzed:
     """What an analysis of a trace or a collection left; only a collection has a `summary`."""
 
     path: Path
-    traces: tuple[TraceResults, ...]
+    traces: Sequence[TraceResults]
     warnings: tuple[str, ...] = ()
     summary: Summary | None = None
 

@@ -12,7 +12,7 @@ from attn.analysis.needs import Lack
 from attn.analysis.registry import ANALYSES, Analysis, AnalysisPlan, plan
 from attn.analysis.tables import with_layer_names, write_table
 from attn.errors import AnalysisError
-from attn.files.disk import json_text
+from attn.files.disk import write_json
 from attn.files.results import replaced
 from attn.schema import name_layers
 from attn.verbs.analyze.absence import fit
@@ -76,10 +76,10 @@ def analyze_trace(
     target = out or (trace.folder or folder) / FOLDER
     if out is None:
         refuse_outside(target, folder)
-    findings = Findings(trace.manifest, [])
+    findings = Findings(trace.manifest, [], trace_digest(trace.folder or folder))
     with replaced_results(target, job) as staging:
         ran = [_run(analysis, trace, job, staging, findings) for analysis in planned.runnable]
-        manifests = [trace_digest(trace.folder or folder)]
+        manifests = [findings.digest]
         kept = keep_earlier(target, staging, manifests, [facts["name"] for facts in ran])
         index = _describe(trace, planned, [*ran, *kept])
         listed = [file for facts in index["analyses"] for file in facts["files"]]
@@ -103,7 +103,7 @@ def replaced_results(folder: Path, job: AnalysisJob) -> AbstractContextManager[P
 
 def write_index(folder: Path, facts: Mapping[str, Any]) -> None:
     """Write `analysis.json` into a folder of results."""
-    (folder / INDEX).write_text(json_text({"schema": SCHEMA, **facts}), encoding="utf-8")
+    write_json(folder / INDEX, {"schema": SCHEMA, **facts})
 
 
 def _without(planned: AnalysisPlan, options: Settings) -> AnalysisPlan:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn.backends import Backend, Session, find, installed
-from attn.backends.plugins.guard import blamed, guarded, signed
+from attn.backends.plugins.guard import attributed, capture_attributed, guarded
 from attn.backends.types import Placement
 from attn.engine.plan import Plan
 from attn.errors import UsageError
@@ -20,8 +20,8 @@ from attn.verbs.capture.collection import Entry
 from attn.verbs.capture.families import SKETCH, backend_options, complete_loras
 from attn.verbs.capture.first_checks import check_drawing, check_folder, check_loras, check_model
 from attn.verbs.capture.folders import choose_folder, output_folder
-from attn.verbs.capture.generation import run_job
-from attn.verbs.capture.jobs import check_space, plan_job
+from attn.verbs.capture.generation import check_session, run_job
+from attn.verbs.capture.jobs import Job, check_space, plan_job
 from attn.verbs.capture.options import CaptureOptions, GenerationOptions, read_prompt
 from attn.verbs.capture.prompt_syntax import WeightedPrompt, parse_a1111, shared_loras
 from attn.verbs.capture.remains import find_previous
@@ -29,6 +29,14 @@ from attn.verbs.capture.resume import keep_finished, refuse_other_list
 from attn.verbs.lora_specs import parse_stack
 from attn.verbs.options import takes
 from attn.verbs.report import Report, warn_of_failures
+from attn.verbs.shards.parts import (
+    JobShard,
+    check_shard,
+    parse_shard,
+    shard_job,
+    shard_lock,
+)
+from attn.verbs.workers.crews import make_with, open_crew, wants_crew
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -39,8 +47,9 @@ DEMO = "demo"
 class Shared:
     """A session of several captures, opened when the first of them has checked its arguments."""
 
-    def __init__(self, opening: Callable[[], Session]) -> None:
+    def __init__(self, opening: Callable[[], Session], model: object) -> None:
         self._opening = opening
+        self.model = model
 
     @cached_property
     def session(self) -> Session:
@@ -54,7 +63,7 @@ class Captured:
 
     Attributes:
         path: the trace, or the collection; with `dry_run` where it would have been.
-        entries: one per trace that was asked for.
+        entries: one per trace that was asked for; of a shard its own.
         plans: what was kept of each that the model does not refuse.
         warnings: what the user should know.
     """
@@ -127,7 +136,7 @@ def capture_with(options: CaptureOptions) -> Captured:
     for remark in installed().remarks:
         report.warn(remark)
     family = guarded(registered)
-    with signed(registered, "Options"):
+    with attributed(registered, "Options"):
         backend = backend_options(family.Options, name, options.backend_settings)
     model = family.default_model(backend) if options.model is None else options.model
     request = replace(_request(options, backend), interventions=parse_cuts(options.cut))
@@ -145,9 +154,9 @@ def capture_with(options: CaptureOptions) -> Captured:
     ]
     out = None if options.out is None else Path(options.out)
     target = choose_folder(out, name, prompts[0].text)
-    making = nullcontext() if options.dry_run else output_folder(target)
-    with making, blamed(registered):
-        previous = find_previous(target, wishes) if options.resume else None
+    shard = None if options.shard is None else parse_shard(options.shard)
+    with _making(target, shard, options), capture_attributed(registered):
+        previous = find_previous(target, wishes) if options.goes_on else None
         if previous is not None:
             refuse_other_list(previous, name, options.batch, wishes)
         if isinstance(model, Shared):
@@ -155,13 +164,42 @@ def capture_with(options: CaptureOptions) -> Captured:
         else:
             session = open_session(family, model, backend, options)
         job = plan_job(name, session, wishes, options.wanted, target, options.batch, report)
+        job = shard_job(job, shard)
         entries = job.entries if previous is None else keep_finished(job, previous)
         check_space(job, entries, options.limit, options.dry_run)
         if not options.dry_run:
             report.begin(target)
-            entries = run_job(job, entries)
+            entries = _generate(job, entries, options, model)
     plans = tuple(item.plan for item in job.items)
-    return Captured(target, entries, plans, tuple(report.warnings))
+    made = tuple(entries[index] for index in sorted(job.indices))
+    return Captured(target, made, plans, tuple(report.warnings))
+
+
+def _generate(
+    job: Job, entries: Sequence[Entry], options: CaptureOptions, model: object
+) -> tuple[Entry, ...]:
+    """Generate what is pending: here, or by workers."""
+    if not wants_crew(options):
+        check_session(job.session)
+        return run_job(job, entries)
+    if all(entries[index].status != "pending" for index in job.indices):
+        return run_job(job, entries)
+    opened = model.model if isinstance(model, Shared) else model
+    with open_crew(options, job.backend, options.backend_settings, opened) as crew:
+        return run_job(job, entries, partial(make_with, crew))
+
+
+@contextmanager
+def _making(target: Path, shard: JobShard | None, options: CaptureOptions) -> Iterator[None]:
+    """Keep other processes out of the folder, or of the part of it that is made."""
+    if options.dry_run:
+        yield
+        return
+    with ExitStack() as stack:
+        stack.enter_context(output_folder(target, shared=shard is not None))
+        if shard is not None:
+            stack.enter_context(shard_lock(target, shard))
+        yield
 
 
 def parse_prompts(
@@ -198,10 +236,10 @@ def open_session(
         generation: the others.
     """
     placement = Placement(
-        generation.device,
+        "auto" if len(generation.devices) > 1 else generation.device,
         generation.dtype,
         generation.offload,
-        weights=not generation.dry_run,
+        weights=not (generation.dry_run or wants_crew(generation)),
     )
     return family.open(model, options, placement)
 
@@ -229,7 +267,8 @@ def _check_first(options: CaptureOptions, prompts: Sequence[str] | None) -> None
     loras = parse_stack(options.lora)
     check_loras([*loras, *(shared_loras(parsed) if parsed else ())])
     check_drawing(options.backend_settings.get(SKETCH))
-    check_folder(options.out, resume=options.resume)
+    check_shard(options.shard, options.out)
+    check_folder(options.out, resume=options.goes_on)
 
 
 def choose_prompts(

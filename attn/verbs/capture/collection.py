@@ -2,26 +2,30 @@
 
 `index.json` is written when a capture begins and when it ends, however it ends. In between, every
 trace adds a line to `index.jsonl`, so that thousands of traces cost no more each than a few do; a
-killed capture leaves both.
+killed capture leaves both. Of a run that several processes make, each shard has its journal, and
+the index stays as it was begun.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from attn.choices import ItemStatus
 from attn.errors import DamagedError
 from attn.files.digests import read_sealed, seal
 from attn.files.disk import append_lines, encode_json, is_file, read_journal, reported, write_atomic
+from attn.files.names import COLLECTION
 from attn.files.outside import require_inside
 from attn.schema import Manifest
 
 SCHEMA = 1
 """Version of `index.json`, and the newest that is read."""
-INDEX = "index.json"
 JOURNAL = "index.jsonl"
+SHARD_JOURNAL = re.compile(r"index\.\d+-of-\d+\.jsonl")
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Entry:
     """One trace of a collection; `error` says why it failed."""
 
     folder: str
-    status: Literal["pending", "complete", "failed"]
+    status: ItemStatus
     prompt: str
     seed: int
     error: str | None = None
@@ -68,26 +72,53 @@ class _Outcome:
     """One line of the journal."""
 
     folder: str
-    status: Literal["pending", "complete", "failed"]
+    status: ItemStatus
     error: str | None = None
 
 
 def is_collection(folder: Path) -> bool:
     """Whether a folder has an index of traces."""
-    return is_file(folder / INDEX)
+    return is_file(folder / COLLECTION)
+
+
+def begin_index(folder: Path, entries: Sequence[Entry], run: Run | None) -> None:
+    """Write the index of a run whose outcomes stand in journals beside it."""
+    write_atomic(folder / COLLECTION, seal(encode_json(Index(tuple(entries), run))))
 
 
 def write_index(folder: Path, entries: Sequence[Entry], run: Run | None = None) -> None:
-    """Write the index, whole or not at all; what the journal says is in it, so that goes."""
-    write_atomic(folder / INDEX, seal(encode_json(Index(tuple(entries), run))))
+    """Write the index, whole or not at all; what the journals say is in it, so these go."""
+    begin_index(folder, entries, run)
     with reported(folder / JOURNAL):
-        (folder / JOURNAL).unlink(missing_ok=True)
+        for journal in (folder / JOURNAL, *shard_journals(folder)):
+            journal.unlink(missing_ok=True)
 
 
-def note_outcomes(folder: Path, entries: Iterable[Entry]) -> None:
-    """Add to the journal what became of some traces."""
-    lines = [_Outcome(entry.folder, entry.status, entry.error) for entry in entries]
-    append_lines(folder / JOURNAL, lines)
+def note_outcomes(folder: Path, entries: Iterable[Entry], journal: str = JOURNAL) -> None:
+    """Add to a journal what became of some traces."""
+    append_lines(folder / journal, map(_outcome, entries))
+
+
+def write_outcomes(folder: Path, entries: Iterable[Entry], journal: str) -> None:
+    """Write a journal anew, in its place, since a process may hold it; a torn line goes."""
+    with reported(folder / journal):
+        (folder / journal).write_bytes(b"")
+    note_outcomes(folder, entries, journal)
+
+
+def shard_journal(number: int, count: int) -> str:
+    """Return the name of the journal of one part of a run."""
+    return f"index.{number}-of-{count}.jsonl"
+
+
+def shard_journals(folder: Path) -> list[Path]:
+    """Return the journals of the parts of a run, in a fixed order.
+
+    Raises:
+        TraceError: the folder cannot be read.
+    """
+    with reported(folder, "read"):
+        return sorted(path for path in folder.iterdir() if SHARD_JOURNAL.fullmatch(path.name))
 
 
 def read_index(folder: Path) -> tuple[Entry, ...]:
@@ -106,7 +137,7 @@ def read_collection(folder: Path) -> Index:
         TraceError: the index is unreadable, or from a newer schema.
         DamagedError: it is no index, or not as it was written.
     """
-    path = folder / INDEX
+    path = folder / COLLECTION
     index = read_sealed(
         path,
         Index,
@@ -116,7 +147,14 @@ def read_collection(folder: Path) -> Index:
     )
     for entry in index.traces:
         require_inside(path, entry.folder)
-    outcomes = {item.folder: item for item in read_journal(folder / JOURNAL, _Outcome)}
+    outcomes: dict[str, _Outcome] = {}
+    for journal in (folder / JOURNAL, *shard_journals(folder)):
+        last = {item.folder: item for item in read_journal(journal, _Outcome)}
+        outcomes |= {
+            name: outcome
+            for name, outcome in last.items()
+            if name not in outcomes or _WEIGHT[outcome.status] >= _WEIGHT[outcomes[name].status]
+        }
     return replace(index, traces=tuple(_updated(entry, outcomes) for entry in index.traces))
 
 
@@ -130,9 +168,13 @@ def require_listed(folder: Path, manifest: Manifest, prompt: str, seed: int) -> 
     if (request.prompt, request.seed) != (prompt, seed):
         raise DamagedError(
             f"{folder} is of seed {request.seed} and the prompt '{request.prompt}', but the "
-            f"collection's {INDEX} lists it with seed {seed} and the prompt '{prompt}'; one of "
-            "them was changed"
+            f"collection's {COLLECTION} lists it with seed {seed} and the prompt '{prompt}'; one "
+            "of them was changed"
         )
+
+
+def _outcome(entry: Entry) -> _Outcome:
+    return _Outcome(entry.folder, entry.status, entry.error)
 
 
 def _updated(entry: Entry, outcomes: dict[str, _Outcome]) -> Entry:
@@ -140,3 +182,7 @@ def _updated(entry: Entry, outcomes: dict[str, _Outcome]) -> Entry:
     if outcome is None:
         return entry
     return replace(entry, status=outcome.status, error=outcome.error)
+
+
+_WEIGHT = {"pending": 0, "failed": 1, "complete": 2}
+"""Which outcome counts, where journals of other numbers of shards tell of the same trace."""

@@ -13,6 +13,7 @@ from attn.checkpoints.headers import Header, read_header
 from attn.errors import ModelError, UsageError
 from attn.files.disk import is_folder
 from attn.files.images import read_drawing
+from attn.files.names import SAFETENSORS
 from attn.files.outside import refuse_special
 from attn.lora.source import read_lora_header
 from attn.schema import Lora
@@ -20,7 +21,6 @@ from attn.verbs.capture.folders import refuse_contents, refuse_parts
 
 MODEL = "a .safetensors file or the folder of a model"
 LORA = "a .safetensors file or the folder of a LoRA"
-SAFETENSORS = ".safetensors"
 
 
 def check_model(model: object) -> None:

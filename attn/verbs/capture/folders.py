@@ -13,10 +13,11 @@ from attn.errors import AnalysisError, TraceError
 from attn.files.disk import is_file, is_there, remove_parts, reported, resolved
 from attn.files.locks import folder_lock
 from attn.files.markers import is_marked
+from attn.files.names import COLLECTION
 from attn.files.scratch import is_debris
 from attn.files.scratch import sweep as sweep_results
 from attn.trace.store import MANIFEST
-from attn.verbs.capture.collection import INDEX
+from attn.verbs.capture.collection import SHARD_JOURNAL
 
 ANALYSIS = "analysis"
 """Where the results of a trace or of a collection are, in its folder."""
@@ -28,22 +29,28 @@ RUNS = Path("attn-runs")
 PROBE = ".attn-probe"
 LONGEST = 60
 """Longest name of a variant's folder, in characters: at most 240 bytes."""
-PART = re.compile(rf"(?:{re.escape(INDEX)}|{re.escape(MANIFEST)})\.\d+\.part")
+PART = re.compile(rf"(?:{re.escape(COLLECTION)}|{re.escape(MANIFEST)})\.\d+\.part")
 
 
-def choose_folder(out: Path | None, backend: str, prompt: str) -> Path:
+def choose_folder(out: Path | None, backend: str, prompt: str, runs: Path = RUNS) -> Path:
     """Return the folder of the result: `out`, or a new one named by date, family and prompt.
 
     What killed runs left in earlier new folders is removed.
+
+    Args:
+        out: that was named.
+        backend: name of the family.
+        prompt: the first one.
+        runs: where new folders are made.
     """
     if out is not None:
         return out
-    for folder in RUNS.glob("*"):
+    for folder in runs.glob("*"):
         sweep_results(folder)
     slug = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:40].rstrip("-") or "prompt"
     name = f"{datetime.now():%Y%m%d-%H%M%S}-{backend}-{slug}"
     names = chain([name], (f"{name}-{number}" for number in count(2)))  # two in one second
-    return next(path for path in map(RUNS.joinpath, names) if not is_there(path))
+    return next(path for path in map(runs.joinpath, names) if not is_there(path))
 
 
 def short_names(paths: Mapping[str, str]) -> dict[str, str]:
@@ -98,7 +105,7 @@ def refuse_contents(folder: Path) -> None:
         TraceError: with what helps.
     """
     names = contents(folder)
-    if INDEX in names or MANIFEST in names:
+    if COLLECTION in names or MANIFEST in names:
         raise TraceError(
             f"{folder} holds an earlier capture; finish that with --resume, choose another folder "
             "with --out, or remove it"
@@ -116,7 +123,7 @@ def refuse_parts(folder: Path) -> None:
     """
     full = resolved(folder, "Choose another folder with --out.")
     for ancestor in (full, *full.parents):
-        is_of_trace = any(is_file(ancestor.parent / name) for name in (MANIFEST, INDEX))
+        is_of_trace = any(is_file(ancestor.parent / name) for name in (MANIFEST, COLLECTION))
         if is_marked(ancestor) or (ancestor.name in PARTS and is_of_trace):
             raise AnalysisError(
                 f"{ancestor} holds results of attn or a part of a trace, and nothing else goes "
@@ -139,10 +146,14 @@ def refuse_outside(path: Path, folder: Path) -> None:
 
 
 @contextmanager
-def output_folder(folder: Path) -> Iterator[None]:
+def output_folder(folder: Path, *, shared: bool = False) -> Iterator[None]:
     """Make the folder, and take it away again if it is new and nothing was written into it.
 
     Made before the model is loaded, so that a place that cannot be written is known at once.
+
+    Args:
+        folder: of the result.
+        shared: with other processes that share it.
 
     Raises:
         TraceError: it cannot be written, or another capture is writing into it.
@@ -152,10 +163,10 @@ def output_folder(folder: Path) -> Iterator[None]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / PROBE).touch()
-            (folder / PROBE).unlink()
+            (folder / PROBE).unlink(missing_ok=True)  # others that share it probe too
         except OSError as exc:
             raise _not_writable(folder, exc) from exc
-        with _alone(folder):
+        with _alone(folder, shared):
             yield
     finally:
         if is_new:
@@ -167,7 +178,7 @@ def sweep(folder: Path) -> None:
     """Remove what killed captures left beside their results."""
     with reported(folder):
         (folder / PROBE).unlink(missing_ok=True)
-    for name in (INDEX, MANIFEST):
+    for name in (COLLECTION, MANIFEST):
         remove_parts(folder / name)
     sweep_results(folder)
 
@@ -178,11 +189,11 @@ def existing(path: Path) -> Path:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path, shared: bool) -> Iterator[None]:
     """Keep other captures out, where the file system has locks."""
     with ExitStack() as stack:
         with reported(folder):
-            is_held = stack.enter_context(folder_lock(folder))
+            is_held = stack.enter_context(folder_lock(folder, shared=shared))
         if is_held is False:
             raise TraceError(
                 f"another capture is writing into {folder}; wait for its end, or choose another "
@@ -194,6 +205,8 @@ def _alone(folder: Path) -> Iterator[None]:
 def _is_debris(path: Path) -> bool:
     if path.name == "attention":
         return path.is_dir() and not any(path.iterdir())
+    if SHARD_JOURNAL.fullmatch(path.name):
+        return not path.stat().st_size
     return path.name == PROBE or PART.fullmatch(path.name) is not None or is_debris(path)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +12,20 @@ from typing import TYPE_CHECKING
 
 from attn.errors import AttnError, CaptureError, ModelError, TraceError
 from attn.files.disk import as_utf8, is_folder, is_there, reported
+from attn.files.names import SAFETENSORS
 from attn.schema import Step
 from attn.trace.store import MANIFEST, is_shard_file, read_manifest
 from attn.trace.writer import TraceWriter
 from attn.verbs.ablate.treatments import make_treatment
-from attn.verbs.capture.collection import Entry, note_outcomes, write_index
+from attn.verbs.capture.collection import (
+    JOURNAL,
+    Entry,
+    begin_index,
+    is_collection,
+    note_outcomes,
+    write_index,
+    write_outcomes,
+)
 from attn.verbs.capture.jobs import Job, JobItem
 from attn.verbs.capture.manifest import Ran, draft, finished
 from attn.verbs.capture.outputs import is_output
@@ -25,6 +34,8 @@ from attn.verbs.report import Report
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from attn.backends import Session
 
 Batch = tuple[JobItem, ...]
 LONGEST = 300
@@ -47,11 +58,43 @@ class Progress:
         self.report.progress(self.done, self.total, self.written)
 
 
-def run_job(job: Job, entries: Sequence[Entry]) -> tuple[Entry, ...]:
-    """Generate every trace that is pending.
+def check_session(session: Session) -> None:
+    """Refuse a model whose attention cannot be seen, before anything is written.
+
+    Raises:
+        AttnError: says what to do.
+    """
+    from attn.engine.refuse import refuse_unobservable
+
+    session.check()
+    for name, tower in session.towers().items():
+        refuse_unobservable(tower, name)
+
+
+Batches = Sequence[tuple[Batch, Batch]]
+"""Batches, each with its members that are missing."""
+
+
+def make_here(job: Job, batches: Batches, progress: Progress) -> Iterator[dict[int, str | None]]:
+    """Generate batches one by one, with the job's own session; yield as `make_batch` does."""
+    for batch, missing in batches:
+        yield from make_batch(job, batch, missing, progress)
+
+
+def run_job(
+    job: Job,
+    entries: Sequence[Entry],
+    make: Callable[[Job, Batches, Progress], Iterator[dict[int, str | None]]] = make_here,
+) -> tuple[Entry, ...]:
+    """Have every trace generated that is pending.
 
     Batches are cut as if nothing were finished, because a batch decides the last bits of its
     members: if one of them is missing, all are generated, and only the missing one is written.
+
+    Args:
+        job: what is generated.
+        entries: what there is of it.
+        make: generates, and yields what became of traces as `make_batch` does.
 
     Returns:
         What became of every trace that was asked for.
@@ -60,21 +103,14 @@ def run_job(job: Job, entries: Sequence[Entry]) -> tuple[Entry, ...]:
         TraceError: nothing more can be written; finished traces and the index stay usable.
         AttnError: the one trace that was asked for failed.
     """
-    from attn.engine.refuse import refuse_unobservable
-
-    job.session.check()
-    for name, tower in job.session.towers().items():
-        refuse_unobservable(tower, name)
     outcomes = _Outcomes(job, list(entries))
-    batches = [batch for batch in _cut(job) if outcomes.missing(batch)]
-    progress = Progress(job.report, sum(batch[0].plan.steps for batch in batches))
+    batches = [(batch, missing) for batch in _cut(job) if (missing := outcomes.missing(batch))]
+    progress = Progress(job.report, sum(batch[0].plan.steps for batch, _ in batches))
     with outcomes:
         outcomes.write()
         make_room(job, entries)
-        for batch in batches:
-            outcomes.trying = batch
-            for done in _attempt(job, batch, outcomes.missing(batch), progress):
-                outcomes.note(done)
+        for done in make(job, batches, progress):
+            outcomes.note(done)
     return tuple(outcomes.entries)
 
 
@@ -84,7 +120,6 @@ class _Outcomes:
     def __init__(self, job: Job, entries: list[Entry]) -> None:
         self._job = job
         self.entries = entries
-        self.trying: Batch = ()
 
     def missing(self, batch: Batch) -> Batch:
         """Return the members of a batch that are to be written."""
@@ -99,12 +134,21 @@ class _Outcomes:
                 error=error,
             )
         if self._job.is_collection:
-            note_outcomes(self._job.out, [self.entries[index] for index in outcomes])
+            changed = [self.entries[index] for index in outcomes]
+            note_outcomes(self._job.out, changed, self._job.journal or JOURNAL)
 
     def write(self) -> None:
-        """Write the index."""
-        if self._job.is_collection:
-            write_index(self._job.out, self.entries, self._job.run)
+        """Write the index; of one part of a run its journal, beside the index as it was begun."""
+        job = self._job
+        if not job.is_collection:
+            return
+        if job.journal is None:
+            write_index(job.out, self.entries, job.run)
+            return
+        if not is_collection(job.out):
+            begin_index(job.out, job.entries, job.run)
+        own = [self.entries[item.index] for item in job.items]
+        write_outcomes(job.out, own, job.journal)
 
     def __enter__(self) -> None:
         """Begin; whatever happens from here on, the index is written at the end."""
@@ -123,12 +167,11 @@ class _Outcomes:
 
     def _look_again(self) -> None:
         """After a failure, say of every trace what its folder says, as far as that can be seen."""
-        broken = {item.index for item in self.trying}
         for index, entry in enumerate(self.entries):
             folder = self._job.out / entry.folder
             if entry.status == "complete" and not is_there(folder / MANIFEST):
                 self.entries[index] = replace(entry, status="pending")
-            elif entry.status == "pending" and index in broken and _is_complete(folder):
+            elif entry.status == "pending" and _is_complete(folder):
                 self.entries[index] = replace(entry, status="complete")
 
     def _rest(self) -> str:
@@ -157,7 +200,7 @@ def _cut(job: Job) -> list[Batch]:
     return [tuple(batch) for batch in batches.values()]
 
 
-def _attempt(
+def make_batch(
     job: Job, batch: Batch, missing: Batch, progress: Progress
 ) -> Iterator[dict[int, str | None]]:
     """Generate a batch; if it fails, its missing members one by one.
@@ -284,7 +327,7 @@ def _generate(
 def _remove_stepless(folder: Path, whole: bool) -> None:
     """Take a trace away again that failed before its first step; what is not ours stays."""
     with reported(folder, "tidy up"):
-        if not is_folder(folder) or any(folder.glob("attention/*.safetensors")):
+        if not is_folder(folder) or any(folder.glob(f"attention/*{SAFETENSORS}")):
             return
         parts = {"attention": is_shard_file, "outputs": is_output}
         for name, is_ours in parts.items():

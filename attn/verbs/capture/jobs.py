@@ -36,6 +36,7 @@ class JobItem:
     Attributes:
         index: of all that were asked for.
         request: completed.
+        wish: the request as it was asked for.
         plan: what is kept.
         folder: of the trace.
         warnings: of the model, and of the request.
@@ -43,6 +44,7 @@ class JobItem:
 
     index: int
     request: Request
+    wish: Request
     plan: Plan
     folder: Path
     warnings: tuple[str, ...] = ()
@@ -61,6 +63,10 @@ class Job:
         batch: how many traces are generated at once.
         report: told notes, warnings and progress.
         opening: the warnings that all traces share.
+        is_collection: whether several traces were asked for.
+        run: what all traces share.
+        journal: of the part of the run that is made, in a run of several parts; the items are
+            those of the part only.
     """
 
     backend: str
@@ -71,19 +77,16 @@ class Job:
     batch: int
     report: Report
     opening: tuple[str, ...]
+    is_collection: bool
+    run: Run
+    journal: str | None = None
 
     @property
-    def is_collection(self) -> bool:
-        """Whether several traces were asked for."""
-        return len(self.entries) > 1
-
-    @property
-    def run(self) -> Run:
-        """What all traces share."""
-        item = self.items[0]
-        kept = item.plan.kept, item.plan.branches
-        model = describe_model(self.session.info)
-        return describe_run(self.backend, model, item.request, kept, self.batch)
+    def indices(self) -> frozenset[int]:
+        """Indices of the traces that are made here: all, or those of one part of the run."""
+        if self.journal is None:
+            return frozenset(range(len(self.entries)))
+        return frozenset(item.index for item in self.items)
 
 
 def plan_job(
@@ -130,6 +133,7 @@ def plan_job(
         JobItem(
             index,
             requests[index],
+            wishes[index],
             plan,
             out / names[index],
             (*session.warnings, *session.remarks(wishes[index], requests[index])),
@@ -139,7 +143,10 @@ def plan_job(
     opening = _common([item.warnings for item in items])
     for warning in opening:
         report.warn(warning)
-    return Job(backend, session, out, entries, items, batch, report, opening)
+    kept = items[0].plan.kept, items[0].plan.branches
+    run = describe_run(backend, describe_model(session.info), items[0].request, kept, batch)
+    is_collection = len(entries) > 1
+    return Job(*(backend, session, out, entries, items, batch, report, opening, is_collection, run))
 
 
 def _refuse_weights(session: Session, wishes: Sequence[Request]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from attn.backends import ModelInfo, Output
 from attn.errors import ModelError
-from attn.schema import UNKNOWN, Manifest, Request, Sequence, Step, Token, find_words
+from attn.schema import UNCOND, UNKNOWN, Manifest, Request, Sequence, Step, Token, find_words
 from attn.verbs.capture.growing import SPANNED, ended, sample_texts
 from attn.verbs.capture.jobs import Job, JobItem, describe_model
 from attn.verbs.capture.outputs import environment, peak_memory, save_outputs
@@ -160,8 +160,7 @@ def _cut_warning(branch: str, segment: str, text: str) -> str:
 def typed_out(request: Request, sequences: Mapping[str, Sequence]) -> Iterator[str]:
     """Name the special tokens that a prompt spells out: models do not read them as text."""
     for branch, sequence in sequences.items():
-        is_negative = branch == "uncond"
-        prompt = (request.negative or "") if is_negative else request.prompt
+        is_negative, prompt = branch == UNCOND, request.prompt_of(branch)
         for segment, name in dict.fromkeys(
             (token.segment, token.text) for token in sequence.tokens if not token.is_content
         ):

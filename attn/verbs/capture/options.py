@@ -7,8 +7,9 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
+from attn import choices
 from attn.errors import UsageError
-from attn.verbs import checks, inputs
+from attn.verbs import checks, parsing
 from attn.verbs.capture.drawings import Drawing, drawing, drawing_file
 from attn.verbs.options import About, Told, validate
 from attn.verbs.prompt_files import read_prompts
@@ -39,12 +40,26 @@ Seed = Annotated[
     About(
         "0, 0-7 or 1,5,9; each seed is a trace.",
         python="One or several; every prompt runs with every seed, each a trace.",
-        read=inputs.parse_seeds,
+        read=parsing.parse_seeds,
         check=checks.seeds,
     ),
 ]
+BackendName = Annotated[
+    str,
+    About("Model family; see `attn backends`.", ("--backend", "-b"), check=checks.text),
+]
+Settings = Annotated[
+    Mapping[str, str] | None,
+    About(
+        "KEY=VALUE option of the backend; repeat.",
+        ("--set",),
+        python="Options of the backend as {KEY: VALUE}, both texts.",
+        read=parsing.split_settings,
+        check=checks.settings,
+    ),
+]
 Level = Annotated[
-    Literal["mass", "means", "maps", "heads", "factors"],
+    choices.Level,
     About("Detail: mass, means, maps, heads or factors."),
 ]
 
@@ -87,7 +102,7 @@ class GenerationOptions:
         About(
             "WIDTHxHEIGHT in pixels.",
             python="(width, height) in pixels.",
-            read=inputs.parse_size,
+            read=parsing.parse_size,
             check=checks.size,
         ),
     ] = None
@@ -98,11 +113,11 @@ class GenerationOptions:
         About("Sampler, such as euler, ddim, dpm++2m-karras.", check=checks.text),
     ] = None
     keep: Level = "maps"
-    keys: Annotated[
-        Literal["content", "all"], About("Columns of maps: content tokens and a rest, or all.")
-    ] = "content"
+    keys: Annotated[choices.Keys, About("Columns of maps: content tokens and a rest, or all.")] = (
+        "content"
+    )
     mass: Annotated[
-        Literal["text", "full"], About("Masses: text keys, or full (image keys, text rows).")
+        choices.Masses, About("Masses: text keys, or full (image keys, text rows).")
     ] = "text"
     blocks: Annotated[
         str | Sequence[str] | None,
@@ -116,14 +131,17 @@ class GenerationOptions:
         Literal["cond", "uncond", "both"], About("Guidance rows: cond, uncond or both.")
     ] = "cond"
     entropy: Annotated[bool, About("Entropy of rows also where it costs extra.")] = False
-    device: Annotated[str, About("auto, cpu, cuda or cuda:N.", check=checks.text)] = "auto"
+    device: Annotated[
+        str,
+        About("auto, cpu, cuda or cuda:N; several, cuda:0,cuda:1, are workers.", check=checks.text),
+    ] = "auto"
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
+        choices.NumberFormat,
         About("auto, float32, bfloat16 or float16."),
     ] = "auto"
-    offload: Annotated[
-        Literal["none", "model"], About("none, or model: parts wait in main memory.")
-    ] = "none"
+    offload: Annotated[choices.Offload, About("none, or model: parts wait in main memory.")] = (
+        "none"
+    )
     budget: Annotated[
         int | str,
         About(
@@ -134,9 +152,38 @@ class GenerationOptions:
     ] = "8GB"
     dry_run: Annotated[bool, About("Show the plan and its bytes; load no weights.")] = False
     resume: Annotated[bool, About("Go on with the run in --out, if there is one.")] = False
+    shard: Annotated[
+        str | None,
+        About(
+            "Make part I of N only: I/N, or slurm for the task of a job array; all parts have the "
+            "same --out.",
+            check=checks.text,
+        ),
+    ] = None
+
+    workers: Annotated[
+        int | None,
+        About("Processes that make traces at once, each with the model loaded.", least=1),
+    ] = None
+    engine: Annotated[
+        Literal["local", "ray"], About("Where workers are: local, or ray: on a Ray cluster.")
+    ] = "local"
+    gpus_per_worker: Annotated[
+        float | None, About("GPUs, or a part of one, of each worker of --engine ray.", least=0)
+    ] = None
 
     def __post_init__(self) -> None:
         validate(self)
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """All devices: each of several is a worker's."""
+        return tuple(filter(None, (name.strip() for name in self.device.split(","))))
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the folder may hold traces of the same run: earlier ones, or other shards'."""
+        return self.resume or self.shard is not None
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -164,14 +211,22 @@ class GenerationOptions:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class VariantOptions(GenerationOptions):
+    """How variants of one generation are made, to be compared."""
+
+    seed: Seed = range(16)
+    keep: Level = "means"
+    budget: Annotated[
+        int | str, About("Refuse to write more than this a variant.", check=checks.byte_limit)
+    ] = "8GB"
+
+
 @dataclass(frozen=True)
 class CaptureOptions(GenerationOptions):
     """What `attn capture` takes."""
 
-    backend: Annotated[
-        str,
-        About("Model family; see `attn backends`.", ("--backend", "-b"), check=checks.text),
-    ]
+    backend: BackendName
     prompt: Prompt = None
     _: KW_ONLY
     out: Annotated[
@@ -213,16 +268,7 @@ class CaptureOptions(GenerationOptions):
     generate: Annotated[
         int | None, About("Tokens to write at most, of backends that write a text.", least=1)
     ] = None
-    settings: Annotated[
-        Mapping[str, str] | None,
-        About(
-            "KEY=VALUE option of the backend; repeat.",
-            ("--set",),
-            python="Options of the backend as {KEY: VALUE}, both texts.",
-            read=inputs.split_settings,
-            check=checks.settings,
-        ),
-    ] = None
+    settings: Settings = None
     report: Told = None
 
     @property

@@ -5,14 +5,15 @@ Source: `parse_prompt_attention` and `extra_networks` of AUTOMATIC1111/stable-di
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from attn.errors import UsageError, did_you_mean
+from attn.files.names import SAFETENSORS
 from attn.schema import Emphasis, Lora
+from attn.verbs.parsing import finite_number
 
 ROUND, SQUARE = 1.1, 1 / 1.1
 """What a pair of brackets multiplies by."""
@@ -25,7 +26,6 @@ _NOT_APPLIED = (
     (re.compile(r"\bAND\b"), "it would compose several prompts"),
     (re.compile(r"\bBREAK\b"), "it would begin another chunk of the prompt"),
 )
-ENDING = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,8 @@ def _number(text: str, where: str) -> float:
     Raises:
         UsageError: it is none, or not finite.
     """
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
+    number = finite_number(text)
+    if number is None:
         raise UsageError(f"expected a number in {where!r}; got {text!r}")
     return number
 
@@ -148,14 +145,14 @@ def _file(name: str, tag: str, folder: Path | None) -> Path:
             f"{tag!r} names a LoRA: say where it is with --lora-dir DIR, or leave it out and give "
             "--lora FILE:SCALE"
         )
-    files = sorted(folder.rglob(f"*{ENDING}"))
-    found = [file for file in files if file.name.removesuffix(ENDING) == name]
+    files = sorted(folder.rglob(f"*{SAFETENSORS}"))
+    found = [file for file in files if file.name.removesuffix(SAFETENSORS) == name]
     if len(found) == 1:
         return found[0]
     if found:
         several = ", ".join(str(file) for file in found)
         raise UsageError(f"{tag!r} may be any of {several}; leave it out, and give one with --lora")
-    names = [file.name.removesuffix(ENDING) for file in files]
+    names = [file.name.removesuffix(SAFETENSORS) for file in files]
     shown = ", ".join(names[:5]) or "no .safetensors file"
     raise UsageError(
         f"{tag!r}: no LoRA is called {name!r} in {folder}, which holds {shown}."

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from attn.errors import DamagedError, TraceError
 from attn.files.disk import is_there, reported
+from attn.files.names import COLLECTION
 from attn.schema import Manifest, Request
 from attn.trace.store import JOURNAL, MANIFEST, read_manifest
-from attn.verbs.capture.collection import INDEX, Entry, Run, is_collection, read_collection
+from attn.verbs.capture.collection import Entry, Run, is_collection, read_collection
 from attn.verbs.capture.folders import contents
 from attn.verbs.capture.jobs import folder_names
 from attn.verbs.capture.outputs import read_pictured
@@ -58,7 +59,7 @@ def find_previous(folder: Path, wishes: Sequence[Request]) -> PreviousRun | None
         return PreviousRun(folder, index.traces, index.run)
     numbered = (folder / name for name in names if NUMBERED.fullmatch(name))
     if MANIFEST not in names and any(is_there(trace / MANIFEST) for trace in numbered):
-        return _rebuild_index(folder, wishes, DamagedError(f"{folder / INDEX} is gone."))
+        return _rebuild_index(folder, wishes, DamagedError(f"{folder / COLLECTION} is gone."))
     if MANIFEST not in names:
         raise TraceError(
             f"{folder} holds no capture that could be resumed, but {names[0]}; choose another "

@@ -12,11 +12,12 @@ from rich import filesize
 
 from attn.errors import DamagedError, TraceError, UsageError
 from attn.files.disk import AGAIN, encode_json, is_folder, is_there, read_journal, reported
+from attn.files.names import COLLECTION
 from attn.files.results import withdraw
 from attn.schema import Manifest, Request, Shard
 from attn.trace.store import JOURNAL, MANIFEST, open_files, read_manifest
 from attn.trace.writer import demote
-from attn.verbs.capture.collection import INDEX, Entry
+from attn.verbs.capture.collection import Entry
 from attn.verbs.capture.folders import (
     ANALYSIS,
     ANALYSIS_INDEX,
@@ -92,7 +93,11 @@ def keep_finished(job: Job, previous: PreviousRun) -> tuple[Entry, ...]:
             f"{previous.damage} The batch of the earlier run, on which last bits depend, is not "
             f"known without it: {job.batch} is taken for it"
         )
-    entries = list(job.entries)
+    own = job.indices
+    entries = [
+        entry if index in own else was
+        for index, (entry, was) in enumerate(zip(job.entries, previous.entries, strict=True))
+    ]
     for item in (item for item in job.items if item.index in comparison.complete):
         damage = _damage(job, item)
         if damage:
@@ -121,7 +126,8 @@ def make_room(job: Job, entries: Sequence[Entry]) -> None:
     for item in pending:
         for part in ("", *PARTS):
             refuse_outside(item.folder / part, job.out)
-    sweep(job.out)
+    if job.journal is None:  # else other processes write there
+        sweep(job.out)
     for item in pending:
         if is_folder(item.folder):
             withdraw(item.folder / ANALYSIS, "analyze", ANALYSIS_INDEX)
@@ -220,7 +226,9 @@ def _edited(job: Job, previous: PreviousRun, item: JobItem, manifest: Manifest) 
     listed.pop("model", None)  # it may have been moved
     wrong = differences(manifest_facts(manifest), listed)
     path = item.folder / MANIFEST
-    return f"{path} is of another request than {INDEX} lists: {summary(wrong)}" if wrong else ""
+    return (
+        f"{path} is of another request than {COLLECTION} lists: {summary(wrong)}" if wrong else ""
+    )
 
 
 def _refuse(previous: PreviousRun, changes: Sequence[str]) -> None:
@@ -314,17 +322,19 @@ def _changes(was: Mapping[str, str]) -> list[str]:
 
 
 def _tell(job: Job, previous: PreviousRun, entries: Sequence[Entry]) -> None:
-    done = sum(entry.status == "complete" for entry in entries)
-    again = sum(
-        was.status == "failed" and now.status == "pending"
-        for was, now in zip(previous.entries, entries, strict=True)
-    )
-    if not any(entry.status == "pending" for entry in entries):
-        what = f"all {done} traces in {job.out} are" if len(entries) > 1 else f"{job.out} is"
+    """Say how far the run is, or the part of it that is made."""
+    pairs = [(previous.entries[index], entries[index]) for index in job.indices]
+    done = sum(now.status == "complete" for _, now in pairs)
+    again = sum(was.status == "failed" and now.status == "pending" for was, now in pairs)
+    if not any(now.status == "pending" for _, now in pairs):
+        of = "" if job.journal is None else " of this shard"
+        what = f"all {done} traces{of} in {job.out} are" if len(entries) > 1 else f"{job.out} is"
         job.report.note(f"nothing to do: {what} complete")
         return
     failed = f", {again} failed and will be tried again" if again else ""
+    if job.journal is not None and not done + again:
+        return  # this part begins
     job.report.note(
-        f"resuming {job.out}: {done} of {len(entries)} traces are complete{failed}; "
+        f"resuming {job.out}: {done} of {len(pairs)} traces are complete{failed}; "
         f"{filesize.decimal(missing_bytes(job, entries))} to write"
     )

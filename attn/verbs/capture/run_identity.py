@@ -85,7 +85,7 @@ def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """
     common = [name for name in was if name in now]
     if any(f"model {name}" in common for name in IDENTITIES):
-        common.remove("model")
+        common = [name for name in common if name != "model"]
     return [
         f"{name}: {_shown(was[name])} → {_shown(now[name])}"
         for name in common

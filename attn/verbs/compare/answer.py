@@ -15,12 +15,12 @@ import numpy as np
 
 from attn.analysis.compare.differences import LORA
 from attn.analysis.compare.images import VISIBLE
+from attn.analysis.grouping import matching, table_rows
+from attn.analysis.tables import Columns, table_parts
 from attn.verbs.report_page import DIGITS, Sentence, digits
 from attn.words import is_content
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from attn.analysis.compare.sweep import Sweep
 
 MASS, LAYERS, PAIRS = "tables/mass.csv", "tables/mass_layers.csv", "tables/mass_pairs.csv"
@@ -46,6 +46,9 @@ MEASURED = (
     "over layers, heads and steps"
 )
 
+WORD = ("word", "occurrence", "segment")
+"""Columns that name a word."""
+
 Row = Mapping[str, Any]
 
 
@@ -60,12 +63,12 @@ class VariantTables:
     """
 
     label: str
-    tables: Mapping[str, DataFrame]
+    tables: Mapping[str, Columns]
     layers: Mapping[int, str]
 
     def rows(self, name: str) -> list[Row]:
         """Return the rows of a table; none if there is no such table."""
-        return self.tables[name].to_dict("records") if name in self.tables else []
+        return list(table_rows(self.tables[name])) if name in self.tables else []
 
 
 def tell(
@@ -294,8 +297,6 @@ def _is_same(images: Mapping[str, Row]) -> bool:
 
 def _tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
     """Yield from where on a sweep works, and from where on images break, or that it is nowhere."""
-    from attn.analysis.tables import make_frame
-
     points = {
         point.scale: point.label if sweep.files else digits(point.scale) for point in sweep.points
     }
@@ -304,7 +305,7 @@ def _tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
     first, *_, last = points.values()
     span = f"from {unit}{first} to {last}"
 
-    rows = make_frame(sweep.table).to_dict("records")
+    rows = table_rows(sweep.table)
     works = next((row for row in rows if row["works"]), None)
     breaks = next((row for row in rows if row["breaks"]), None)
     if works is None:
@@ -341,16 +342,17 @@ def _tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
 
 def _tell_pairs(variant: VariantTables, lead: Row) -> Iterator[Sentence]:
     """Yield in how many images a word changes in the direction of the mean."""
-    changes = np.array(
-        [row["change"] for row in variant.rows("mass_pairs.csv") if _is_of(row, lead)]
-    )
-    same = int((np.sign(changes) == np.sign(lead["change"])).sum())
+    same = count = 0
+    word = {name: lead[name] for name in WORD}
+    for part in table_parts(variant.tables["mass_pairs.csv"]):
+        signs = np.sign(matching(part, **word)["change"])
+        same, count = same + int((signs == np.sign(lead["change"])).sum()), count + len(signs)
     more = "more" if lead["change"] > 0 else "less"
-    yield Sentence(f"{more} in {same} of {len(changes)} images,", PAIRS)
+    yield Sentence(f"{more} in {same} of {count} images,", PAIRS)
 
 
 def _is_of(row: Row, word: Row) -> bool:
-    return all(row[key] == word[key] for key in ("word", "occurrence", "segment"))
+    return all(row[key] == word[key] for key in WORD)
 
 
 def _name(row: Row, words: Sequence[Row]) -> str:

@@ -12,6 +12,7 @@ from attn.errors import AnalysisError, AttnError, UsageError, did_you_mean
 from attn.files.disk import is_file
 from attn.files.results import COMPARISON, is_unmarked, refuse_others
 from attn.options import parse_options
+from attn.schema import UNCOND
 from attn.verbs.capture.families import SKETCH
 from attn.verbs.capture.folders import choose_folder, refuse_parts
 from attn.verbs.capture.options import GenerationOptions
@@ -25,7 +26,7 @@ from attn.verbs.compare.runs.lora_files import find_lora_files
 from attn.verbs.compare.runs.lora_runs import generate
 from attn.verbs.compare.runs.sketch_runs import generate_sketches
 from attn.verbs.compare.runs.variant_runs import Generated, Required
-from attn.verbs.inputs import as_tuple
+from attn.verbs.parsing import as_tuple
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from attn.lora import LoraFile
 
 PREFIX = "compare."
-UNCOND = "uncond"
 CHOOSING = ("layers", "steps", "branch")
 """What both a capture and a comparison can be limited to."""
 CONTROLS = ("null", "leak", "by_block", "leave_one_out")
@@ -75,6 +75,8 @@ def compare(*runs: str | Path, **arguments: Any) -> Compared:
         made = _generate(options, rest, report, _required(options, selection, parts, rest))
         if options.dry_run:
             return planned(made, report)
+        if options.shard is not None:
+            return made_in_part(made, options.shard, report)
         target, opened, files = made.path, made.runs(), made.files
     else:
         _refuse_generating(arguments, rest)
@@ -174,6 +176,18 @@ def planned(made: Generated, report: Report) -> Compared:
     images = plans[0].plans[0].samples
     counts = {name: images * len(made.captured[name].entries) for name in variants}
     return Compared(made.path / FOLDER, base, counts, {}, (), tuple(report.warnings), plans)
+
+
+def made_in_part(made: Generated, shard: str, report: Report) -> Compared:
+    """Say what is there when one part of the traces was made, of which nothing is compared yet."""
+    runs = ", ".join(made.captured)
+    told = (
+        f"Shard {shard} of {runs} is made. When all shards are, the same command with --resume in "
+        "place of --shard compares them."
+    )
+    return Compared(
+        made.path, next(iter(made.captured)), {}, {}, (), tuple(report.warnings), (), answer=told
+    )
 
 
 def _refuse_generating(arguments: Mapping[str, Any], settings: Mapping[str, str]) -> None:

@@ -73,7 +73,7 @@ def draw_comparison(
         prefix = _folder_prefix(variants, number)
         scene = make_scene(base, [variant], words)
         files += write_figures(_of_pair(scene, variant, wanted, options), folder, prefix)
-        files += write_figures(_of_all_pairs(scene, variant, wanted, words), folder, prefix)
+        files += write_figures(_of_all_pairs(scene, variant, wanted, options), folder, prefix)
         if "maps" in wanted:
             shown = ShownRun(variant.label, variant, 1)
             files += draw_run(shown, folder, f"{prefix}{_name(variant)}", options)
@@ -137,7 +137,7 @@ def _of_pair(
 
 
 def _of_all_pairs(
-    scene: ComparisonScene, variant: Variant, wanted: set[str], only: Sequence[str] | None
+    scene: ComparisonScene, variant: Variant, wanted: set[str], options: PairOptions
 ) -> Iterator[FigureFile]:
     """Draw where a variant differs, mean over all pairs, and the images of all pairs."""
     from attn.analysis.compare.changes import changes, coarse_grid, located
@@ -146,12 +146,12 @@ def _of_all_pairs(
     from attn.viz.compare.pair_sheet import draw_pairs
 
     grid = coarse_grid(variant.pairs) if "maps" in wanted else None
-    located_changes = changes(variant.pairs, located(grid), only) if grid else []
+    located_changes = changes(variant.pairs, located(grid), options.words) if grid else []
     order = {entry.term.key: number for number, entry in enumerate(scene.changes[0])}
     located_changes.sort(key=lambda entry: order.get(entry.term.key, len(order)))
     image = mean_difference(_image_pairs(variant)) if "images" in wanted else None
     if located_changes or image is not None:
-        yield draw_difference(scene, located_changes, image)
+        yield draw_difference(scene, located_changes, image, options.scale)
     if image is not None:
         yield draw_pairs(scene, list(_shown_pairs(variant)), variant.count)
 
@@ -180,7 +180,10 @@ def _shown_pairs(variant: Variant) -> Iterator[ShownPair]:
 
 
 def draw_weights(
-    variants: Sequence[Variant], weights: Mapping[str, WeightsAgainstAttention], folder: Path
+    base: ComparedRun,
+    variants: Sequence[Variant],
+    weights: Mapping[str, WeightsAgainstAttention],
+    folder: Path,
 ) -> list[str]:
     """Write `lora_weights.png`, with several variants one for each in its folder."""
     from attn.viz.compare.weights import draw_weights as draw
@@ -189,17 +192,11 @@ def draw_weights(
     for number, variant in enumerate(variants):
         label = variant.label
         if label in weights:
-            figure_file = draw(weights[label], _name_variant(variant), {"variant": label})
+            scene = make_scene(base, [variant], None)
+            heading = scene.title_of_charts, f"{label} · {scene.subtitle}"
+            figure_file = draw(weights[label], heading, scene.texts | {"variant": label})
             files += write_figures([figure_file], folder, _folder_prefix(variants, number))
     return files
-
-
-def _name_variant(variant: Variant) -> tuple[str, str]:
-    """Return title and subtitle of a figure that has no scene: the prompt, and the variant."""
-    more = len(variant.prompts) - 1
-    others = f" and {more} more prompt{'s' if more > 1 else ''}" if more else ""
-    pairs = f"{variant.count} pair{'s' if variant.count > 1 else ''}"
-    return f"{variant.members[0].prompt}{others}", f"{variant.label} · {pairs}"
 
 
 def _folder_prefix(variants: Sequence[Variant], number: int) -> str:

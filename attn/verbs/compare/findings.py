@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from attn.analysis.compare.pairs import PairOptions
     from attn.analysis.compare.sweep import Sweep
     from attn.analysis.compare.weights import WeightsAgainstAttention
-    from attn.analysis.tables import Table
+    from attn.analysis.tables import Columns
     from attn.lora import LoraFile
 
 
@@ -38,7 +38,7 @@ class ComparisonFindings:
     controls: Controls
     sweep: Sweep | None
     weights: Mapping[str, WeightsAgainstAttention]
-    tables: Mapping[str, Table]
+    tables: Mapping[str, Columns]
     answer: Sequence[Sentence]
 
     @property
@@ -124,11 +124,11 @@ def _find_sweep(variants: Sequence[Variant], options: PairOptions) -> Sweep | No
 
 def _variant_tables(
     variants: Sequence[Variant], parts: Sequence[str] | None, options: PairOptions
-) -> list[dict[str, Table]]:
+) -> list[dict[str, Columns]]:
     """Make every table of each variant."""
     from attn.analysis.compare.change_tables import PARTS
 
-    by_variant: list[dict[str, Table]] = [{} for _ in variants]
+    by_variant: list[dict[str, Columns]] = [{} for _ in variants]
     for part in parts or PARTS:
         made = [PARTS[part](variant.pairs, options.words) for variant in variants]
         if parts and not any(made):
@@ -139,21 +139,21 @@ def _variant_tables(
 
 
 def _stack(
-    by_variant: Sequence[Mapping[str, Table]],
+    by_variant: Sequence[Mapping[str, Columns]],
     variants: Sequence[Variant],
     places: Mapping[str, tuple[str, float]],
-) -> dict[str, Table]:
+) -> dict[str, Columns]:
     """Put the tables of all variants together; with several they have the variants' names."""
     from attn.analysis.compare.change_tables import with_name
-    from attn.analysis.tables import stack_tables, with_layer_names
+    from attn.analysis.tables import join_tables, with_layer_names
 
-    by_name: dict[str, list[Table]] = {}
+    by_name: dict[str, list[Columns]] = {}
     for variant, tables in zip(variants, by_variant, strict=True):
         for name, table in tables.items():
             layered = with_layer_names(table, name_layers(variant.pairs[0].layers))
             named = with_name(layered, variant.label, places.get(variant.label))
             by_name.setdefault(name, []).append(named if len(variants) > 1 else layered)
-    return {name: stack_tables(stacked) for name, stacked in by_name.items()}
+    return {name: join_tables(stacked) for name, stacked in by_name.items()}
 
 
 def _places(sweep: Sweep | None, controls: Controls) -> dict[str, tuple[str, float]]:
@@ -170,17 +170,11 @@ def _places(sweep: Sweep | None, controls: Controls) -> dict[str, tuple[str, flo
 
 
 def _told(
-    variants: Sequence[Variant], by_variant: Sequence[Mapping[str, Table]]
+    variants: Sequence[Variant], by_variant: Sequence[Mapping[str, Columns]]
 ) -> list[VariantTables]:
     """Return what the paragraph is made from."""
-    from attn.analysis.tables import Frames
-
     return [
-        VariantTables(
-            variant.label,
-            Frames(tables),
-            name_layers(variant.pairs[0].layers),
-        )
+        VariantTables(variant.label, tables, name_layers(variant.pairs[0].layers))
         for variant, tables in zip(variants, by_variant, strict=True)
     ]
 
@@ -207,7 +201,7 @@ def _weigh(
 
 def _weight_tables(
     weights: Mapping[str, WeightsAgainstAttention], places: Mapping[str, tuple[str, float]]
-) -> dict[str, Table]:
+) -> dict[str, Columns]:
     """Return `lora_weights.csv`, always with the names of the variants."""
     from attn.analysis.compare.change_tables import with_name
     from attn.analysis.tables import stack_tables

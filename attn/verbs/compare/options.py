@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, Protocol, cast, overload
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, Protocol, cast, overload
 
-from attn.verbs import checks, inputs
+from attn.choices import Pooling
+from attn.verbs import checks, parsing
 from attn.verbs.capture.drawings import Drawing
-from attn.verbs.capture.options import (
-    CaptureOptions,
-    GenerationOptions,
-    Level,
-    Loras,
-    Prompt,
-    Seed,
-)
+from attn.verbs.capture.options import Loras, Prompt, VariantOptions
 from attn.verbs.options import About, Pictures, Told, Words, describe
 
 if TYPE_CHECKING:
@@ -60,7 +54,7 @@ class ComparisonOptions:
         About(
             "Also words in a row: 'red cat|old barn'.",
             python="Also words in a row, such as red cat.",
-            read=inputs.split_phrases,
+            read=parsing.split_phrases,
             check=checks.texts,
         ),
     ] = None
@@ -68,20 +62,18 @@ class ComparisonOptions:
         str | Iterable[str] | None,
         About(
             "Only these: words, layers, heads, steps, sinks, maps, images, sketch.",
-            read=inputs.split,
+            read=parsing.split,
             check=checks.texts,
         ),
     ] = None
-    pooling: Annotated[
-        Literal["mean", "daam"] | None, About("How maps are made: mean, or daam.")
-    ] = None
+    pooling: Annotated[Pooling | None, About("How maps are made: mean, or daam.")] = None
     settings: Annotated[
         Mapping[str, str] | None,
         About(
             "compare.KEY=VALUE, or KEY=VALUE of the backend; repeat.",
             ("--set",),
             python="Further options as {compare.KEY: VALUE}, and {KEY: VALUE} of the backend.",
-            read=inputs.split_settings,
+            read=parsing.split_settings,
             check=checks.settings,
         ),
     ] = None
@@ -112,7 +104,7 @@ class ControlOptions:
         About(
             "The LoRA's trigger words, for --leak. [default: those that moved most]",
             python="The trigger words, for leak; None is those that moved most.",
-            read=inputs.split,
+            read=parsing.split,
             check=checks.texts,
         ),
     ] = None
@@ -123,20 +115,10 @@ class ControlOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(GenerationOptions, ControlOptions, ComparisonOptions):
+class CompareOptions(VariantOptions, ControlOptions, ComparisonOptions):
     """What `attn compare` takes beside runs."""
 
-    seed: Seed = range(16)
-    keep: Level = "means"
-    budget: Annotated[
-        int | str, About("Refuse to write more than this a variant.", check=checks.byte_limit)
-    ] = "8GB"
     resume: Annotated[bool, About("Go on with the comparison in --out.")] = False
-
-    def generation(self, backend: str, settings: Mapping[str, str]) -> CaptureOptions:
-        """Return what all variants have in common, as `attn capture` takes it."""
-        shared = {field.name: getattr(self, field.name) for field in fields(GenerationOptions)}
-        return CaptureOptions(backend, self.prompt, settings=settings, **shared)
 
 
 class Comparing(Protocol[P]):
@@ -149,7 +131,7 @@ class Comparing(Protocol[P]):
         words: str | Iterable[str] | None = None,
         phrases: str | Iterable[str] | None = None,
         only: str | Iterable[str] | None = None,
-        pooling: Literal["mean", "daam"] | None = None,
+        pooling: Pooling | None = None,
         settings: Mapping[str, str] | None = None,
         pictures: bool = True,
         out: str | Path | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING
 from attn.errors import AnalysisError
 from attn.files.disk import is_file, is_folder, is_there, reported
 from attn.files.results import COMPARISON
+from attn.files.spool import SpooledList
 from attn.trace.store import MANIFEST, read_manifest
 from attn.verbs.capture.collection import is_collection, read_index, require_listed
-from attn.wording import list_some
+from attn.wording import count_noun, list_some
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -44,20 +46,27 @@ class ComparedRun:
 
     path: Path
     label: str
-    members: tuple[Member, ...]
+    members: Sequence[Member]
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """Traces of two runs, pair by pair, and what the reader should know of that."""
+    """Traces of two runs, pair by pair, and what the reader should know of that.
 
-    pairs: tuple[tuple[Member, Member], ...]
+    Attributes:
+        pairs: by prompt.
+        notes: for the reader.
+        order: of each trace of the baseline the number of its pair, -1 if it is in none.
+    """
+
+    pairs: Sequence[tuple[Member, Member]]
     notes: tuple[str, ...]
+    order: array[int]
 
-    def partners(self, base: Member) -> list[Member]:
-        """Return the partner of a baseline trace: one trace or none."""
-        return [variant for first, variant in self.pairs if first == base]
+    def partners(self, at: int) -> list[Member]:
+        """Return the partner of the baseline's trace `at`: one trace or none."""
+        return [] if self.order[at] < 0 else [self.pairs[self.order[at]][1]]
 
 
 def open_runs(paths: Sequence[Path]) -> tuple[ComparedRun, ...]:
@@ -137,9 +146,11 @@ def pair_up(base: ComparedRun, variant: ComparedRun) -> Pairing:
             )
     left = len(base.members) + len(variant.members) - 2 * len(pairs)
     if left:
-        which = "1 trace has" if left == 1 else f"{left} traces have"
-        notes.append(f"{which} no partner of the same prompt and seed: left out")
-    return Pairing(tuple(pairs), tuple(notes))
+        has = f"{count_noun(left, 'trace')} {'has' if left == 1 else 'have'}"
+        notes.append(f"{has} no partner of the same prompt and seed: left out")
+    numbers = {member: number for number, (member, _) in enumerate(pairs)}
+    order = array("q", (numbers.get(member, -1) for member in base.members))
+    return Pairing(SpooledList(tuple[Member, Member], pairs), tuple(notes), order)
 
 
 def open_run(path: Path, label: str) -> ComparedRun:
@@ -158,7 +169,9 @@ def open_run(path: Path, label: str) -> ComparedRun:
     usable = [
         entry for entry in entries if entry.status != "failed" and is_folder(path / entry.folder)
     ]
-    members = tuple(Member(path / entry.folder, entry.prompt, entry.seed) for entry in usable)
+    members = SpooledList(
+        Member, (Member(path / entry.folder, entry.prompt, entry.seed) for entry in usable)
+    )
     if not members:
         raise AnalysisError(f"{path} has no trace that could be compared")
     lost = len(entries) - len(members)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from attn.analysis.tables import Columns
 from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.variants import Variant
 from attn.verbs.report_page import FIGURES, ReportPage, Section, Sentence
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
+from attn.wording import count_noun
 
 MATTER = 5
 """So many figures stand open."""
@@ -18,6 +16,7 @@ CAPTIONS = {
     "summary.png": "Images, the maps of the leading word, and the words that changed most.",
     "cuts.png": "What each cut changes, and as much cut at random; lines are 95 % intervals.",
     "sweep.png": "The leading word, the images and all other words against the scale.",
+    "null.png": "The LoRA's effect, and that of random weights of the same size.",
     "parts.png": "What each part of the LoRA gives alone, and what is lost without it.",
     "leak.png": "What the LoRA changes with its trigger words in the prompt, and without them.",
     "difference.png": "Where the image and each word's attention changed, mean over all pairs.",
@@ -36,7 +35,7 @@ def lay_out_report(
     base: ComparedRun,
     variants: Sequence[Variant],
     paragraph: Sequence[Sentence],
-    tables: Mapping[str, DataFrame],
+    tables: Mapping[str, Columns],
     files: Sequence[str],
 ) -> ReportPage:
     """Say what is on the page, and in which order.
@@ -57,7 +56,8 @@ def lay_out_report(
     matter = ranked[:MATTER]
     rest = [name for name in figures if name not in matter]
     prompts = sorted({prompt for variant in variants for prompt in variant.prompts})
-    more = f" and {len(prompts) - 1} more prompts" if len(prompts) > 1 else ""
+    others = len(prompts) - 1
+    more = f" and {count_noun(others, 'more prompt')}" if others > 0 else ""
     sections = [
         Section("What changed", _captioned(matter), {}, is_open=True),
         Section(f"Other figures ({len(rest)})", _captioned(rest), {}),

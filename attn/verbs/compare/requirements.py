@@ -34,7 +34,7 @@ def require_in_prompts(prompts: Sequence[str], options: PairOptions, negative: s
         raise AnalysisError("the negative prompt has no words; give one with --negative")
     if not any(words):
         texts = ", ".join(f"'{prompt}'" for prompt in prompts)
-        raise AnalysisError(f"there is no word to compare in {texts}")
+        raise AnalysisError(f"there is no word to compare in {texts}; give a prompt with words")
     phrases = [locate(prompt_words, options.phrases) for prompt_words in words]
     require_present(
         options,

@@ -18,6 +18,7 @@ from attn.verbs.compare.variants import Variant, compare_traces
 from attn.verbs.report import Report
 from attn.verbs.report_page import REPORT, plain, write_report
 from attn.wording import count_noun
+from attn.words import find_words, is_content
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Version of `comparison.json`."""
 TABLES = "tables"
+NO_CONTENT = (
+    "the prompts have no word that names something, so what is told is of articles, prepositions "
+    "and the like; give a prompt with a noun, a colour, …"
+)
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,9 @@ def _warn(
     """Say what the comparison leaves out."""
     for note in base.notes:
         report.warn(note)
+    words = (word.text for member in base.members for word in find_words(member.prompt))
+    if not any(map(is_content, words)):
+        report.warn(NO_CONTENT)
     for variant in variants:
         for note in variant.notes:
             report.warn(f"{variant.label}: {note}")
@@ -177,7 +185,7 @@ def _draw(
     variants = findings.controls.drawn
     written = draw_comparison(base, variants, folder, parts, options, findings.sweep)
     written += draw_controls(base, findings.controls, folder, options)
-    written += draw_weights(variants, findings.weights, folder)
+    written += draw_weights(base, variants, findings.weights, folder)
     hidden = len(findings.variants) - len(variants)
     if hidden:
         what = "control" if hidden <= len(findings.controls.named) else "variant"
@@ -193,7 +201,7 @@ def _draw(
 def _write_page(
     base: ComparedRun, findings: ComparisonFindings, folder: Path, written: Sequence[str]
 ) -> str:
-    page = lay_out_report(base, findings.controls.plain, findings.answer, findings.frames, written)
+    page = lay_out_report(base, findings.controls.plain, findings.answer, findings.tables, written)
     return write_report(page, folder)
 
 

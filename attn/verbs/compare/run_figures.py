@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -75,6 +75,7 @@ def _of_run(
         options.dominance,
         f"{shown.label}: {manifest.request.prompt}",
         f"{manifest.backend} · seed {shown.member.seed} · {words[0].segment}",
+        "own" if options.scale == "own" else "shared",
     )
     texts = {
         "prompt": manifest.request.prompt,
@@ -83,10 +84,13 @@ def _of_run(
         "run": shown.label,
     }
     yield from draw_run(run, texts)
-    yield FigureFile("token_attention_gallery.png", _gallery(run, options), texts)
+    yield FigureFile("token_attention_gallery.png", _gallery(run, run.scale), texts)
+    if options.scale == "auto":
+        figure = _gallery(run, "own")
+        yield FigureFile("token_attention_gallery-own-scale.png", figure, texts)
 
 
-def _gallery(run: RunWords, options: PairOptions) -> Figure:
+def _gallery(run: RunWords, scale: Literal["shared", "own"]) -> Figure:
     """Draw words beside the image, as `attn analyze` does."""
     import xarray as xr
 
@@ -98,8 +102,7 @@ def _gallery(run: RunWords, options: PairOptions) -> Figure:
         coords={"label": ("word", list(run.labels))},
         attrs={"unit": "attention probability"},
     )
-    heading = run.title, run.about
-    return draw_sheet(maps, run.side.image, heading, "own" if options.scale == "own" else "shared")
+    return draw_sheet(maps, run.side.image, (run.title, run.about), scale)
 
 
 def write_figures(figure_files: Iterable[FigureFile], folder: Path, prefix: str = "") -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from attn.errors import AnalysisError, AttnError
+from attn.files.spool import SpooledList
 from attn.verbs.compare.pairing import ComparedRun, Member, Pairing, open_member, pair_up
 from attn.verbs.compare.requirements import require_present
 from attn.wording import list_some
@@ -45,7 +46,7 @@ class Variant:
     prompts: frozenset[str]
     example: Pair
     members: tuple[Member, Member]
-    all_members: tuple[tuple[Member, Member], ...]
+    all_members: Sequence[tuple[Member, Member]]
     same_noise: int
     notes: tuple[str, ...]
 
@@ -83,10 +84,10 @@ class _MemberPairs:
     """What is collected of one variant: lists of what there is of each pair."""
 
     pairs: Pairs
-    members: list[tuple[Member, Member]] = field(default_factory=list)
+    members: SpooledList[tuple[Member, Member]]
     merits: list[tuple[bool, ...]] = field(default_factory=list)
     other_noise: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
     errors: list[AttnError] = field(default_factory=list)
 
 
@@ -104,9 +105,15 @@ def compare_traces(runs: Sequence[ComparedRun], options: PairOptions) -> tuple[V
 
     base, *others = runs
     pairings = [pair_up(base, other) for other in others]
-    compared = [_MemberPairs(Pairs(), notes=list(pairing.notes)) for pairing in pairings]
-    for member in base.members:
-        _compare_member(member, pairings, compared, options)
+    compared = [
+        _MemberPairs(
+            Pairs(), SpooledList(tuple[Member, Member]), notes=dict.fromkeys(pairing.notes)
+        )
+        for pairing in pairings
+    ]
+    for at, member in enumerate(base.members):
+        partners = [pairing.partners(at) for pairing in pairings]
+        _compare_member(member, partners, compared, options)
     for run, pairing, entry in zip(others, pairings, compared, strict=True):
         _require_pairs(run, pairing, entry)
     shown = _typical(compared, options)
@@ -120,7 +127,7 @@ def compare_traces(runs: Sequence[ComparedRun], options: PairOptions) -> tuple[V
 
 def _compare_member(
     member: Member,
-    pairings: Sequence[Pairing],
+    partners: Sequence[Sequence[Member]],
     compared: Sequence[_MemberPairs],
     options: PairOptions,
 ) -> None:
@@ -130,14 +137,15 @@ def _compare_member(
     readings: Readings = {}
     opened: list[Trace] = []
     made: list[tuple[_MemberPairs, Pair, Member]] = []
-    for pairing, entry in zip(pairings, compared, strict=True):
-        for partner in pairing.partners(member):
+    for others, entry in zip(partners, compared, strict=True):
+        for partner in others:
             try:
                 opened = opened or [open_member(member)]
                 pair = compare_pair(opened[0], open_member(partner), options, readings)
             except AttnError as error:
                 entry.errors.append(error)
-                entry.notes.append(f"{member.folder} and {partner.folder} are left out: {error}")
+                note = f"{member.folder} and {partner.folder} are left out: {error}"
+                entry.notes[note] = None
             else:
                 made.append((entry, pair, partner))
     has_words = all(_has_words(pair, options.words) for _, pair, _ in made)
@@ -213,7 +221,7 @@ def _keep(
     entry.pairs.append(pair)
     entry.members.append(members)
     entry.merits.append(merits)
-    entry.notes += pair.agreement.notes
+    entry.notes |= dict.fromkeys(pair.agreement.notes)
     if pair.agreement.noise:
         entry.other_noise.append(", ".join(pair.agreement.noise))
 
@@ -242,7 +250,7 @@ def _finish(run: ComparedRun, entry: _MemberPairs, shown: int, options: PairOpti
         frozenset(base.prompt for base, _ in entry.members),
         compare_pair(base, variant, options, {}),
         members,
-        tuple(entry.members),
+        entry.members,
         same,
         tuple(dict.fromkeys(notes)),
     )
@@ -259,8 +267,11 @@ def _noise_note(entry: _MemberPairs) -> Iterator[str]:
 
 def _require_named(variants: Sequence[Variant], options: PairOptions) -> None:
     """Refuse words and phrases that no pair of prompts shares."""
-    terms = [term for variant in variants for pair in variant.pairs for term in pair.terms]
-    kinds = ("word", "phrase")
-    require_present(
-        options, {kind: [term.text for term in terms if term.kind == kind] for kind in kinds}
+    terms = dict.fromkeys(
+        (term.kind, term.text)
+        for variant in variants
+        for pair in variant.pairs
+        for term in pair.terms
     )
+    kinds = ("word", "phrase")
+    require_present(options, {kind: [text for of, text in terms if of == kind] for kind in kinds})

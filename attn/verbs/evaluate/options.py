@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from attn.errors import UsageError
-from attn.verbs import checks, inputs
+from attn.verbs import checks, parsing
 from attn.verbs.options import About, Pictures, Told, Words, validate
 
 THRESHOLDS = (0.3, 0.5, 0.7)
@@ -18,7 +18,7 @@ SHAPES = "shapes"
 
 def _thresholds(name: str, value: Any) -> tuple[float, ...]:
     """Return thresholds of a map that is scaled to 0-1."""
-    listed = inputs.as_tuple(value) if isinstance(value, str) else tuple(value)
+    listed = parsing.as_tuple(value) if isinstance(value, str) else tuple(value)
     try:
         numbers = tuple(float(item) for item in listed)
     except (TypeError, ValueError) as error:
@@ -60,7 +60,7 @@ class EvaluateOptions:
         About(
             "Of overlap: parts of a map's range, NUMBER,NUMBER,…",
             python="Of overlap: parts of a map's range, 0 to 1.",
-            read=inputs.split,
+            read=parsing.split,
             check=_thresholds,
         ),
     ] = THRESHOLDS

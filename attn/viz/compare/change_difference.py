@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from matplotlib.ticker import MaxNLocator
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from attn.analysis.compare.changes import TermChange, content_first
@@ -34,11 +37,14 @@ MASKED = "#d2d5d9"
 
 
 def draw_difference(
-    scene: ComparisonScene, changes: Sequence[TermChange], image: ImageDifference | None
+    scene: ComparisonScene,
+    changes: Sequence[TermChange],
+    image: ImageDifference | None,
+    scale: Literal["auto", "shared", "own"] = "auto",
 ) -> FigureFile:
     """Draw `difference.png`: variant minus baseline, mean over all pairs.
 
-    Cells of words whose 95 % interval holds 0 are grey. All words have one scale, symmetric
+    Cells of words whose 95 % interval holds 0 are grey. Scales of words are symmetric
     about 0.
 
     Args:
@@ -46,6 +52,7 @@ def draw_difference(
         changes: of words' maps, cells (row, column), the largest change first; articles and the
             like are drawn behind content words.
         image: mean absolute difference of the images, or None.
+        scale: one for all words, or each word's `own`.
     """
     words = content_first(changes)[:MOST]
     count = len(words) + (image is not None)
@@ -61,26 +68,46 @@ def draw_difference(
         levels = colour_scale(image.levels)
         panels[0].imshow(image.levels, cmap=COLOURS, norm=levels, interpolation="antialiased")
         write_title(panels[0], "image", f"mean {image.levels.mean():.3g}", size=10.5)
-    values = [np.asarray(entry.change.change) for entry in words]
-    most = float(np.nanmax(np.abs(values), initial=0)) or 1.0
-    scale = Normalize(-most, most)
+    ends = [float(np.nanmax(np.abs(entry.change.change), initial=0)) or 1.0 for entry in words]
+    if scale != "own":
+        ends = [max(ends, default=1.0)] * len(ends)
     names = name_terms([entry.term for entry in words], LETTERS)
-    colours = colormaps[DIVERGING].with_extremes(bad=MASKED)
-    for axes, entry in zip(panels[count - len(words) :], words, strict=False):
-        rows_and_columns = np.asarray(entry.change.change).shape
-        shown = np.ma.masked_array(entry.change.change, is_masked(entry))
-        aspect = scene.sides[0].aspect * rows_and_columns[1] / rows_and_columns[0]
-        axes.imshow(shown, cmap=colours, norm=scale, aspect=aspect, interpolation="nearest")
-        mean = f"{signed(100 * float(np.nanmean(entry.change.change)))} %"
-        write_title(axes, names[entry.term.key], mean, size=10.5)
+    for axes, entry, end in zip(panels[count - len(words) :], words, ends, strict=False):
+        _draw_word(axes, entry, end, scene.sides[0].aspect)
+        remark = f"{signed(100 * float(np.nanmean(entry.change.change)))} %"
+        if scale == "own":
+            remark = f"to ±{100 * end:.3g} %"
+        write_title(axes, names[entry.term.key], remark, size=10.5)
     if words:
-        ticks = MaxNLocator(5, symmetric=True)
-        about = "change of attention to the word, in % of all attention of a place"
-        look = (DIVERGING, scale)
-        show_scale(figure, panels, look, about, ticks=ticks, spell=lambda part: signed(100 * part))
+        _show_bar(figure, panels, ends[0], is_own=scale == "own")
     if image is not None:
         show_scale(figure, panels, (COLOURS, levels), "image: mean |difference|, levels of 255")
     return FigureFile("difference.png", figure, scene.texts)
+
+
+def _draw_word(axes: Axes, entry: TermChange, end: float, aspect: float) -> None:
+    """Draw one word's change between -end and end; `aspect` is that of the image."""
+    rows, columns = np.asarray(entry.change.change).shape
+    axes.imshow(
+        np.ma.masked_array(entry.change.change, is_masked(entry)),
+        cmap=colormaps[DIVERGING].with_extremes(bad=MASKED),
+        norm=Normalize(-end, end),
+        aspect=aspect * columns / rows,
+        interpolation="nearest",
+    )
+
+
+def _show_bar(figure: Figure, panels: Sequence[Axes], end: float, *, is_own: bool) -> None:
+    """Explain the colours of words; with scales of their own only the ends have names."""
+    about = "change of attention to the word, in % of all attention of a place"
+    if is_own:
+        names = {-1.0: "less, to the end above", 0.0: "0", 1.0: "more, to the end above"}
+        look, label = (DIVERGING, Normalize(-1, 1)), "change of attention, each word's own scale"
+        ticks = FixedLocator(list(names))
+        show_scale(figure, panels, look, label, ticks=ticks, spell=names.__getitem__)
+        return
+    look, several = (DIVERGING, Normalize(-end, end)), MaxNLocator(5, symmetric=True)
+    show_scale(figure, panels, look, about, ticks=several, spell=lambda part: signed(100 * part))
 
 
 def is_masked(entry: TermChange) -> NDArray[np.bool_]:

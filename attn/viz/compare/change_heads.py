@@ -65,7 +65,10 @@ def draw_change_heads(
     masses = [axes for number, axes in enumerate(panels) if number % 3 < 2]  # noqa: PLR2004
     show_scale(figure, masses, scales[0], "mass: attention probability")
     ticks = MaxNLocator(5, symmetric=True)
-    show_scale(figure, panels[2::3], scales[2], "change of mass", ticks=ticks, spell=signed)
+    about, changed = "change of mass, in % of all attention", panels[2::3]
+    show_scale(
+        figure, changed, scales[2], about, ticks=ticks, spell=lambda part: signed(100 * part)
+    )
     return FigureFile("sinks.png", figure, scene.texts)
 
 

@@ -14,6 +14,7 @@ from attn.viz.compare.comparison_scene import VARIANTS, name_terms, signed, styl
 from attn.viz.intervals import draw_interval, limit_intervals
 from attn.viz.page import FAMILY
 from attn.viz.style import FAINT, RULE
+from attn.wording import count_noun
 from attn.words import is_content
 
 MOST = len(VARIANTS)
@@ -40,8 +41,7 @@ def lane_height(changes: Changes) -> float:
 
 def say_hidden(hidden: int) -> str:
     """Return the end of a heading that names variants which are not drawn, if any."""
-    variants = "variant" if hidden == 1 else "variants"
-    return f" · {hidden} more {variants} in the tables" if hidden > 0 else ""
+    return f" · {count_noun(hidden, 'more variant')} in the tables" if hidden > 0 else ""
 
 
 def leading(changes: Changes) -> list[Key]:

@@ -18,6 +18,7 @@ from attn.viz.overlay import ColourScale, show_heat, show_image
 from attn.viz.page import FAMILY
 from attn.viz.strokes import Lines, show_strokes
 from attn.viz.style import FAINT, GRID, INK, RULE
+from attn.wording import count_noun
 
 BASE = "#5d6570"
 VARIANTS = ("#c8394f", "#2f6f9f", "#d08a1d", "#5b9a72")
@@ -91,8 +92,8 @@ class ComparisonScene:
     @property
     def title_of_charts(self) -> str:
         """The prompt, and how many more there are: charts are of all pairs."""
-        more = f" and {self.others} more prompt{'s' if self.others > 1 else ''}"
-        return f"{self.prompt}{more if self.others else ''}"
+        more = f" and {count_noun(self.others, 'more prompt')}" if self.others else ""
+        return f"{self.prompt}{more}"
 
     @property
     def subtitle_of_images(self) -> str:

@@ -250,7 +250,7 @@ def _draw_relative(axes: Axes, panel: _Panel, highest: float, *, has_values: boo
 
 
 def _write_value(axes: Axes, position: int, height: float, text: str) -> None:
-    write_beside(axes, text, (position, height), (0, 2), size=7, ha="center", va="bottom")
+    write_beside(axes, text, (position, height), (0, 2), size=7.5, ha="center", va="bottom")
 
 
 def _style(axes: Axes, bars: int, width: float, highest: float, ticks: int = 4) -> None:

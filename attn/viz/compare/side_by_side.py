@@ -8,9 +8,19 @@ import numpy as np
 
 from attn.viz.compare.comparison_scene import ComparisonScene, show_map, show_side
 from attn.viz.figures import FigureFile, new_figure
-from attn.viz.labels import short
+from attn.viz.labels import short, wrap
 from attn.viz.overlay import Scale, colour_scale, name_scale, range_scale, show_bar, show_ends
-from attn.viz.page import GAP, LETTER, LINE, MARGIN, TITLE, add_axes, write_heading, write_title
+from attn.viz.page import (
+    GAP,
+    LETTER,
+    LINE,
+    MARGIN,
+    SMALLER,
+    TITLE,
+    add_axes,
+    write_heading,
+    write_title,
+)
 
 WIDEST, TALLEST = 4.6, 5.2  # inches of a picture
 FOOT = 0.62
@@ -21,10 +31,9 @@ SAID = {"auto": "both maps on one scale", "shared": "all words on one scale"}
 def draw_images(scene: ComparisonScene) -> FigureFile:
     """Draw `image_comparison.png`: what the baseline and one variant painted."""
     width, height = _cell(scene)
-    top = MARGIN + 2 * LINE + GAP
+    lines, top = _heading(scene, 2 * width + GAP)
     figure = new_figure(2 * (width + MARGIN) + GAP, top + TITLE + height + MARGIN)
-    letters = int((2 * width + GAP) / LETTER)
-    write_heading(figure, (short(scene.prompt, letters), short(scene.subtitle_of_images, letters)))
+    write_heading(figure, lines, small=len(lines) - 1)
     for number, side in enumerate(scene.sides[:2]):
         axes = add_axes(figure, MARGIN + number * (width + GAP), top + TITLE, width, height)
         show_side(axes, side)
@@ -45,11 +54,11 @@ def draw_word(
             each map.
     """
     width, height = (size * 0.8 for size in _cell(scene))
-    across, top = 2 * width + GAP, MARGIN + 2 * LINE + GAP
+    across = 2 * width + GAP
+    lines, top = _heading(scene, across)
     below = top + 2 * (TITLE + height) + GAP
     figure = new_figure(across + 2 * MARGIN, below + FOOT + MARGIN)
-    letters = int(across / LETTER)
-    write_heading(figure, (short(scene.prompt, letters), short(scene.subtitle_of_images, letters)))
+    write_heading(figure, lines, small=len(lines) - 1)
     maps = [side.maps[word] for side in scene.sides[:2] if side.maps is not None]
     every = [side.maps for side in scene.sides[:2] if side.maps is not None]
     common = colour_scale(np.stack(every)) if scale == "shared" else range_scale(np.stack(maps))
@@ -70,6 +79,14 @@ def draw_word(
     else:
         show_bar(figure, bar, common, f"attention probability, {SAID[scale]}")
     return FigureFile(path, figure, scene.texts | {"word": scene.words[word].text})
+
+
+def _heading(scene: ComparisonScene, across: float) -> tuple[list[str], float]:
+    """Return the prompt on one line and the subtitle on up to three, and where they end."""
+    letters = across / LETTER
+    subtitle = wrap(scene.subtitle_of_images, SMALLER * letters, 3)
+    lines = [short(scene.prompt, int(letters)), *subtitle]
+    return lines, MARGIN + len(lines) * LINE + GAP
 
 
 def _cell(scene: ComparisonScene) -> tuple[float, float]:

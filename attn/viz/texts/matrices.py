@@ -13,12 +13,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LinearLocator
 
 from attn.analysis.result import Result
+from attn.analysis.texts.findings import tell_states_of_layer, tell_strongest
 from attn.viz.charts import new_charts, show_scale
 from attn.viz.figures import FigureFile, Subject
 from attn.viz.labels import shown_token
 from attn.viz.lines import mark_steps
 from attn.viz.page import FAMILY, GAP, TITLE, write_title
 from attn.viz.style import FAINT, INK
+from attn.viz.texts.heading import head
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -31,8 +33,9 @@ WHOLE = 1.75
 """A matrix alone is so much larger than one of four."""
 LABEL = 1.2
 """Inches for the tokens at an edge."""
-SMALLEST = 4.0
-"""Points of a label below which there is none."""
+LETTERS = 7.5
+"""Points of a label; where rows are lower, only every n-th has one."""
+READ = " · rows read columns"
 FOOT = 0.6
 """Inches for the colour bar."""
 NARROWEST = 5.0
@@ -49,7 +52,8 @@ def draw(result: Result, subject: Subject) -> Iterator[FigureFile]:
         yield _figure_file("matrices/layers", sheet, sample, subject)
         for layer in of_sample["layer"].values.tolist():
             of_layer, read = of_sample.sel(layer=layer), result.arrays["read"].sel(layer=layer)
-            page = _whole(of_layer.sel(kind="mean"), subject, f"layer {layer}, {what}")
+            matrix = of_layer.sel(kind="mean")
+            page = _whole(matrix, subject, f"layer {layer}, {what}")
             yield _figure_file(f"matrices/layer_{layer:02d}", page, sample, subject)
             if layers.attrs["growing"]:
                 continue
@@ -73,7 +77,8 @@ def draw(result: Result, subject: Subject) -> Iterator[FigureFile]:
 def _whole(array: xr.DataArray, subject: Subject, what: str) -> Figure:
     """Draw one matrix, large, with the tokens at its edges."""
     side = WHOLE * float(array.attrs["size"])
-    figure, [axes] = _charts((1, 1), side, array, subject, what)
+    heading = head(tell_strongest(array), subject, what + READ)
+    figure, [axes] = _charts((1, 1), side, heading)
     look = _show_roots([axes], [array])
     _mark(axes, array, side)
     show_scale(figure, [axes], look, PROBABILITY, ticks=LinearLocator(5), spell=_squared)
@@ -83,7 +88,8 @@ def _whole(array: xr.DataArray, subject: Subject, what: str) -> Figure:
 def _compare(array: xr.DataArray, read: xr.DataArray, subject: Subject, what: str) -> Figure:
     """Draw what the text reads over the steps, first, last and their difference."""
     side, (first, last) = float(array.attrs["size"]), array.attrs["steps"]
-    figure, [curves, *others] = _charts((2, 2), side, array, subject, what)
+    heading = head(tell_states_of_layer(read), subject, what + READ)
+    figure, [curves, *others] = _charts((2, 2), side, heading)
     _draw_lines(curves, read)
     curves.set_box_aspect(1)
     names = ("first", "last", "change")
@@ -121,7 +127,8 @@ def _grid(many: xr.DataArray, dim: str, subject: Subject, what: str) -> Figure:
     count = many.sizes[dim]
     columns = math.ceil(math.sqrt(1.4 * count))
     side = float(many.attrs["size"]) / 2
-    figure, axes = _charts((-(-count // columns), columns), side, many, subject, what)
+    heading = head(tell_strongest(many, dim), subject, what + READ)
+    figure, axes = _charts((-(-count // columns), columns), side, heading)
     matrices = [many.isel({dim: index}) for index in range(count)]
     for empty in axes[count:]:
         empty.set_visible(False)
@@ -135,13 +142,12 @@ def _grid(many: xr.DataArray, dim: str, subject: Subject, what: str) -> Figure:
 
 
 def _charts(
-    shape: tuple[int, int], side: float, array: xr.DataArray, subject: Subject, what: str
+    shape: tuple[int, int], side: float, heading: tuple[str, str]
 ) -> tuple[Figure, list[Axes]]:
     """Return a page of matrices of about that side, in inches."""
     rows, columns = shape
-    facts = f"{subject.backend} · seed {subject.seed} · {what} · rows read columns"
     size = max(columns * (side + GAP) + LABEL, NARROWEST), rows * (side + TITLE) + LABEL + FOOT
-    return new_charts((subject.prompt, facts), size, nrows=rows, ncols=columns)
+    return new_charts(heading, size, nrows=rows, ncols=columns)
 
 
 def _show_roots(axes: Sequence[Axes], matrices: Sequence[xr.DataArray]) -> tuple[str, Normalize]:
@@ -175,13 +181,12 @@ def _mark(
     _plain(axes, array)
     tokens = array["token"].values.tolist()
     room = side * 72 / len(tokens)  # points of a row
-    every = max(1, math.ceil(SMALLEST / room))
-    size = min(7.0, max(SMALLEST, 0.9 * room * every))
+    every = max(1, math.ceil(LETTERS / room))
     ticks, labels = _labels(tokens, every)
     if below:
-        axes.set_xticks(ticks, labels, rotation=90, fontsize=size, parse_math=False)
+        axes.set_xticks(ticks, labels, rotation=90, fontsize=LETTERS, parse_math=False)
     if left:
-        axes.set_yticks(ticks, labels, fontsize=size, parse_math=False)
+        axes.set_yticks(ticks, labels, fontsize=LETTERS, parse_math=False)
     axes.tick_params(length=0, pad=1.5, labelcolor=FAINT, labelfontfamily=FAMILY)
 
 

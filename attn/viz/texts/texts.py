@@ -11,9 +11,21 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
+from numpy.typing import NDArray
 
 from attn.analysis.result import Result
+from attn.analysis.texts.findings import (
+    tell_blocks,
+    tell_certainty,
+    tell_flow,
+    tell_patterns,
+    tell_received,
+    tell_similarity,
+    tell_sinks,
+    tell_states,
+    tell_unmasking,
+)
 from attn.analysis.texts.unmasking import correlate
 from attn.viz.charts import new_charts, show_names, show_scale
 from attn.viz.figures import AnimationFile, FigureFile, Subject
@@ -22,13 +34,16 @@ from attn.viz.lines import mark_steps
 from attn.viz.page import FAMILY, GAP, LINE, MARGIN, TITLE, write_title
 from attn.viz.style import FAINT, GRID, INK, RULE
 from attn.viz.texts.animation import animate
+from attn.viz.texts.heading import head
 
 if TYPE_CHECKING:
     import xarray as xr
 
 HEAT, LINES = "viridis", "plasma"
 MASKED, DECIDED = "#e3e5e8", "#ffffff"
-SIZE = 7.0
+PALEST = 0.87
+"""Part of the colours up to which lines are seen on white."""
+SIZE = 7.5
 """Points of a label."""
 CELL = 0.13
 """Inches of a position, so that its label fits."""
@@ -67,7 +82,9 @@ def _draw_steps(result: Result, subject: Subject) -> Iterator[FigureFile]:
         decided = ~np.isnan(values)
         before = np.cumsum(decided, axis=0) - decided
         wide, high = max(4.5, CELL * values.shape[1]), min(8.0, max(1.5, CELL * values.shape[0]))
-        figure, axes = _page(wide, high + LABELS, subject, "how the text was unmasked")
+        figure, axes = _page(
+            wide, high + LABELS, head(tell_unmasking(confidence), subject, "how it was unmasked")
+        )
         axes.imshow(
             before > 0, cmap=ListedColormap([MASKED, DECIDED]), aspect="auto", vmin=0, vmax=1
         )
@@ -89,7 +106,7 @@ def _draw_states(result: Result, subject: Subject) -> Iterator[FigureFile]:
     names = [*(f"mass on {key}" for key in states["keys"].values), "if every key got the same"]
     for sample in range(states.sizes["sample"]):
         what = "what positions read, by their state, mean over layers"
-        heading = _heading(subject, what)
+        heading = head(tell_states(states.isel(sample=sample)), subject, what)
         size = (len(rows) * (PANEL[0] + LEFT), PANEL[0] + LEFT)
         figure, panels = new_charts(heading, size, legend=names, ncols=len(rows))
         for row, axes in zip(rows, panels, strict=True):
@@ -115,14 +132,15 @@ def _draw_certainty(result: Result, subject: Subject) -> Iterator[FigureFile]:
             continue
         sure, prompt = array.values[steps, positions], read.values[sample, steps, positions]
         numbers = array["step"].values[steps]
-        figure, axes = _page(4.5, 3.6, subject, "confidence and the prompt")
+        together = correlate(sure, prompt)
+        finding = tell_certainty(together, len(sure))
+        figure, axes = _page(4.5, 3.6, head(finding, subject, "confidence and the prompt"))
         scale = Normalize(float(numbers.min()), max(float(numbers.max()), numbers.min() + 1.0))
         axes.scatter(sure, prompt, c=numbers, norm=scale, cmap=LINES, s=16, linewidths=0)
         axes.set_xlabel("confidence of the token", fontsize=SIZE + 1, color=FAINT)
         axes.set_ylabel("mass on the prompt", fontsize=SIZE + 1, color=FAINT)
         _rule(axes)
         axes.set_xlim(-0.02, 1.02)
-        together = correlate(sure, prompt)
         remark = f"r {together:.2f}" if np.isfinite(together) else "r undefined"
         write_title(axes, "a point per decision, mean over layers", remark, size=9)
         show_scale(figure, [axes], (LINES, scale), "step", ticks=_whole())
@@ -132,11 +150,12 @@ def _draw_certainty(result: Result, subject: Subject) -> Iterator[FigureFile]:
 def draw_flow(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw what the text reads of the prompt, a line per layer."""
     for sample, read in enumerate(result.arrays["read"]):
-        figure, axes = _page(6.5, 3.6, subject, "what the text reads of the prompt")
+        heading = head(tell_flow(read), subject, "what the text reads of the prompt")
+        figure, axes = _page(6.5, 3.6, heading)
         _lines(axes, read)
         axes.set_ylim(0, max(1e-9, 1.05 * float(read.max())))
         write_title(axes, "mass on the prompt, mean over the text's rows", size=9)
-        show_scale(figure, [axes], (LINES, _layers(read)), "layer", ticks=_whole())
+        _show_layers(figure, [axes], read)
         yield _figure_file("flow/flow", sample, figure, subject)
 
 
@@ -147,7 +166,8 @@ def draw_patterns(result: Result, subject: Subject) -> Iterator[FigureFile]:
     rows = -(-len(names) // COLUMNS)
     size = (COLUMNS * (PANEL[0] + LEFT), rows * (PANEL[1] + LEFT) + BAR_SPACE)
     for sample in range(patterns.sizes["sample"]):
-        heading = _heading(subject, "the shape of attention, step by step")
+        finding = tell_patterns(patterns.isel(sample=sample))
+        heading = head(finding, subject, "the shape of attention, step by step")
         figure, panels = new_charts(heading, size, nrows=rows, ncols=COLUMNS)
         for name, axes in zip(names, panels, strict=False):
             array = patterns.sel(measure=name).isel(sample=sample)
@@ -155,7 +175,7 @@ def draw_patterns(result: Result, subject: Subject) -> Iterator[FigureFile]:
             write_title(axes, name, f"mean {float(array.mean()):.3g}", size=9)
         for axes in panels[len(names) :]:
             axes.set_axis_off()
-        show_scale(figure, panels, (LINES, _layers(patterns)), "layer", ticks=_whole())
+        _show_layers(figure, panels, patterns)
         yield _figure_file("patterns/patterns", sample, figure, subject)
 
 
@@ -165,7 +185,8 @@ def draw_influence(result: Result, subject: Subject) -> Iterator[FigureFile]:
         yield _figure_file("influence/influence", sample, _strips(mass, subject), subject)
     for sample, share in enumerate(result.arrays["sinks"]):
         wide, high = max(4.5, CELL * share.shape[1]), min(8.0, max(1.5, CELL * share.shape[0]))
-        figure, axes = _page(wide, high + LABELS, subject, "where the sinks are")
+        heading = head(tell_sinks(share), subject, "where the sinks are")
+        figure, axes = _page(wide, high + LABELS, heading)
         axes.imshow(share, cmap="Blues", norm=Normalize(0, 1), aspect="auto")
         axes.axvline(share.attrs["prompt"] - 0.5, color=INK, linewidth=0.8)
         _label_tokens(axes, share["token"].values)
@@ -184,7 +205,7 @@ def _strips(mass: xr.DataArray, subject: Subject) -> Figure:
     each = -(-count // strips)
     wide, high = max(4.5, CELL * each), max(0.8, 0.2 * mass.shape[0])
     size = (wide + LEFT, strips * (high + LABELS) + BAR_SPACE)
-    heading = _heading(subject, "what tokens receive")
+    heading = head(tell_received(mass), subject, "what tokens receive")
     figure, panels = new_charts(heading, size, nrows=strips)
     scale = Normalize(0, float(mass.max()))
     for row, axes in enumerate(panels):
@@ -215,7 +236,8 @@ def draw_blocks(result: Result, subject: Subject) -> Iterator[FigureFile]:
         wide = max(4.5, columns * across - GAP)
         what = "who reads whom while each block is written, mean over layers"
         size = (wide + LEFT, rows * down + BAR_SPACE)
-        figure, panels = new_charts(_heading(subject, what), size, nrows=rows, ncols=columns)
+        heading = head(tell_blocks(matrices), subject, what)
+        figure, panels = new_charts(heading, size, nrows=rows, ncols=columns)
         for axes in panels[len(matrices) :]:
             axes.set_axis_off()
         for index, (matrix, axes) in enumerate(zip(matrices, panels, strict=False)):
@@ -236,14 +258,15 @@ def _draw_parts(axes: Axes, matrix: xr.DataArray, names: Sequence[str], *, label
         for (row, column), value in np.ndenumerate(matrix.values):
             ink = "white" if value > 0.6 else INK  # noqa: PLR2004
             text = f"{value:.2f}".removeprefix("0")
-            axes.text(column, row, text, color=ink, fontsize=6, ha="center", va="center")
+            axes.text(column, row, text, color=ink, fontsize=SIZE, ha="center", va="center")
 
 
 def draw_similarity(result: Result, subject: Subject) -> Iterator[FigureFile]:
     """Draw the cosine of every two layers."""
     for sample, similarity in enumerate(result.arrays["similarity"]):
         side = max(3.2, 0.2 * similarity.shape[0])
-        figure, axes = _page(side, side, subject, "how alike layers are")
+        heading = head(tell_similarity(similarity), subject, "how alike layers are")
+        figure, axes = _page(side, side, heading)
         axes.imshow(similarity.values, cmap=HEAT, norm=Normalize(0, 1), interpolation="nearest")
         _label_rows(axes, similarity["layer"].values, "layer")
         ticks, labels = _few(similarity["other"].values)
@@ -253,31 +276,35 @@ def draw_similarity(result: Result, subject: Subject) -> Iterator[FigureFile]:
         yield _figure_file("similarity/similarity", sample, figure, subject)
 
 
-def _heading(subject: Subject, what: str) -> tuple[str, str]:
-    return subject.prompt, f"{subject.backend} · seed {subject.seed} · {what}"
-
-
-def _page(wide: float, high: float, subject: Subject, what: str) -> tuple[Figure, Axes]:
+def _page(wide: float, high: float, heading: tuple[str, str]) -> tuple[Figure, Axes]:
     """Return a page with one chart and room for its colour bar."""
     size = (wide + LEFT, high + BAR_SPACE)
-    figure, (axes,) = new_charts(_heading(subject, what), size)
+    figure, (axes,) = new_charts(heading, size)
     _plain(axes)
     return figure, axes
 
 
 def _lines(axes: Axes, array: xr.DataArray) -> None:
     """Draw (layer, step) as lines, early layers dark."""
-    scale, colours = _layers(array), colormaps[LINES]
-    for curve in array:
-        colour = colours(float(scale(float(curve["layer"]))))
+    for curve, colour in zip(array, _colours(array.sizes["layer"]), strict=True):
         axes.plot(curve["step"].values, curve.values, color=colour, linewidth=1.2)
     _over_steps(axes)
 
 
-def _layers(array: xr.DataArray) -> Normalize:
-    """Return the scale of the layers' colours; the brightest is too pale for a line."""
-    layers = array["layer"].values
-    return Normalize(float(layers.min()), float(layers.max()) + 0.15 * (1 + np.ptp(layers)))
+def _colours(count: int) -> NDArray[np.float64]:
+    """Return a colour for each layer; the brightest is too pale for a line."""
+    return np.asarray(colormaps[LINES](np.linspace(0, PALEST, count)))
+
+
+def _show_layers(figure: Figure, axes: Sequence[Axes], array: xr.DataArray) -> None:
+    """Draw a bar with a field for each layer, in the colour of its line."""
+    layers = array["layer"].values.tolist()
+    look = ListedColormap(_colours(len(layers))), Normalize(-0.5, len(layers) - 0.5)
+    ticks, names = _few(layers)
+    labels = dict(zip(ticks, names, strict=True))
+    show_scale(
+        figure, axes, look, "layer", ticks=FixedLocator(ticks), spell=lambda at: labels[round(at)]
+    )
 
 
 def _over_steps(axes: Axes) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from attn.analysis.words.maps.cells import cell_masses, cell_parts
 from attn.viz.compare.comparison_scene import Heat, SceneSide, say_shown, show_side
 from attn.viz.figures import new_figure
-from attn.viz.overlay import ColourScale, colour_scale, show_bar, show_heat
+from attn.viz.overlay import ColourScale, Scale, colour_scale, show_bar, show_ends, show_heat
 from attn.viz.page import FAMILY, GAP, MARGIN, add_axes, arrange, write_heading, write_title
 
 FOOT = 0.72
@@ -34,6 +34,7 @@ def draw_cells(
     indices: Sequence[int],
     count: int,
     heading: tuple[str, str],
+    scale: Scale = "shared",
 ) -> Figure:
     """Draw the picture with its grid, and words' cells with their numbers.
 
@@ -43,6 +44,7 @@ def draw_cells(
         indices: of the words that are drawn.
         count: cells in a row and in a column.
         heading: title and subtitle of the page.
+        scale: one for all words, or one for each.
     """
     maps = np.asarray(side.maps, np.float64)
     shown = sorted(sorted(indices, key=lambda word: -maps[word].mean())[:MOST])
@@ -55,14 +57,20 @@ def draw_cells(
     show_side(axes, side)
     _draw_lines(axes, count, "white")
     write_title(axes, side.label, f"{count} × {count}", size=10.5)
-    scale = colour_scale(100 * parts)
+    common = colour_scale(100 * parts)
     for number, (at, part) in enumerate(zip(shown, parts, strict=True), start=1):
         axes = add_axes(figure, *sheet.corner(number), *sheet.cell)
-        _draw_word(axes, 100 * part, side, scale)
+        of_word = common if scale == "shared" else colour_scale(100 * part)
+        _draw_word(axes, 100 * part, side, of_word)
         write_title(axes, labels[at], f"most {100 * part.max():.3g} %", size=10.5)
     width, height = figure.get_size_inches()
     bar = ((width - NARROWEST) / 2, height - MARGIN - FOOT + 1.5 * GAP, NARROWEST, BAR)
-    show_bar(figure, add_axes(figure, *bar), scale, "% of the word's attention in a cell")
+    about = "% of the word's attention in a cell"
+    if scale == "shared":
+        show_bar(figure, add_axes(figure, *bar), common, about)
+    else:
+        label = f"{about}, each word's own scale"
+        show_ends(figure, add_axes(figure, *bar), label, ("0", "the word's most"))
     return figure
 
 

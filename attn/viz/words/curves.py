@@ -16,6 +16,7 @@ from attn.viz.figures import FigureFile, Subject
 from attn.viz.labels import printable, ranges
 from attn.viz.lines import Time, dress, line_handles, mark_time, name_time, read_time, style
 from attn.viz.page import MARGIN, arrange, write_title
+from attn.wording import count_noun
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -131,9 +132,8 @@ def _top(curves: xr.DataArray) -> float:
 def _subtitle(curves: xr.DataArray, subject: Subject) -> str:
     attrs = curves.attrs
     branch = "" if attrs["branch"] == "cond" else f" · {attrs['branch']}"
-    count = attrs["left_out"]
-    kind = attrs["kind"].removesuffix("s") if count == 1 else attrs["kind"]
-    rest = f" · {count} more {kind} not shown" if count else ""
+    count, noun = attrs["left_out"], attrs["kind"].removesuffix("s")
+    rest = f" · {count_noun(count, f'more {noun}')} not shown" if count else ""
     facts = f"{subject.backend} · seed {subject.seed} · {attrs['segment']}{branch}"
     return f"{facts} · {attrs['unit']}{rest}"
 

@@ -40,6 +40,7 @@ from attn.viz.page import (
 )
 from attn.viz.strokes import Lines, show_strokes
 from attn.viz.words.run_figures import RunWords, draw_run
+from attn.wording import count_noun
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -106,6 +107,7 @@ def _run(maps: xr.DataArray, image: Pixels | None, subject: Subject) -> RunWords
         attrs["dominance"],
         subject.prompt,
         f"{subject.backend} · seed {subject.seed} · {attrs['segment']}{_left_out(maps)}",
+        "own" if attrs["scale"] == "own" else "shared",
     )
 
 
@@ -201,9 +203,8 @@ def _subtitle(maps: xr.DataArray, subject: Subject) -> str:
 
 def _left_out(maps: xr.DataArray) -> str:
     """Say how many words are not drawn; the tables have all."""
-    count, kind = maps.attrs["left_out"], maps.attrs["kind"]
-    noun = kind.removesuffix("s") if count == 1 else kind
-    return f" · {count} more {noun} in the tables" if count else ""
+    count, noun = maps.attrs["left_out"], maps.attrs["kind"].removesuffix("s")
+    return f" · {count_noun(count, f'more {noun}')} in the tables" if count else ""
 
 
 def _texts(maps: xr.DataArray) -> dict[str, str]:

@@ -12,6 +12,7 @@ from attn.analysis.words.maps.cells import GRIDS
 from attn.viz.compare.change_bars import draw_distribution
 from attn.viz.compare.comparison_scene import SceneSide
 from attn.viz.figures import FigureFile
+from attn.viz.overlay import Scale
 from attn.viz.words.cells import draw_cells
 from attn.viz.words.dominant import draw_dominant
 
@@ -30,6 +31,7 @@ class RunWords:
         measure: what decides which word is dominant, `lift` or `mass`.
         title: of every page.
         about: the beginning of every subtitle.
+        scale: of the cells' colours: one for all words, or one for each.
     """
 
     side: SceneSide
@@ -40,6 +42,7 @@ class RunWords:
     measure: str
     title: str
     about: str
+    scale: Scale = "shared"
 
 
 def draw_run(
@@ -62,7 +65,7 @@ def draw_run(
     yield FigureFile(f"{start}pixel_dominant_tokens{ending}.png", figure, texts)
     for count in GRIDS:
         heading = run.title, f"{run.about} · parts of a word's attention"
-        figure = draw_cells(run.side, run.labels, every, count, heading)
+        figure = draw_cells(run.side, run.labels, every, count, heading, run.scale)
         yield FigureFile(f"{start}grid_analysis_{count}x{count}{ending}.png", figure, texts)
     heading = run.title, f"{run.about} · mass: attention probability"
     figure = draw_distribution(run.labels, run.masses, every, heading)

@@ -9,7 +9,7 @@ from attn import lora
 from attn.analysis.compare.pairs import PairOptions, compare_pair
 from attn.analysis.compare.weights import against_weights
 from attn.errors import AnalysisError
-from tests.helpers.lora_files import pair, write
+from tests.helpers.models.lora_files import pair, write
 from tests.helpers.toy_traces import JOINT, make_trace, manifest, tensors
 
 

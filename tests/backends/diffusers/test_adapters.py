@@ -13,8 +13,8 @@ from attn.backends.testing import CHECKS
 from attn.backends.types import Placement
 from attn.errors import CaptureError, ModelError
 from attn.schema import Lora, Request
-from tests.helpers import lora_demo
-from tests.helpers.lora_files import write
+from tests.helpers.models import lora_demo
+from tests.helpers.models.lora_files import write
 from tests.helpers.toy_sessions import open_session, remarks, shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")

@@ -9,8 +9,8 @@ import torch
 from attn.backends.diffusers.adapters import scaled
 from attn.errors import RequestError
 from attn.schema import Lora, Request
-from tests.helpers import lora_demo
-from tests.helpers.lora_files import write
+from tests.helpers.models import lora_demo
+from tests.helpers.models.lora_files import write
 from tests.helpers.toy_sessions import remarks, shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")

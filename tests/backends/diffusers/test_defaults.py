@@ -9,7 +9,7 @@ import torch
 from attn.backends.loading.weights import gates
 from attn.errors import ModelError
 from attn.schema import Request
-from tests.helpers.opening import SMALL, opening
+from tests.helpers.models.opening import SMALL, opening
 from tests.helpers.toy_sessions import remarks
 
 WAYS = [

@@ -8,7 +8,7 @@ import torch
 from attn import demo
 from attn.errors import RequestError
 from attn.schema import Request
-from tests.helpers.opening import SMALL, changed, opening, picture
+from tests.helpers.models.opening import SMALL, changed, opening, picture
 from tests.helpers.toy_sessions import remarks
 
 V = {

@@ -11,7 +11,7 @@ from attn.backends.diffusers import samplers, schedules
 from attn.errors import RequestError
 from attn.schema import Request
 from tests.backends.diffusers.test_schedules import BETAS, make
-from tests.helpers.opening import SMALL
+from tests.helpers.models.opening import SMALL
 
 DPM = "DPMSolverMultistepScheduler"
 PAGE = Path(__file__).parents[3] / "docs" / "capture.md"

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-import attn
 from attn.backends.families.cross import PixArtAlphaPipeline
-from attn.checkpoints.layouts import PIXART
+from attn.checkpoints.families.pixart import LAYOUT
 from attn.checkpoints.probe import CONFIGS, probe
 from attn.demo.untrained import pixart as untrained
 from attn.engine.plan import Keep, make_plan
@@ -15,8 +14,9 @@ from attn.lora.base.fit import fit
 from attn.lora.base.weights import open_base
 from attn.lora.reader import read
 from attn.schema import Lora, Request
-from tests.helpers import full_size, layouts, lora_spellings
-from tests.helpers.opening import opening, refusal
+from tests.helpers.models import full_size, layouts, lora_spellings
+from tests.helpers.models.every_option import capture_everything
+from tests.helpers.models.opening import opening, refusal
 from tests.helpers.toy_sessions import shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
@@ -157,7 +157,7 @@ def test_same_from_every_layout(files, layout):
 def test_refused_files(files, tmp_path):
     """A part alone, quantised weights and another family are refused, with what to do."""
     assert "dit found, vae, t5xxl missing" in refusal("pixart", files["alone"][0])
-    state = layouts.of_authors(untrained.transformer(), PIXART) | {"scaled_fp8": torch.zeros(2)}
+    state = layouts.of_authors(untrained.transformer(), LAYOUT) | {"scaled_fp8": torch.zeros(2)}
     path = layouts.write(state, tmp_path / "fp8.safetensors")
     assert "a model like PixArt-Σ, in scaled fp8; its weights are quantised" in refusal(
         "pixart", path
@@ -168,7 +168,7 @@ def test_refused_files(files, tmp_path):
 
 def test_file_of_alpha():
     """The transformer of PixArt-α, which reads sizes too, is named, and its folder asked for."""
-    state = layouts.of_authors(full_size.network("pixart-sigma", "transformer"), PIXART)
+    state = layouts.of_authors(full_size.network("pixart-sigma", "transformer"), LAYOUT)
     state["csize_embedder.mlp.0.weight"] = torch.empty(384, 256, device="meta")
     result = probe(full_size.header(state))
     assert (result.family, result.title) == (None, "PixArt-α")
@@ -211,29 +211,5 @@ def test_loras_of_every_spelling(loras, files, spelling):
 @pytest.mark.parametrize("keep", ["heads", "factors"])
 def test_every_option_of_capture(loras, tmp_path, keep):
     """Prompts, seeds, batches, LoRAs, both branches, all blocks: every option works together."""
-    result = attn.capture(
-        *("pixart", ["a red cat", "a dog"]),
-        out=tmp_path / "out",
-        size=(64, 96),
-        steps=2,
-        negative="a dog",
-        settings={"t5_tokens": str(TEXT)},
-        lora=f"{loras / 'kohya.safetensors'}:0.5",
-        seed=(3, 7),
-        images=2,
-        batch=2,
-        scheduler="euler-karras",
-        keep=keep,
-        keys="all",
-        mass="full",
-        branch="both",
-        blocks=("image.text", "image.image"),
-        entropy=True,
-        offload="none",
-        device="cpu",
-    )
-    traces = [attn.open(result.path / entry.folder) for entry in result.entries]
-    assert len(traces) == 4
-    assert {tuple(trace.manifest.branches) for trace in traces} == {("cond", "uncond")}
-    assert {trace.manifest.kept.level for trace in traces} == {keep}
-    assert {len(trace.manifest.request.loras) for trace in traces} == {1}
+    lora = loras / "kohya.safetensors"
+    capture_everything("pixart", lora, tmp_path / "out", keep, t5_tokens=str(TEXT))

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 
 import attn
 from attn.backends.loading.weights import convert
-from attn.checkpoints.layouts import FLUX
+from attn.checkpoints.families.flux import LAYOUT
 from attn.checkpoints.probe import CONFIGS, probe
 from attn.demo.untrained import flux as untrained
 from attn.engine.plan import Keep, make_plan
@@ -18,8 +18,9 @@ from attn.lora.base.weights import open_base
 from attn.lora.reader import read
 from attn.schema import Lora, Request
 from attn.verbs.lora import find_model
-from tests.helpers import full_size, layouts, lora_spellings
-from tests.helpers.opening import opening, refusal
+from tests.helpers.models import full_size, layouts, lora_spellings
+from tests.helpers.models.every_option import capture_everything
+from tests.helpers.models.opening import opening, refusal
 from tests.helpers.toy_sessions import remarks, shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
@@ -172,7 +173,7 @@ def files(folder, tmp_path_factory):
     """The tiny model in the layouts of others: (model, settings) by layout."""
     pipe, target = untrained.build(torch.float32), tmp_path_factory.mktemp("files")
     write, config = layouts.write, {"config": str(folder)}
-    dit = write(layouts.of_authors(pipe.transformer, FLUX), target / "flux1-dev.safetensors")
+    dit = write(layouts.of_authors(pipe.transformer, LAYOUT), target / "flux1-dev.safetensors")
     parts = {
         "vae": write(layouts.vae(pipe.vae), target / "ae.safetensors"),
         "clip_l": write(layouts.clip_l(pipe.text_encoder), target / "clip_l.safetensors"),
@@ -225,7 +226,7 @@ def test_conversion_is_the_librarys(name):
     """At published size the table cuts and names every row as diffusers' own converter does."""
     model = full_size.network(name, "transformer")
     drawn, start = {}, 0
-    for key, tensor in layouts.of_authors(model, FLUX).items():
+    for key, tensor in layouts.of_authors(model, LAYOUT).items():
         start, first = start + len(tensor), start
         drawn[key] = torch.arange(first, start, dtype=torch.int32)
     ours = convert.rename("dit", drawn, model)
@@ -239,7 +240,7 @@ def test_conversion_is_the_librarys(name):
 )
 def test_models_that_take_more_than_noise(channels, title):
     """Relatives whose transformer sees a picture too are named and refused."""
-    state = layouts.of_authors(full_size.network("flux-dev", "transformer"), FLUX)
+    state = layouts.of_authors(full_size.network("flux-dev", "transformer"), LAYOUT)
     state["img_in.weight"] = state["img_in.weight"][:, :1].expand(-1, channels)
     result = probe(full_size.header(state))
     assert (result.family, result.title) == (None, title)
@@ -248,7 +249,7 @@ def test_models_that_take_more_than_noise(channels, title):
 
 def test_quantised_file(files, tmp_path):
     """fp8 with scales beside it is refused by name, with what to do."""
-    state = layouts.of_authors(untrained.transformer(guided=True), FLUX)
+    state = layouts.of_authors(untrained.transformer(guided=True), LAYOUT)
     path = layouts.write(state | {"scaled_fp8": torch.zeros(2)}, tmp_path / "fp8.safetensors")
     assert refusal("flux", path) == (
         f"{path}: this is a model like FLUX.1, in scaled fp8; its weights are quantised (scaled "
@@ -338,29 +339,5 @@ def test_the_demo_has_no_files(loras):
 @pytest.mark.parametrize("keep", ["heads", "factors"])
 def test_every_option_of_capture(loras, tmp_path, keep):
     """Prompts, seeds, batches, LoRAs, both branches, all blocks: every option works together."""
-    result = attn.capture(
-        *("flux", ["a red cat", "a dog"]),
-        out=tmp_path / "out",
-        size=(64, 96),
-        steps=2,
-        negative="a dog",
-        settings={"t5_tokens": str(TEXT), "true_cfg": "3"},
-        lora=f"{loras / 'kohya.safetensors'}:0.5",
-        seed=(3, 7),
-        images=2,
-        batch=2,
-        scheduler="euler-karras",
-        keep=keep,
-        keys="all",
-        mass="full",
-        branch="both",
-        blocks=("image.text", "image.image"),
-        entropy=True,
-        offload="none",
-        device="cpu",
-    )
-    traces = [attn.open(result.path / entry.folder) for entry in result.entries]
-    assert len(traces) == 4
-    assert {tuple(trace.manifest.branches) for trace in traces} == {("cond", "uncond")}
-    assert {trace.manifest.kept.level for trace in traces} == {keep}
-    assert {len(trace.manifest.request.loras) for trace in traces} == {1}
+    lora = loras / "kohya.safetensors"
+    capture_everything("flux", lora, tmp_path / "out", keep, t5_tokens=str(TEXT), true_cfg="3")

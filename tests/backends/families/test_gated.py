@@ -19,8 +19,8 @@ from attn.lora.names import DENOISER
 from attn.schema import GATE_STATISTICS, Lora, Request
 from attn.verbs.capture.capture import Shared
 from tests.backends.loading.test_single_file import left_by_capture
-from tests.helpers import gated_files, layouts, lora_demo
-from tests.helpers.opening import SMALL, changed, opening, picture, refusal
+from tests.helpers.models import gated_files, layouts, lora_demo
+from tests.helpers.models.opening import SMALL, changed, opening, picture, refusal
 from tests.helpers.toy_sessions import remarks
 
 SHAPES = [(13, 7), (29, 17), (3, 41)]

@@ -12,6 +12,7 @@ from attn.engine.plan import Keep, make_plan
 from attn.errors import CaptureError, RequestError, UsageError
 from attn.options import parse_options
 from attn.schema import Request
+from tests.helpers.models import full_size
 
 SMALL = {"steps": 3, "width": 96, "height": 64}
 PIXELS = 4 * 6
@@ -108,14 +109,7 @@ def test_sequence(large):
 def test_bytes(large, medium, name):
     """More detail is more bytes, in the full-size plan."""
     session = large if name == "large" else medium
-    request = session.complete(Request("a red cat", steps=5))
-    sequences = {"cond": session.sequence(request, "cond")}
-    sizes = [
-        make_plan(
-            session.layers(request), sequences, Keep(level=level), samples=1, steps=5, dtype="F16"
-        ).bytes
-        for level in ("mass", "means", "maps", "heads")
-    ]
+    sizes = full_size.level_sizes(session)
     assert 0 < sizes[0] < sizes[1] < sizes[2] < sizes[3]
 
 

@@ -13,6 +13,7 @@ from attn.engine.plan import Keep, make_plan
 from attn.errors import RequestError, UsageError
 from attn.options import parse_options
 from attn.schema import Request
+from tests.helpers.models import full_size
 from tests.helpers.toy_sessions import remarks
 
 SMALL = {"steps": 2, "width": 96, "height": 64}
@@ -139,14 +140,7 @@ def test_planned_bytes(sdxl, width, height, fine, coarse):
 def test_bytes(sdxl, sd15, backend):
     """More detail is more bytes, in the full-size plan."""
     session = sdxl if backend == "sdxl" else sd15
-    request = session.complete(Request("a red cat", steps=5))
-    sequences = {"cond": session.sequence(request, "cond")}
-    sizes = [
-        make_plan(
-            session.layers(request), sequences, Keep(level=level), samples=1, steps=5, dtype="F16"
-        ).bytes
-        for level in ("mass", "means", "maps", "heads")
-    ]
+    sizes = full_size.level_sizes(session)
     assert 0 < sizes[0] < sizes[1] < sizes[2] < sizes[3]
 
 

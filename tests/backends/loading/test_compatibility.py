@@ -13,7 +13,7 @@ from attn.backends.loading.compatibility import require_scaling
 from attn.backends.loading.family import UNET, VAE, Family
 from attn.backends.loading.tokenizers import missing
 from attn.errors import ModelError
-from tests.helpers.opening import opening, refusal
+from tests.helpers.models.opening import opening, refusal
 
 BOTH = pytest.mark.parametrize("weights", [True, False], ids=["run", "plan"])
 

@@ -12,7 +12,7 @@ from attn import demo
 from attn.backends import find, load
 from attn.errors import UsageError
 from attn.schema import Request
-from tests.helpers.opening import SMALL, opening, picture, refusal
+from tests.helpers.models.opening import SMALL, opening, picture, refusal
 
 
 def test_part_as_model(saved):

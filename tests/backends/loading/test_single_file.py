@@ -22,8 +22,8 @@ from attn import demo
 from attn.checkpoints.headers import read_header
 from attn.checkpoints.probe import probe
 from attn.schema import Request
-from tests.helpers import layouts
-from tests.helpers.opening import LAYOUTS, MODELS, SMALL, changed, opening, picture, refusal
+from tests.helpers.models import layouts
+from tests.helpers.models.opening import LAYOUTS, MODELS, SMALL, changed, opening, picture, refusal
 
 
 def left_by_capture(out, backend, model, settings, **arguments):

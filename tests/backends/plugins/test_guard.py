@@ -389,10 +389,10 @@ def test_the_note_on_a_demo_variant_is_the_backends(offer_bad):
 def test_our_own_backends_are_not_blamed(install):
     """A bug of ours is no stranger's: it keeps its traceback and gets no note."""
     from attn.backends import find
-    from attn.backends.plugins.guard import blamed, signed
+    from attn.backends.plugins.guard import attributed, capture_attributed
 
-    with pytest.raises(ZeroDivisionError) as caught, signed(find("sdxl"), "open()"):
+    with pytest.raises(ZeroDivisionError) as caught, attributed(find("sdxl"), "open()"):
         raise ZeroDivisionError("oops")
     assert not hasattr(caught.value, "__notes__")
-    with pytest.raises(CaptureError, match=r"^unseen$"), blamed(find("sdxl")):
+    with pytest.raises(CaptureError, match=r"^unseen$"), capture_attributed(find("sdxl")):
         raise CaptureError("unseen")

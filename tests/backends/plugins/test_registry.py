@@ -25,10 +25,12 @@ def test_builtins(install):
         ("hf",),
         ("mmada", "mmada-dllm", "llada"),
         ("pixart", "pixart-sigma"),
+        ("qwen-image",),
         ("scribble", "scribble-controlnet"),
         ("sd15", "sd1"),
         ("sd35", "sd35-mmdit"),
         ("sdxl", "sdxl-lora"),
+        ("z-image", "z-image-turbo"),
     ]
     assert {spec.distribution for spec in result.specs} == {"attn"}
     assert result.failures == ()

@@ -10,7 +10,7 @@ from attn.errors import ModelError
 from attn.lora.base.fit import applied, fit, require_fit
 from attn.lora.base.weights import describe_base
 from attn.schema import Lora
-from tests.helpers.lora_files import normal, write
+from tests.helpers.models.lora_files import normal, write
 
 WIDTH, RANK = 7, 3
 STREAM = "transformer_blocks.0.attn"

@@ -10,7 +10,7 @@ from attn import lora
 from attn.lora.changes.deltas import DELTAS, Strength, bias_delta, weight_delta
 from attn.lora.changes.kinds import KINDS
 from attn.lora.reader import tensors_of
-from tests.helpers.lora_files import write
+from tests.helpers.models.lora_files import write
 
 LYCORIS = load_file(Path(__file__).parents[1] / "data" / "lycoris.safetensors")
 CASES = sorted({name.partition("|")[0] for name in LYCORIS})

@@ -10,9 +10,18 @@ from hypothesis import strategies as st
 
 from attn import lora
 from attn.lora.changes import norms
-from tests.helpers.lora_files import COLUMNS, KERNEL, KOHYA, MEASURED, RELATIVE, ROWS, normal, write
-from tests.helpers.lora_files import glora as make_glora
-from tests.helpers.lora_files import ia3 as make_ia3
+from tests.helpers.models.lora_files import (
+    COLUMNS,
+    KERNEL,
+    KOHYA,
+    MEASURED,
+    RELATIVE,
+    ROWS,
+    normal,
+    write,
+)
+from tests.helpers.models.lora_files import glora as make_glora
+from tests.helpers.models.lora_files import ia3 as make_ia3
 
 sizes = st.integers(1, 17)
 seeds = st.integers(0, 2**32 - 1)

@@ -7,7 +7,7 @@ from attn.checkpoints.headers import read_header
 from attn.errors import ModelError
 from attn.lora.changes import tensors
 from attn.lora.changes.tensors import Stored
-from tests.helpers.lora_files import normal, write
+from tests.helpers.models.lora_files import normal, write
 
 
 @pytest.fixture

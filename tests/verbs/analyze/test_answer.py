@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import pandas as pd
 import pytest
 
 from attn.analysis.texts import flow, influence
@@ -32,6 +31,11 @@ WHOLE = (
 )
 
 
+def columns(names, rows):
+    """Return rows as the columns of a table."""
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+
+
 def cells():
     """Return parts in a grid of 4 by 4: one star at the left, one at the lower right."""
     rows = []
@@ -40,7 +44,7 @@ def cells():
             row, column = divmod(index, 4)
             part = most if (row, column) == at else (1 - most) / 15
             rows.append((word, number, row, column, part))
-    return pd.DataFrame(rows, columns=["word", "occurrence", "row", "column", "part"])
+    return columns(["word", "occurrence", "row", "column", "part"], rows)
 
 
 def roles():
@@ -50,12 +54,12 @@ def roles():
         for layer, masses in ((1, (0.7, 0.1, 0.15)), (3, (0.52, 0.306, 0.17)))
         for role, mass in zip(("bos", "word", "padding"), masses, strict=True)
     ]
-    columns = ["branch", "sample", "rows", "layer", "segment", "role", "mass"]
-    return pd.DataFrame([*rows, ("cond", 0, "clip", 1, "clip", "eos", 1.0)], columns=columns)
+    names = ["branch", "sample", "rows", "layer", "segment", "role", "mass"]
+    return columns(names, [*rows, ("cond", 0, "clip", 1, "clip", "eos", 1.0)])
 
 
 TABLES = {
-    "clip/tables/dominant.csv": pd.DataFrame(DOMINANT),
+    "clip/tables/dominant.csv": DOMINANT,
     "clip/base_analysis/grid_analysis_4x4.csv": cells(),
     "sinks/roles.csv": roles(),
 }
@@ -73,7 +77,7 @@ def test_whole():
     [
         ({}, "What was read is in the tables and figures below."),
         (
-            {"clip/tables/dominant.csv": pd.DataFrame(DOMINANT | {"lift_max": [1.1] * 3})},
+            {"clip/tables/dominant.csv": DOMINANT | {"lift_max": [1.1] * 3}},
             "No word is concentrated anywhere: none gets 1.2 times its mean at any place.",
         ),
     ],
@@ -92,7 +96,7 @@ def shapes(chance):
         for shape, where, lift in ((1, "left", lifts[0]), (2, "right", lifts[1]))
     ]
     names = ["word", "occurrence", "sample", "shape", "where", "lift", "chance"]
-    return pd.DataFrame(rows, columns=names)
+    return columns(names, rows)
 
 
 @pytest.mark.parametrize(
@@ -142,9 +146,9 @@ def test_texts(make, growing):
     """
     trace, exact = make()
     tables = {
-        name: pd.DataFrame(table)
+        name: table
         for result in (flow.run(trace, FlowOptions()), influence.run(trace, InfluenceOptions()))
-        for name, table in result.tables.items()
+        for name, table in result.columns.items()
     }
     prompt = exact[..., PROMPT:, :PROMPT].sum(-1).mean()
     received = exact.mean(tuple(range(exact.ndim - 1)))
@@ -170,10 +174,10 @@ def test_texts(make, growing):
 
 def test_no_sink_in_a_text():
     """Where no token is a sink that is said, and a token that differs by text has a number only."""
-    received = pd.DataFrame(
-        {"position": [0, 1, 0, 1], "token": list("abcd"), "segment": ["generated"] * 4,
-         "mass": [0.25, 0.75, 0.4, 0.6], "column_sum": [0.5, 1.5, 0.8, 1.2]}
-    )  # fmt: skip
+    received = {
+        "position": [0, 1, 0, 1], "token": list("abcd"), "segment": ["generated"] * 4,
+        "mass": [0.25, 0.75, 0.4, 0.6], "column_sum": [0.5, 1.5, 0.8, 1.2],
+    }  # fmt: skip
     assert plain(tell(manifest(), {RECEIVED: received})) == (
         "Of the generated text the token at position 1 gets 67.5 % of all attention, the most of 2 "
         "tokens (an even share is 50 %); no token is a sink."

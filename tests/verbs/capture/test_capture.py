@@ -22,7 +22,7 @@ from attn.errors import AttnError, CaptureError, ModelError, RequestError, Trace
 from attn.schema import Request
 from attn.verbs.capture.capture import capture
 from attn.verbs.report import Report
-from tests.helpers import full_size, layouts
+from tests.helpers.models import full_size, layouts
 
 SMALL = {"steps": 2, "size": (96, 64)}
 MODELS = [("sdxl", "demo"), ("sd15", "demo"), ("sd35", "demo"), ("sd35", "demo:medium")]

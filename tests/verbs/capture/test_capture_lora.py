@@ -12,8 +12,8 @@ from attn.backends.diffusers import adapters
 from attn.errors import AttnError
 from attn.lora import read
 from attn.verbs.capture.capture import capture
-from tests.helpers import lora_demo
-from tests.helpers.lora_files import write
+from tests.helpers.models import lora_demo
+from tests.helpers.models.lora_files import write
 from tests.helpers.toy_runs import contents
 
 Files = namedtuple("Files", "a b")
@@ -187,7 +187,11 @@ def test_bad_files_are_refused_before_a_model_is_looked_for(files, tmp_path):
         ("sd35", empty, "empty.safetensors holds no LoRA"),
         ("sdxl", files.a, r"is for Stable Diffusion 3.x \('sd35'\).*family 'sdxl'"),
         ("sd15", files.a, r"is for Stable Diffusion 3.x \('sd35'\).*family 'sd15'"),
-        ("sd35", tmp_path / "no", "cannot read .*no: No such file"),
+        (
+            "sd35",
+            tmp_path / "no",
+            "cannot read .*no: the file or its folder does not exist. Check the path: ",
+        ),
     ):
         with pytest.raises(AttnError, match=said):
             capture(backend, "a cat", model="./nowhere", lora=lora, out=tmp_path / "out")

@@ -51,7 +51,7 @@ FAULTS = {
         "prompts", "a.json", lambda path: written(path, "[" * 5000), "PATH is not JSON",
     ),
     "LoRA, large": ("lora", "a.safetensors", large_lora, "PATH has 17.2 GB, more than any LoRA"),
-    "LoRA, missing": ("lora", "a.safetensors", lambda path: path, "cannot read PATH: No such"),
+    "LoRA, missing": ("lora", "a.safetensors", lambda path: path, "cannot read PATH: the file or"),
     "model, text": (
         "model", "a.safetensors", lambda path: written(path, "<html>"), "PATH: this is an HTML",
     ),

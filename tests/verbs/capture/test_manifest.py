@@ -3,7 +3,7 @@
 import pytest
 
 from attn.backends.chat.prompts import Vocabulary, read_prompt
-from attn.backends.diffusers.tokens import decode
+from attn.backends.diffusers.texts.tokens import decode
 from attn.demo import language
 from attn.demo.tokenizers import MASK, clip_tokenizer, t5_tokenizer
 from attn.schema import Request, Segment, Sequence

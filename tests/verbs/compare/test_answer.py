@@ -8,7 +8,7 @@ from attn.analysis.compare.changes import TermChange
 from attn.analysis.compare.paired import paired_change
 from attn.analysis.compare.sweep import Sweep, SweepPoint
 from attn.analysis.compare.terms import Term
-from attn.analysis.tables import make_frame, make_table
+from attn.analysis.tables import make_table
 from attn.verbs.compare.answer import VariantTables, chance, farthest, tell, tell_variant
 from attn.verbs.report_page import plain
 
@@ -24,20 +24,20 @@ def table(rows, **more):
     relative = [row[2] / row[1] for row in rows]
     equal = {"occurrence": 1, "segment": "clip", "n": 16, "effect_size": SURE}
     common = {name: [value] * len(rows) for name, value in equal.items()}
-    return make_frame(columns | common | {"relative_change": relative} | more)
+    return make_table(columns | common | {"relative_change": relative} | more)
 
 
 def images(level, ssim, low=None):
     """Return `images.csv`."""
     low = level if low is None else low
-    return make_frame({"measure": ["level", "ssim"], "value": [level, ssim], "low": [low, ssim]})
+    return make_table({"measure": ["level", "ssim"], "value": [level, ssim], "low": [low, ssim]})
 
 
 def variant(rows, *, pairs=(0.1,) * 16, layers=(), picture=None):
     """Return the tables of a variant."""
     tables = {"mass.csv": table(rows)}
     count = len(pairs)
-    tables["mass_pairs.csv"] = make_frame(
+    tables["mass_pairs.csv"] = make_table(
         {
             "word": [rows[0][0]] * count,
             "occurrence": [1] * count,

@@ -18,6 +18,7 @@ from attn.files.markers import MARKER
 from attn.schema import Lora, find_words
 from attn.verbs.capture.collection import Entry, write_index
 from attn.verbs.compare.compare import compare
+from attn.verbs.compare.results import NO_CONTENT
 from tests.helpers.toy_traces import manifest, read_csv, write_collection, write_trace
 
 WORDS = {"A", "a", "cat", "bobcat"}
@@ -309,6 +310,17 @@ def test_where_no_comparison_goes(taken, out):
     with pytest.raises(AnalysisError, match=r"nothing else goes into it|is a file"):
         compare(taken / "base", taken / "style", out=taken / out, pictures=False)
     assert contents(taken) == before
+
+
+def test_no_content_words(runs, tmp_path):
+    """Where no word of the prompt names anything, a warning says so; else there is none."""
+    for name, seed in (("base", 0), ("style", 100)):
+        write_collection(tmp_path / name, range(1), prompt="A the, a with", seed=seed)
+    options = {"pictures": False, "only": ["words"]}
+    done = compare(tmp_path / "base", tmp_path / "style", out=tmp_path / "out", **options)
+    assert NO_CONTENT in done.warnings
+    done = compare(runs / "base", runs / "style", out=tmp_path / "other", **options)
+    assert NO_CONTENT not in done.warnings
 
 
 def test_names_that_are_not_utf8(runs, tmp_path):

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from attn.viz.compare.comparison_scene import SceneSide
 from attn.viz.compare.leak_sheet import draw_leak
+from attn.viz.compare.null_effects import EffectBar, EffectPanel, draw_null
 from attn.viz.compare.pair_sheet import shrink_pair
 from attn.viz.compare.part_effects import carrier, draw_parts
 
@@ -53,3 +55,16 @@ def test_leak():
     figure = draw_leak([tuple(pairs)], ("a cat", "about"), "leak.png", {}).figure
     shown = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
     assert [(of[0, 0, 0], of[0, -1, 0]) for of in shown] == [(10, 20), (30, 40)]
+
+
+def test_null():
+    """Each effect is a bar as long as its mean, with a dot for each image, below its factor."""
+    bars = [EffectBar("“cat”", [3.0, 5.0], False), EffectBar("“red”", [-1.0, 2.0], True)]
+    panels = [EffectPanel("attention", "8× (7 to 9)", "%", bars)]
+    sides = [SceneSide(name, np.zeros((13, 17, 3), np.uint8), None) for name in ("base", "a", "r")]
+    figure = draw_null(sides, panels, ("it is 8×", "about"), "null.png", {}).figure
+    axes = figure.axes[3]
+    assert [bar.get_width() for bar in axes.patches] == [4, 0.5]
+    assert [list(dots.get_offsets()[:, 0]) for dots in axes.collections] == [[3, 5], [-1, 2]]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["“cat”", "“red”"]
+    assert {text.get_text() for text in axes.texts} == {"attention", "8× (7 to 9)"}

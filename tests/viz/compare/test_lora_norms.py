@@ -9,7 +9,7 @@ from matplotlib.text import Text
 
 from attn import lora
 from attn.viz.compare.lora_norms import COLOURS, draw
-from tests.helpers.lora_files import KOHYA, normal, oft, pair, write
+from tests.helpers.models.lora_files import KOHYA, normal, oft, pair, write
 
 JOINT = "lora_unet_joint_blocks_{}_x_block_{}"
 CLIP = "lora_te{}_text_model_encoder_layers_{}_{}"

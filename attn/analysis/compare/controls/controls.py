@@ -49,6 +49,25 @@ class Effect:
     lead: TermChange | None
 
 
+@dataclass(frozen=True)
+class NullEffect:
+    """One measure of a LoRA and of random changes of its size, image by image.
+
+    Attributes:
+        measure: `STRONGEST`, `WORD` or `LEVEL`.
+        word: that the LoRA's effect is on; empty of images.
+        null_word: that the random changes' effect is on.
+        effect: of the LoRA.
+        null: of the random changes.
+    """
+
+    measure: str
+    word: str
+    null_word: str
+    effect: Values
+    null: Values
+
+
 def make_effect(label: str, pairs: Sequence[Pair], words: Words) -> Effect:
     """Look at a variant; `words` limits which word may lead."""
     return Effect(label, pairs, headline(changes(pairs, overall(mass), words)))
@@ -102,19 +121,24 @@ def part_table(effects: Sequence[Effect], roles: Sequence[Role | None]) -> Table
     return as_table(rows)
 
 
-def _null_rows(whole: Effect, null: Effect) -> Iterator[dict[str, Any]]:
-    names = {"variant_name": whole.label, "null_name": null.label}
+def null_effects(whole: Effect, null: Effect) -> Iterator[NullEffect]:
+    """Yield what a LoRA and its random control change: words, if there are some, and images."""
     if whole.lead is not None and null.lead is not None:
         word, other = whole.lead.term, null.lead.term
         effect = word_values(whole.pairs, word.key)
         for measure, of_null in ((STRONGEST, other), (WORD, word)):
             values = word_values(null.pairs, of_null.key)
-            texts = {"measure": measure, "word": word.label, "null_word": of_null.label}
-            yield {**names, **texts, **numbers(effect, values, ("effect", "null"))}
+            yield NullEffect(measure, word.label, of_null.label, effect, values)
     effect, values = image_levels(whole.pairs), image_levels(null.pairs)
     if effect and values:
-        texts = {"measure": LEVEL, "word": "", "null_word": ""}
-        yield {**names, **texts, **numbers(effect, values, ("effect", "null"))}
+        yield NullEffect(LEVEL, "", "", effect, values)
+
+
+def _null_rows(whole: Effect, null: Effect) -> Iterator[dict[str, Any]]:
+    names = {"variant_name": whole.label, "null_name": null.label}
+    for entry in null_effects(whole, null):
+        texts = {"measure": entry.measure, "word": entry.word, "null_word": entry.null_word}
+        yield {**names, **texts, **numbers(entry.effect, entry.null, ("effect", "null"))}
 
 
 def _part_rows(whole: Effect, part: Effect, role: Role) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ from transformers.models.auto.modeling_auto import (
 
 from attn.backends.chat.backend import ModelFolder, TextBackend
 from attn.backends.chat.prompts import Template, Vocabulary, read_template
-from attn.backends.diffusers.tokens import special_ids
+from attn.backends.diffusers.texts.tokens import special_ids
 from attn.backends.families.hf.loading import load_model
 from attn.backends.families.hf.options import HFOptions
 from attn.backends.families.hf.pictures import Picture, read_picture

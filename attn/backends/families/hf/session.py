@@ -152,6 +152,7 @@ class HFSession(Session):
                 if writing.is_over:
                     continue
                 if on_call is not None:
+                    self._preview(texts)
                     on_call(_announce(step, sample, writing))
                 writing.advance(self.model)
         images = requests[0].images
@@ -159,6 +160,12 @@ class HFSession(Session):
             self._output(texts[index * images : (index + 1) * images])
             for index in range(len(requests))
         ]
+
+    def _preview(self, texts: Sequence[WrittenText]) -> None:
+        """Show what is written so far to who looks on."""
+        if self.watch is not None:
+            decode = self.reader.vocabulary.tokenizer.decode
+            self.watch(tuple(decode(writing.written) for writing in texts))
 
     def _output(self, texts: Sequence[WrittenText]) -> Output:
         vocabulary = self.reader.vocabulary

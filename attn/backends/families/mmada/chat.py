@@ -9,7 +9,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast
 
 from attn.backends.chat.prompts import Vocabulary
-from attn.backends.diffusers.tokens import special_ids
+from attn.backends.diffusers.texts.tokens import special_ids
 from attn.backends.families.mmada.llama import Config
 from attn.backends.loading import tokenizers
 from attn.checkpoints.folders import CONFIG

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy as np
 from attn.backends.families.mmada.chat import MaskedVocabulary
 from attn.backends.families.mmada.unmask import Record, Writing
 from attn.schema import Call, Token
+
+MASKED = "░"
 
 
 def announce(
@@ -62,6 +65,16 @@ def written_tokens(
     """Return the tokens that were written, at their positions in the sample's own sequence."""
     numbers = writing.ids[sample, writing.start :].tolist()
     return vocabulary.written(numbers, writing.start - writing.padding[sample])
+
+
+def texts_so_far(writing: Writing, vocabulary: MaskedVocabulary) -> Iterator[str]:
+    """Yield what is written of each sample, with a mark for each token that is still masked."""
+    for numbers in writing.ids[:, writing.start :].tolist():
+        runs = groupby(numbers, lambda number: number == writing.recipe.mask)
+        yield "".join(
+            MASKED * len(list(run)) if is_masked else vocabulary.tokenizer.decode(list(run))
+            for is_masked, run in runs
+        )
 
 
 def describe(writing: Writing, sample: int, vocabulary: MaskedVocabulary) -> dict[str, Any]:

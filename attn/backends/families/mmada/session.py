@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
 from attn.backends.chat.prompts import EMPTY_PROMPT, Template, read_prompt
-from attn.backends.diffusers.encoders import prompts_checked
 from attn.backends.diffusers.finite import require_finite
+from attn.backends.diffusers.texts.encoders import prompts_checked
 from attn.backends.families.mmada import history
 from attn.backends.families.mmada.chat import MaskedVocabulary
 from attn.backends.families.mmada.options import MMaDAOptions
@@ -159,6 +159,8 @@ class MMaDASession(Session):
         branches = self.branches(request)
         guided = len(branches) > 1
         if on_call is not None:
+            if self.watch is not None:
+                self.watch(tuple(history.texts_so_far(writing, self.vocabulary)))
             on_call(history.announce(writing, step, branches, history.outcome))
         rows = writing.ids
         if guided:

@@ -14,15 +14,15 @@ from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.source import Source
 from attn.backends.loading.weights.checkpoint import Piece
 from attn.checkpoints import folders
-from attn.checkpoints.folders import SAFE
+from attn.checkpoints.families import pipelines
+from attn.checkpoints.folders import CONFIG
 from attn.checkpoints.headers import read_header
-from attn.checkpoints.inventory import PIPELINES
 from attn.checkpoints.probe import probe
 from attn.errors import ModelError
 from attn.files.disk import is_file
+from attn.files.names import SAFETENSORS
 
 COMPONENT = "controlnet"
-CONFIG = "config.json"
 ENTRY = ("diffusers", "ControlNetModel")
 LDM = "control_model."
 """Prefix of the names in the authors' own files."""
@@ -53,7 +53,7 @@ def base_family(origin: Source) -> str:
         width = folders.read_object(origin.path / CONFIG).get("addition_embed_type")
         return "sdxl" if width else "sd15"  # a UNet's own folder
     name = str(folders.read_index(origin.path)["_class_name"])
-    if name not in PIPELINES or PIPELINES[name] not in ("sdxl", "sd15", "scribble"):
+    if pipelines().get(name) not in ("sdxl", "sd15", "scribble"):
         raise ModelError(f"{origin.path}: this is a {name}; {_expected()}")
     return "sdxl" if "XL" in name else "sd15"
 
@@ -74,12 +74,12 @@ def with_controlnet(recipe: Recipe, origin: Source, name: str | None) -> Recipe:
             return recipe
         raise ModelError(
             f"{origin.requested} has no ControlNet; give one with --set controlnet=PATH: a folder, "
-            f"a {SAFE} file, or a hub id such as lllyasviel/sd-controlnet-scribble"
+            f"a {SAFETENSORS} file, or a hub id such as lllyasviel/sd-controlnet-scribble"
         )
     named = source.resolve(
         name,
         "scribble",
-        expected=f"the folder of a ControlNet, a {SAFE} file",
+        expected=f"the folder of a ControlNet, a {SAFETENSORS} file",
         download=_download,
     )
     location = _location(named.path)
@@ -142,7 +142,7 @@ def _is_controlnet(folder: Path) -> bool:
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(name, allow_patterns=["*.json", f"*{SAFE}"]))
+    return Path(snapshot_download(name, allow_patterns=["*.json", f"*{SAFETENSORS}"]))
 
 
 def _expected() -> str:

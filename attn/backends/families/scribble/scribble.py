@@ -56,7 +56,7 @@ class ScribbleBackend(Backend):
             )
             return kind().open(source, options, placement)
         origin = sources.resolve(str(source), "scribble", self.variants)
-        if folders.is_drawn(origin.path):
+        if folders.is_scribble_diffusion(origin.path):
             return TokensBackend().open_source(origin, options, placement)
         kind = self.kinds[controlnets.base_family(origin)]
         return kind().open_source(origin, options, placement)

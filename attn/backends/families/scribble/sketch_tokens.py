@@ -18,15 +18,14 @@ from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.source import Source
 from attn.backends.loading.weights.fit import Misfit, misshapen
 from attn.checkpoints import folders
-from attn.checkpoints.folders import DRAWN
+from attn.checkpoints.folders import CONFIG, SCRIBBLE_FILES
 from attn.checkpoints.headers import TensorInfo, read_header
 from attn.errors import ModelError
 from attn.files.disk import is_file
 from attn.schema import Token
 
-UNET, ENCODER, COMBINER = DRAWN
+UNET, ENCODER, COMBINER = SCRIBBLE_FILES
 SEGMENT = "sketch"
-CONFIG = "config.json"
 CONCATENATION = "concat"
 STAGES = (64, 128, 256)
 """Channels of the published encoder's convolutions but the last."""
@@ -162,11 +161,12 @@ def _size(tensors: Mapping[str, TensorInfo], name: str, axis: int, path: Path) -
 
 
 def _require_files(folder: Path) -> None:
-    missing = [name for name in DRAWN if not is_file(folder / name)]
+    missing = [name for name in SCRIBBLE_FILES if not is_file(folder / name)]
     if missing:
         raise ModelError(
             f"{folder} has no {' and no '.join(missing)}; a checkpoint of ScribbleDiffusion has "
-            f"{', '.join(DRAWN[:-1])} and {DRAWN[-1]}: copy what is missing into the folder"
+            f"{', '.join(SCRIBBLE_FILES[:-1])} and {SCRIBBLE_FILES[-1]}: copy what is "
+            "missing into the folder"
         )
 
 

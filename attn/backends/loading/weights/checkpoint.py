@@ -18,13 +18,15 @@ from attn.backends.loading.weights.folder import read_settings, weight_files
 from attn.backends.loading.weights.unfilled import Unfilled
 from attn.checkpoints.folders import CONFIG
 from attn.checkpoints.headers import TensorInfo, read_header
-from attn.checkpoints.inventory import CONFIGS
+from attn.checkpoints.inventory import CONFIGS, SEEING
 from attn.checkpoints.other_models import UNUSED
 from attn.errors import ModelError
 
 CLASSES = {"CLIPTextModel": "clip_l", "CLIPTextModelWithProjection": "clip_l"} | {
     "T5EncoderModel": "t5xxl",
     "AutoencoderKL": "vae",
+    "Qwen3Model": "qwen3",
+    "Qwen2_5_VLForConditionalGeneration": "qwen25vl",
 }
 """Parts whose names changed over time, by the class of their model."""
 KERNELS = ("eager", "sdpa")
@@ -186,7 +188,8 @@ def load_folder(folder: Path, model: Any, dtype: torch.dtype) -> Any:
     names_by_file: dict[Path, dict[str, str]] = {}
     for file in weight_files(folder):
         held = read_header(file).tensors
-        names = [name for name in held if name in expected or not UNUSED.match(name)]
+        is_seeing = part in SEEING
+        names = [name for name in held if name in expected or is_seeing or not UNUSED.match(name)]
         shapes |= {name: held[name].shape for name in names}
         names_by_file[file] = dict(zip(names, names, strict=True))
     misfit = fit.compare(part, shapes, model)

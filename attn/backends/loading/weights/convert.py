@@ -16,7 +16,8 @@ from diffusers.loaders import single_file_utils as library
 from torch import Tensor
 
 from attn.backends.loading.weights import gates as gating
-from attn.checkpoints.layouts import LAYOUTS, Naming
+from attn.checkpoints.families import layouts
+from attn.checkpoints.layouts import Naming
 
 Tensors = dict[str, Tensor]
 
@@ -55,7 +56,7 @@ def may_hold(part: str, model: Any) -> set[str]:
     """Return names that files may hold though a model does not read them."""
     names = {name for owner, name in IDENTITY if owner == part}
     if part == "dit":
-        names |= {name for layout in LAYOUTS for name in layout.unused}
+        names |= {name for layout in layouts() for name in layout.unused}
     return names - set(model.state_dict())
 
 
@@ -80,7 +81,7 @@ def _controlnet(tensors: Tensors, model: Any) -> Tensors:
 
 
 def _dit(tensors: Tensors, model: Any) -> Tensors:
-    layout = next((each for each in LAYOUTS if each.is_of(tensors)), None)
+    layout = next((each for each in layouts() if each.is_of(tensors)), None)
     if layout is not None:
         return _of_layout(layout, tensors, model)
     if not any(name.startswith("joint_blocks.") for name in tensors):
@@ -137,6 +138,32 @@ def _t5(tensors: Tensors, model: Any) -> Tensors:
     return tensors
 
 
+def _language(tensors: Tensors, model: Any) -> Tensors:
+    """Name a language model's weights without the level that its head stands beside."""
+    is_bare = not any(name.startswith("model.") for name in model.state_dict())
+    if is_bare:
+        tensors = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+        tensors.pop("lm_head.weight", None)
+    return _plain(tensors, model)
+
+
+_OLD_SEEING = {
+    "visual.": "model.visual.",
+    **{f"model.{name}.": f"model.language_model.{name}." for name in ("layers", "norm")},
+    "model.embed_tokens.": "model.language_model.embed_tokens.",
+}
+"""Beginnings of names that language models that see had before transformers 5."""
+
+
+def _seeing(tensors: Tensors, model: Any) -> Tensors:
+    """Give a language model that sees its names of today."""
+    renamed = {}
+    for name, tensor in tensors.items():
+        old = next(filter(name.startswith, _OLD_SEEING), "")
+        renamed[_OLD_SEEING.get(old, "") + name.removeprefix(old)] = tensor
+    return _plain(renamed, model)
+
+
 def _plain(tensors: Tensors, model: Any) -> Tensors:
     """Add the other names of tied weights, of which files hold one."""
     for name, twin in getattr(model, "all_tied_weights_keys", {}).items():
@@ -154,4 +181,6 @@ _RENAME: dict[str, Callable[[Tensors, Any], Tensors]] = {
     "clip_l": _clip,
     "clip_g": _clip,
     "t5xxl": _t5,
+    "qwen3": _language,
+    "qwen25vl": _seeing,
 }

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from attn.backends.loading.source import REFUSED
-from attn.checkpoints.folders import SAFE, read_object
+from attn.checkpoints.folders import read_object
 from attn.errors import ModelError
 from attn.files.disk import is_file
+from attn.files.names import SAFETENSORS
 from attn.files.outside import read_json
 
 LARGEST_NUMBER = 2**24
@@ -54,13 +55,14 @@ def weight_files(folder: Path) -> list[Path]:
     variant = _variant(folder)
     infix = f".{variant}" if variant else ""
     for stem in STEMS:
-        whole, index = folder / f"{stem}{infix}{SAFE}", f"{stem}{SAFE}.index{infix}.json"
+        whole = folder / f"{stem}{infix}{SAFETENSORS}"
+        index = f"{stem}{SAFETENSORS}.index{infix}.json"
         if is_file(whole):
             return [whole]
         if is_file(folder / index):
             return listed_files(folder, index)
     refuse_pickled_weights(folder)
-    raise ModelError(f"{folder} has no weights: expected a {SAFE} file")
+    raise ModelError(f"{folder} has no weights: expected a {SAFETENSORS} file")
 
 
 def refuse_pickled_weights(folder: Path) -> None:
@@ -71,7 +73,7 @@ def refuse_pickled_weights(folder: Path) -> None:
     """
     endings = {path.suffix for path in folder.iterdir()}
     pickled = sorted(endings & REFUSED)
-    if pickled and SAFE not in endings:
+    if pickled and SAFETENSORS not in endings:
         raise ModelError(
             f"{folder} has its weights in pickled files only ({', '.join(pickled)}), which could "
             "run any code when opened; convert them to .safetensors with a tool that you trust"
@@ -90,8 +92,8 @@ def listed_files(folder: Path, index: str) -> list[Path]:
     foreign = [ascii(name) for name in names if not _is_beside(name)]
     if foreign or not names:
         raise ModelError(
-            f"{path} lists {', '.join(foreign[:3]) or 'nothing'}; expected names of {SAFE} files "
-            "in its own folder: nothing else is read"
+            f"{path} lists {', '.join(foreign[:3]) or 'nothing'}; expected names of "
+            f"{SAFETENSORS} files in its own folder: nothing else is read"
         )
     missing = [name for name in names if not is_file(folder / name)]
     if missing:
@@ -103,7 +105,7 @@ def listed_files(folder: Path, index: str) -> list[Path]:
 
 
 def _is_beside(name: str) -> bool:
-    return Path(name).name == name and name.endswith(SAFE) and "\0" not in name
+    return Path(name).name == name and name.endswith(SAFETENSORS) and "\0" not in name
 
 
 def _variant(folder: Path) -> str | None:

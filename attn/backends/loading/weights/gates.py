@@ -74,7 +74,7 @@ class Stream:
 
 def streams(model: Any) -> Iterator[Stream]:
     """Yield every stream of a transformer of SD3, in the order of execution."""
-    for number, block in enumerate(model.transformer_blocks):
+    for number, block in enumerate(getattr(model, "transformer_blocks", ())):
         for (name, part), there in STREAMS.items():
             attention = getattr(block, name, None)
             if attention is not None:

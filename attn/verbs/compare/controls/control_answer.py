@@ -64,6 +64,24 @@ def _tell_nulls(rows: Sequence[Row]) -> Iterator[Sentence]:
             yield Sentence(_tell_level(by_measure["level"]), NULL)
 
 
+def summarise_null(rows: Sequence[Row]) -> str:
+    """Return how a LoRA's effect compares to that of random weights.
+
+    Args:
+        rows: of `null.csv`, those of one variant and one control.
+    """
+    told = [sentence.text for sentence in _tell_nulls(rows)]
+    ends = [*told[:1], *told[-1:]] if len(told) > 1 else told  # of words, and of images
+    return " ".join(ends).rstrip(".") or "The images and all words are the same"
+
+
+def tell_ratio(row: Row) -> str:
+    """Return a ratio with its interval, as it stands beside bars."""
+    if math.isnan(row["ratio"]):
+        return ""
+    return f"{_times(row['ratio'])}" + ("" if math.isnan(row["low"]) else f" ({_interval(row)})")
+
+
 def _tell_strongest(row: Row) -> str:
     """Hold the word that a LoRA changes most against the one that random weights change most."""
     name, times = row["variant_name"], _times(row["ratio"])

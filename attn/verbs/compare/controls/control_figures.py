@@ -17,7 +17,9 @@ from attn.verbs.compare.variants import Variant
 from attn.wording import count_noun
 
 if TYPE_CHECKING:
+    from attn.analysis.compare.controls.controls import NullEffect
     from attn.analysis.compare.pairs import PairOptions
+    from attn.viz.compare.null_effects import EffectPanel
     from attn.viz.compare.pair_sheet import ShownPair
     from attn.viz.figures import FigureFile
 
@@ -35,7 +37,7 @@ def draw_controls(
         folder: where the files go.
         options: which words are looked at.
     """
-    files = []
+    files = write_figures(_draw_nulls(base, controls, options), folder)
     if rows := controls.part_rows:
         files += write_figures(_draw_parts(base, controls, rows, options), folder)
     if cuts := controls.cut_rows:
@@ -43,6 +45,58 @@ def draw_controls(
     if controls.leak is not None:
         files += write_figures(_draw_leaks(base, controls, controls.leak, options), folder)
     return files
+
+
+def _draw_nulls(
+    base: ComparedRun, controls: Controls, options: PairOptions
+) -> Iterator[FigureFile]:
+    """Draw each variant that has a random control beside it."""
+    from attn.analysis.compare.controls.controls import null_effects
+    from attn.verbs.compare.controls.control_answer import summarise_null
+    from attn.viz.compare.null_effects import draw_null
+
+    for number, (whole, null) in enumerate(controls.nulls, 1):
+        variants = [controls.variants[at] for at in (whole, null)]
+        names = tuple(variant.label for variant in variants)
+        rows = [
+            row for row in controls.null_rows if (row["variant_name"], row["null_name"]) == names
+        ]
+        if not rows:
+            continue
+        scene = make_scene(base, variants, options.words)
+        about = f"{scene.title_of_charts} · {scene.subtitle_of_images}"
+        effects = list(null_effects(*(controls.effects[at] for at in (whole, null))))
+        panels = list(_null_panels(effects, rows))
+        ending = f"-{number}" if len(controls.nulls) > 1 else ""
+        heading = summarise_null(rows), about
+        yield draw_null(scene.sides, panels, heading, f"null{ending}.png", scene.texts)
+
+
+def _null_panels(effects: Sequence[NullEffect], rows: Sequence[Row]) -> Iterator[EffectPanel]:
+    """Yield what is drawn of words, and of images; `rows` are of the same measures."""
+    from attn.analysis.compare.controls.controls import LEVEL
+    from attn.verbs.compare.controls.control_answer import tell_ratio
+    from attn.viz.compare.null_effects import EffectBar, EffectPanel
+
+    kinds = (
+        ("attention", "change of mass, % of all attention · dot: an image", 100.0),
+        ("image", "level: mean |difference| of 255 · dot: an image", 1.0),
+    )
+    for title, unit, factor in kinds:
+        shown = [entry for entry in effects if (entry.measure == LEVEL) == (title == "image")]
+        if not shown:
+            continue
+        sides = [(shown[0].word, shown[0].effect, False)]
+        sides += [
+            (word, values, True)
+            for word, values in {entry.null_word: entry.null for entry in shown}.items()
+        ]
+        bars = [
+            EffectBar(word and f"“{word}”", [factor * part for part in values.values()], is_random)
+            for word, values, is_random in sides
+        ]
+        remark = next(tell_ratio(row) for row in rows if row["measure"] == shown[0].measure)
+        yield EffectPanel(title, remark, unit, bars)
 
 
 def _draw_parts(

@@ -12,6 +12,7 @@ from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.variants import Variant
 
 if TYPE_CHECKING:
+    from attn.analysis.compare.controls.controls import Effect
     from attn.analysis.compare.controls.roles import Role, Stack
     from attn.analysis.compare.pairs import PairOptions
     from attn.analysis.tables import Table
@@ -29,12 +30,14 @@ class Controls:
         roles: what each is; None is a variant in its own right.
         tables: `null.csv`, `parts.csv`, `leak.csv` and `cuts.csv`, where there are such controls.
         leak: the same variants without the trigger words, if these were generated too.
+        effects: what each variant does, if some are random or in part.
     """
 
     variants: Sequence[Variant]
     roles: Sequence[Role | None]
     tables: Mapping[str, Table] = field(default_factory=dict)
     leak: Leak | None = None
+    effects: Sequence[Effect] = ()
 
     @property
     def named(self) -> dict[str, str]:
@@ -60,6 +63,20 @@ class Controls:
     def part_rows(self) -> list[dict[str, Any]]:
         """The rows of `parts.csv`."""
         return self._rows("parts.csv")
+
+    @property
+    def nulls(self) -> list[tuple[int, int]]:
+        """Indices of each variant with a random control, and of this."""
+        return [
+            (role.whole, at)
+            for at, role in enumerate(self.roles)
+            if role is not None and role.kind == "null"
+        ]
+
+    @property
+    def null_rows(self) -> list[dict[str, Any]]:
+        """The rows of `null.csv`."""
+        return self._rows("null.csv")
 
     @property
     def leak_rows(self) -> list[dict[str, Any]]:
@@ -130,7 +147,7 @@ def find_controls(
     effects = [make_effect(variant.label, variant.pairs, options.words) for variant in variants]
     made = {"null.csv": null_table(effects, roles), "parts.csv": part_table(effects, roles)}
     tables |= {name: table for name, table in made.items() if table is not None}
-    return Controls(variants, roles, tables, leak)
+    return Controls(variants, roles, tables, leak, effects)
 
 
 def _added_loras(variant: Variant) -> Stack:

@@ -9,6 +9,7 @@ from typing import Any
 
 from attn.errors import AttnError, UsageError
 from attn.files.disk import write_atomic
+from attn.schema import UNCOND
 from attn.verbs.capture.capture import parse_prompts
 from attn.verbs.compare.controls.leak import LEAK, SCHEMA
 from attn.verbs.compare.controls.triggers import moved_words, require_triggers, without_words
@@ -24,7 +25,6 @@ from attn.verbs.compare.runs.variant_runs import (
 from attn.verbs.report import Report
 
 Plan = Sequence[tuple[str, str, Mapping[str, Any]]]
-UNCOND = "uncond"
 
 
 def add_leak(
@@ -97,6 +97,11 @@ def refuse_lone_options(options: CompareOptions) -> None:
     """
     if options.trigger is not None and not options.leak:
         raise UsageError("trigger says which words --leak leaves out; add --leak")
+    if options.leak and options.shard is not None and options.trigger is None:
+        raise UsageError(
+            "leak leaves out the words that moved most, which one shard does not know; name them "
+            "with --trigger W,…"
+        )
     if options.leak and options.branch == UNCOND:
         raise UsageError("leak leaves words out of the prompt, which --branch uncond does not read")
 

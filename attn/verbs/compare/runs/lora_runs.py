@@ -82,12 +82,12 @@ def infer_backend(variants: Sequence[LoraVariant]) -> str:
         UsageError: they are of several families, or of one that has no backend.
         ModelError: a file is no LoRA.
     """
+    from attn.checkpoints.families import backend_of
     from attn.lora import read
-    from attn.lora.families import BACKENDS
 
     paths = dict.fromkeys(lora.path for variant in variants for lora in variant.loras)
     families = {path: read(Path(path)).family for path in paths}
-    (name, *others) = {BACKENDS.get(family.name or "") for family in families.values()}
+    (name, *others) = {backend_of(family.name) for family in families.values()}
     if others or name is None:
         told = "; ".join(f"{path} is for {family.title}" for path, family in families.items())
         raise UsageError(f"the LoRAs do not tell which backend to use: {told}; name it with -b")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -21,9 +21,10 @@ from attn.verbs.capture.capture import (
 from attn.verbs.capture.families import backend_options
 from attn.verbs.capture.first_checks import check_folder, check_model
 from attn.verbs.capture.folders import choose_folder, output_folder
-from attn.verbs.capture.options import CaptureOptions, read_prompt
+from attn.verbs.capture.options import CaptureOptions, GenerationOptions, Prompt, read_prompt
 from attn.verbs.compare.pairing import FOLDER, ComparedRun, open_run
 from attn.verbs.report import Report
+from attn.verbs.shards.parts import check_shard
 
 if TYPE_CHECKING:
     from attn.backends import Backend, Session
@@ -108,11 +109,24 @@ class Generating(Protocol):
         """Folder of the results."""
 
     @property
-    def resume(self) -> bool:
-        """Whether to go on with what is there."""
+    def goes_on(self) -> bool:
+        """Whether there may be traces of the same run."""
 
-    def generation(self, backend: str, settings: Mapping[str, str]) -> CaptureOptions:
-        """Return what all variants have in common."""
+    @property
+    def shard(self) -> str | None:
+        """Which part of the traces is made."""
+
+    @property
+    def prompt(self) -> Prompt:
+        """One or several, where they are not in a file."""
+
+
+def capture_options(
+    backend: str, options: Generating, settings: Mapping[str, str]
+) -> CaptureOptions:
+    """Return what all variants have in common, as `attn capture` takes it."""
+    shared = {each.name: getattr(options, each.name) for each in fields(GenerationOptions)}
+    return CaptureOptions(backend, options.prompt, settings=settings, **shared)
 
 
 def choose_setting(
@@ -131,17 +145,18 @@ def choose_setting(
         AttnError: the model cannot be read, or the folder of the comparison is not to be used.
     """
     from attn.backends import find
-    from attn.backends.plugins.guard import guarded, signed
+    from attn.backends.plugins.guard import attributed, guarded
 
     registered = find(backend)
     name = registered.spec.name
-    generation = options.generation(name, settings)
+    generation = capture_options(name, options, settings)
     check_model(options.model)
-    check_folder(options.out, resume=options.resume)
+    check_shard(options.shard, options.out)
+    check_folder(options.out, resume=options.goes_on)
     if typed := read_prompt(generation, generation.prompt):
         _require_prompts(generation, typed, require)
     family = guarded(registered)
-    with signed(registered, "Options"):
+    with attributed(registered, "Options"):
         read = backend_options(family.Options, name, settings)
     model = family.default_model(read) if options.model is None else options.model
     return Setting(name, family, settings, model, generation)
@@ -180,14 +195,16 @@ def generate_variants(
     prompts = setting.prompts or choose_prompts(requested, setting.model, setting.family, report)
     _require_prompts(options, prompts, require)
     options = replace(options, prompt=prompts, prompts=None)
-    check_folder(out, resume=options.resume)
+    check_folder(out, resume=options.goes_on)
     folder = None if out is None else Path(out)
     target = choose_folder(folder, f"{setting.name}-{setting.verb}", prompts[0])
     captured = {}
-    with nullcontext() if options.dry_run else output_folder(target):
+    is_shared = options.shard is not None
+    with nullcontext() if options.dry_run else output_folder(target, shared=is_shared):
         changes = variants[0][2]
         first = replace(options, **changes, model=sessions.shared(changes), seed=options.seeds[0])
-        require.of_plan(capture_with(replace(first, dry_run=True, resume=False)).plans[0])
+        first = replace(first, dry_run=True, resume=False, shard=None)
+        require.of_plan(capture_with(first).plans[0])
         if not options.dry_run:
             report.begin(target)
         for label, subfolder, changes in variants:
@@ -224,7 +241,7 @@ class Sessions:
         options = self._options_of(arguments.get("settings", self._setting.settings))
         if self._shared is None or options != self._options:
             self._options = options
-            self._shared = Shared(partial(self._open, options))
+            self._shared = Shared(partial(self._open, options), self._setting.model)
         return self._shared
 
     def _options_of(self, settings: Mapping[str, str]) -> Any:

@@ -23,7 +23,8 @@ from attn.backends.types import Placement
 from attn.demo import shipped
 from attn.errors import ModelError, RequestError
 from attn.schema import Lora, Request
-from tests.helpers import layouts, lora_files, sketches
+from tests.helpers import sketches
+from tests.helpers.models import layouts, lora_files
 from tests.helpers.toy_sessions import open_session, remarks
 
 pytestmark = pytest.mark.usefixtures("demo_cache")

@@ -15,8 +15,8 @@ from attn.checkpoints import folders
 from attn.checkpoints.headers import Header, TensorInfo, read_header
 from attn.checkpoints.probe import CONFIGS, members, probe
 from attn.errors import ModelError
-from tests.helpers import layouts
-from tests.helpers.opening import COMPONENTS
+from tests.helpers.models import layouts
+from tests.helpers.models.opening import COMPONENTS
 
 SD15, SDXL = ("unet", "vae", "clip_l"), ("unet", "vae", "clip_l", "clip_g")
 SD3 = ("dit", "vae", "clip_l", "clip_g", "t5xxl")
@@ -24,6 +24,9 @@ PUBLISHED = {"sd15": SD15, "sdxl": SDXL, "sd35-large": SD3, "sd35-medium": SD3, 
 FLUX = ("dit", "vae", "clip_l", "t5xxl")
 PIXART = ("dit", "vae", "t5xxl")
 PUBLISHED |= {"pixart-sigma": PIXART}
+Z_IMAGE = ("dit", "vae", "qwen3")
+QWEN_IMAGE = ("dit", "vae", "qwen25vl")
+PUBLISHED |= {"z-image-turbo": Z_IMAGE, "qwen-image": QWEN_IMAGE}
 PUBLISHED |= {"flux-dev": FLUX, "flux-schnell": FLUX}
 DIT = "joint_blocks.3.x_block."
 
@@ -69,7 +72,10 @@ def published(state):
 def test_published_sizes(empty, config, parts, prefix):
     """A drawing of each published model fits in full, and nothing of the file is left out."""
     models = empty(CONFIGS / config)
-    write = {SD3: layouts.sai, FLUX: layouts.bfl, PIXART: layouts.pixart}.get(parts, layouts.ldm)
+    writers = {SD3: layouts.sai, FLUX: layouts.bfl, PIXART: layouts.pixart}
+    write = (writers | {Z_IMAGE: layouts.z_image, QWEN_IMAGE: layouts.qwen_image}).get(
+        parts, layouts.ldm
+    )
     header = published(write(SimpleNamespace(**models), prefix=prefix))
     result = probe(header)
     sorted_out = members(header, result)
@@ -77,7 +83,7 @@ def test_published_sizes(empty, config, parts, prefix):
     for part, tensors in sorted_out.parts.items():
         shapes = {name: info.shape for name, info in tensors.items()}
         others = {(FLUX, "t5xxl"): "text_encoder_2", (PIXART, "t5xxl"): "text_encoder"}
-        component = others.get((parts, part), COMPONENTS[part])
+        component = others.get((parts, part)) or COMPONENTS[part]
         assert str(fit.compare(part, shapes, models[component])) == ""
 
 

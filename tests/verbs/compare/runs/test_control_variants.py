@@ -11,7 +11,7 @@ from attn.verbs.compare.controls.control_figures import draw_controls
 from attn.verbs.compare.controls.controls import find_controls
 from attn.verbs.compare.pairing import open_runs
 from attn.verbs.compare.variants import compare_traces
-from tests.helpers import lora_demo
+from tests.helpers.models import lora_demo
 
 SMALL = {
     "steps": 1,
@@ -79,13 +79,13 @@ def test_files(controlled):
 
 
 def test_figures(controlled, tmp_path):
-    """There is a figure of the parts, and one of the images with and without the trigger words."""
-    names = ("base", "a", "a-down.1.attn.0", "a-not-down.1.attn.0")
+    """There are figures of the random control, the parts, and images without trigger words."""
+    names = ("base", "a", "a-null-0", "a-down.1.attn.0", "a-not-down.1.attn.0")
     runs = open_runs([controlled.path.parent / name for name in names])
     variants = compare_traces(runs, PairOptions())
     controls = find_controls(runs[0], variants, PairOptions(), None)
     files = draw_controls(runs[0], controls, tmp_path, PairOptions())
-    assert files == ["parts.png", "leak.png"]
+    assert files == ["null.png", "parts.png", "leak.png"]
     assert all((tmp_path / file).stat().st_size > 0 for file in files)
 
 

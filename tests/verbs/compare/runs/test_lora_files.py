@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from attn.verbs.compare.compare import compare
-from tests.helpers import lora_demo
+from tests.helpers.models import lora_demo
 
 SMALL = {"steps": 1, "size": (96, 64), "backend": "sdxl", "seed": 0, "pictures": False}
 

@@ -14,8 +14,8 @@ from attn.verbs.compare.compare import compare
 from attn.verbs.compare.runs import lora_runs
 from attn.verbs.compare.runs.lora_runs import infer_backend
 from attn.verbs.lora_specs import parse_variants
-from tests.helpers import lora_demo
-from tests.helpers.lora_files import write
+from tests.helpers.models import lora_demo
+from tests.helpers.models.lora_files import write
 from tests.helpers.toy_traces import read_csv
 
 SMALL = {"steps": 2, "size": (96, 64), "seed": range(4), "pictures": False}

@@ -1,0 +1,122 @@
+"""Traces and comparisons below folders, each under a number, as they are found."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, count, islice
+from pathlib import Path
+
+from attn.errors import TraceError
+from attn.files.disk import reported
+from attn.files.results import COMPARISON
+from attn.trace.store import MANIFEST
+
+DEEPEST = 4
+"""Levels below a folder on which traces are looked for; a comparison's are on the third."""
+MOST = 10_000
+"""Traces of a folder that are listed."""
+
+Found = tuple[str, str]
+"""A folder, and whether it is a `trace` or a `comparison`."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that can be looked at.
+
+    Attributes:
+        id: what addresses name it by.
+        path: where it lies; of ten thousand, objects would take longer than the disk.
+        label: what people call it.
+        kind: `trace` or `comparison`.
+    """
+
+    id: str
+    path: str
+    label: str
+    kind: str = "trace"
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return Path(self.path)
+
+
+def find_items(paths: Sequence[Path]) -> Iterator[Item]:
+    """Return what lies below some paths, each looked for when it is asked for.
+
+    Args:
+        paths: traces, comparisons, or folders with such in them.
+
+    Raises:
+        TraceError: a path holds no trace, or cannot be read; before anything is asked for.
+    """
+    walks = [(path, _require_trace(path)) for path in paths]
+    return _number(walks)
+
+
+def _number(walks: Sequence[tuple[Path, Iterator[Found]]]) -> Iterator[Item]:
+    number = count()
+    for path, walk in walks:
+        top = str(path.absolute())
+        for folder, kind in islice(walk, MOST):
+            yield Item(str(next(number)), folder, _label(top, folder), kind)
+
+
+def _require_trace(path: Path) -> Iterator[Found]:
+    """Return what lies below a path; raise `TraceError` where there is nothing."""
+    _require_folder(path)
+    start = path.parent if path.name in (MANIFEST, COMPARISON) else path
+    walk = _walk(str(start.absolute()), DEEPEST)
+    first = next(walk, None)
+    if first is None:
+        raise TraceError(f"{path} holds no trace; make one with attn capture --out {path / 'NAME'}")
+    return chain([first], walk)
+
+
+def _label(top: str, folder: str) -> str:
+    """Return the name of a folder below another, or its own."""
+    inner = folder[len(top) :].strip(os.sep) if folder.startswith(top) else ""
+    return inner.replace(os.sep, "/") or os.path.basename(folder) or folder  # noqa: PTH119
+
+
+def _require_folder(path: Path) -> None:
+    """Raise `TraceError` for what can neither be a trace nor a folder with traces in it."""
+    with reported(path, "read"):
+        try:
+            mode = path.stat().st_mode
+        except (FileNotFoundError, ValueError) as error:  # ValueError: a null character
+            raise TraceError(
+                f"{path} does not exist: name a trace or a folder with traces in it, or make one "
+                f"with attn capture --out {path}"
+            ) from error
+    if not stat.S_ISDIR(mode) and path.name not in (MANIFEST, COMPARISON):
+        raise TraceError(
+            f"{path} is a file and no trace: name the folder of a trace, or one with traces in it"
+        )
+
+
+def _walk(folder: str, depth: int) -> Iterator[Found]:
+    """Yield traces and comparisons, not those inside of them."""
+    for name, kind in ((MANIFEST, "trace"), (COMPARISON, "comparison")):
+        if os.path.isfile(f"{folder}/{name}"):  # noqa: PTH113
+            yield folder, kind
+            return
+    if not depth:
+        return
+    with reported(Path(folder), "read"), os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    for name in names:
+        if not name.startswith("."):
+            yield from _below(f"{folder}/{name}", depth - 1)
+
+
+def _below(folder: str, depth: int) -> Iterator[Found]:
+    """Yield what lies in a folder; one that cannot be read is listed, and says why there."""
+    try:
+        yield from _walk(folder, depth)
+    except TraceError:
+        yield folder, "trace"

@@ -1,0 +1,271 @@
+"""What the page's buttons do: values of the form in, values of components out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+
+from attn.errors import AttnError
+from attn.explorer.opened import manifest_of
+from attn.schema import image_names
+from attn.studio.command import as_command
+from attn.studio.drawing import draw_shapes, pad_file
+from attn.studio.form import Field, make_request
+from attn.studio.jobs import StudioRun
+from attn.studio.parts import MOST_SEED, NONE
+from attn.studio.studio import Studio
+from attn.studio.telling import tell_job
+
+FIGURES = ("attention_evolution.gif", "text_vs_sketch_attention.png", "words.png", "roles.png")
+"""What is shown of an analysis, by name; all of it is in the report."""
+SKETCH = "sketch"
+
+
+class RunView(NamedTuple):
+    """The components that show a run, or new values for them; `gr.skip()` leaves one as it is."""
+
+    job: Any = gr.skip()
+    progress: Any = gr.skip()
+    forming: Any = gr.skip()
+    text: Any = gr.skip()
+    frame: Any = gr.skip()
+    command: Any = gr.skip()
+    run: Any = gr.skip()
+    cancel: Any = gr.skip()
+    after: Any = gr.skip()
+    again_lora: Any = gr.skip()
+    again_sketch: Any = gr.skip()
+    figures: Any = gr.skip()
+    files: Any = gr.skip()
+
+
+class Acts:
+    """The acts of the page of one family."""
+
+    def __init__(
+        self, studio: Studio, backend: str, models: Mapping[str, str], fields: Sequence[Field]
+    ) -> None:
+        """Act for a page.
+
+        Args:
+            studio: what all pages share.
+            backend: name of the family.
+            models: paths by the names that the page offers.
+            fields: of the form.
+        """
+        self._studio, self._backend = studio, backend
+        self._models, self._fields = models, fields
+
+    def plan(self, values: Mapping[str, Any]) -> str:
+        """Return what a run would keep, or why there would be none."""
+        try:
+            return self._studio.plan(self._request(values))
+        except AttnError as error:
+            return f"This cannot run: {error}"
+
+    def run(self, values: Mapping[str, Any], is_analyzed: bool) -> Iterator[RunView]:
+        """Run what the form holds, and show it."""
+        try:
+            job = self._studio.jobs.submit(self._request(values), is_analyzed=is_analyzed)
+        except AttnError as error:
+            yield RunView(progress=f"Not run: {error}")
+            return
+        yield from self._follow(job, ())
+
+    def again(self, name: str) -> Callable[[int | None], Iterator[RunView]]:
+        """Return what runs a request once more without its LoRAs or its drawing."""
+
+        def run(number: int | None) -> Iterator[RunView]:
+            before = self._job(number)
+            if before is None:
+                return
+            request = {key: value for key, value in before.request.items() if key != name}
+            if name == SKETCH:
+                request[SKETCH] = NONE
+            try:
+                job = self._studio.jobs.submit(request, is_analyzed=False)
+            except AttnError as error:
+                yield RunView(progress=f"Not run: {error}")
+                return
+            yield from self._follow(job, (before,))
+
+        return run
+
+    def cancel(self, number: int | None) -> None:
+        """End a run after its step."""
+        job = self._job(number)
+        if job is not None:
+            self._studio.jobs.cancel(job)
+
+    def analyze(self, number: int | None) -> Iterator[RunView]:
+        """Analyse the trace of a run."""
+        job = self._job(number)
+        if job is None or job.folder is None:
+            return
+        yield RunView(progress="Analysing …")
+        self._studio.analyze(job)
+        yield RunView(progress=tell_job(job, 0), **_results(job))
+
+    def save_page(self, number: int | None) -> Any:
+        """Write the page of a run into one file, and offer it."""
+        from attn.verbs.view import save_page
+        from attn.verbs.view_options import ViewOptions
+
+        job = self._job(number)
+        if job is None or job.folder is None:
+            return gr.skip()
+        path = job.folder.with_name(f"{job.folder.name}.html")
+        save_page([job.folder], ViewOptions(out=path))
+        return gr.update(value=[*_reports(job), str(path)], visible=True)
+
+    def index(self) -> str:
+        """Return the gallery: the explorer's list of all runs."""
+        return _explorer("index", len(self._studio.library.items))
+
+    def draw(self, text: str) -> tuple[Any, Any]:
+        """Put typed shapes onto the pad."""
+        try:
+            image = draw_shapes(text)
+        except AttnError as error:
+            return gr.skip(), f"This cannot be drawn: {error}"
+        return {"background": image, "layers": [], "composite": image}, gr.skip()
+
+    def throw(self) -> int:
+        """Return a seed."""
+        return random.randint(0, MOST_SEED)
+
+    def defaults(self, names: Sequence[str]) -> Callable[[str], list[Any]]:
+        """Return what fills in the defaults of a model that was chosen."""
+
+        def fill(name: str) -> list[Any]:
+            known = self._studio.defaults(self._backend, self._models[name])
+            values = [gr.skip() if known.get(name) is None else known[name] for name in names]
+            return values if len(values) > 1 else values[0]
+
+        return fill
+
+    def _job(self, number: int | None) -> StudioRun | None:
+        return None if number is None else self._studio.jobs.job(number)
+
+    def _request(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the request of the form.
+
+        Raises:
+            AttnError: something in it cannot be meant.
+        """
+        seed = values["seed"]
+        request: dict[str, Any] = {
+            "backend": self._backend,
+            "model": self._models[values["model"]],
+            "prompt": values["prompt"],
+            "seed": 0 if seed is None else int(seed),
+        }
+        rows = zip(values["loras"][::2], values["loras"][1::2], strict=True)
+        paths = self._studio.choices.all_loras
+        loras = [f"{paths[name]}:{scale:g}" for name, scale in rows if name != NONE]
+        sketch = pad_file(values.get("pad"))
+        if sketch is None and values.get("empty") == NONE:
+            sketch = NONE
+        request |= {"lora": loras} if loras else {}
+        request |= {SKETCH: sketch} if sketch else {}
+        return request | make_request(self._fields, values["fields"])
+
+    def _follow(self, job: StudioRun, beside: tuple[StudioRun, ...]) -> Iterator[RunView]:
+        """Show a run until it is over.
+
+        Args:
+            job: the run.
+            beside: those that it is compared with when it is done.
+        """
+        yield RunView(
+            job=job.id,
+            run=gr.update(interactive=False),
+            cancel=gr.update(interactive=True),
+            frame="",
+            forming="",
+            after=gr.update(visible=False),
+            figures=gr.update(visible=False, value=None),
+            files=gr.update(visible=False, value=None),
+            command=gr.update(visible=False),
+            text=gr.update(visible=False, value=""),
+        )
+        shown = None
+        for state in self._studio.jobs.follow(job):
+            change: dict[str, Any] = {"progress": tell_job(state, self._studio.jobs.before(state))}
+            item = self._studio.item(state)
+            if item is not None and shown is None:
+                shown = item.id
+                change["frame"] = _explorer(shown, state.id)
+                command = as_command(state.request | {"out": str(state.folder)})
+                change["command"] = gr.update(value=command, visible=True)
+            if state.frames:
+                change["forming"] = _picture(state)
+            if state.text:
+                change["text"] = gr.update(value=state.text, visible=True)
+            yield RunView(**change)
+        yield self._over(job, beside)
+
+    def _over(self, job: StudioRun, beside: tuple[StudioRun, ...]) -> RunView:
+        """Return what is shown of a run that is over."""
+        change: dict[str, Any] = {}
+        items = [self._studio.item(run) for run in (*beside, job)]
+        numbers = [item.id for item in items if item is not None]
+        if beside and len(numbers) > 1 and job.status == "complete":
+            change["frame"] = _explorer(",".join(numbers), job.id)
+        if job.status == "complete":
+            is_drawn = job.request.get(SKETCH) != NONE and self._reads_drawings
+            change |= {
+                "after": gr.update(visible=True),
+                "again_lora": gr.update(visible="lora" in job.request),
+                "again_sketch": gr.update(visible=is_drawn),
+                **_results(job),
+            }
+        return RunView(
+            run=gr.update(interactive=True),
+            cancel=gr.update(interactive=False),
+            forming="",
+            **change,
+        )
+
+    @property
+    def _reads_drawings(self) -> bool:
+        facts = next(item for item in self._studio.families if item["name"] == self._backend)
+        return "drawings" in facts["takes"]
+
+
+def _explorer(shown: str, version: int) -> str:
+    """Return a frame with the explorer; all that stands in it are numbers of ours."""
+    return (
+        f'<iframe class="explorer" src="/explorer/?n={version}#t={shown}" '
+        'title="Attention of the run"></iframe>'
+    )
+
+
+def _picture(job: StudioRun) -> str:
+    return (
+        f'<img class="forming" src="/studio/forming/{job.id}/{job.frames}" width="128" '
+        f'alt="What the model expects of the picture after step {job.frames}">'
+    )
+
+
+def _reports(job: StudioRun) -> list[str]:
+    report = job.folder / "analysis" / "report.html" if job.folder else Path()
+    return [str(report)] if report.is_file() else []
+
+
+def _results(job: StudioRun) -> dict[str, Any]:
+    """Return pictures and files of a run that is done."""
+    if job.folder is None:
+        return {}
+    names = image_names(manifest_of(job.folder).outputs)
+    figures = [path for name in FIGURES for path in job.files if path.name == name]
+    pictures = [str(job.folder / name) for name in names] + [str(path) for path in figures]
+    reports = _reports(job)
+    return {
+        "figures": gr.update(value=pictures, visible=bool(pictures)),
+        "files": gr.update(value=reports, visible=bool(reports)),
+    }

@@ -1,0 +1,133 @@
+"""The server's end of the process that holds the model: started when needed, after a crash too."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Lock
+from typing import Any, NamedTuple
+
+from attn.errors import CaptureError
+
+Facts = dict[str, Any]
+STOP_SECONDS = 10.0
+
+
+class Answer(NamedTuple):
+    """How an order ended: `done`, `failed`, `cancelled` or `gone`, with what there is to say."""
+
+    event: str
+    facts: Facts
+
+    def required(self) -> Facts:
+        """Return what an order answered.
+
+        Raises:
+            CaptureError: it was not done.
+        """
+        if self.event != "done":
+            raise CaptureError(str(self.facts.get("error", "cancelled")))
+        return self.facts
+
+
+def ignore(facts: Facts) -> None:
+    """Take what an order tells before its end, and do nothing."""
+
+
+class Child:
+    """A process that does one order at a time."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._turn = Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that runs, if one does."""
+        return None if self._process is None else self._process.pid
+
+    def ask(self, order: Facts, tell: Callable[[Facts], None] = ignore) -> Answer:
+        """Let an order be done, once those before it are.
+
+        Args:
+            order: see `attn.studio.worker.work`.
+            tell: takes what it tells before its end.
+        """
+        with self._turn:
+            return self._ask(order, tell)
+
+    def ask_if_idle(self, order: Facts) -> Answer | None:
+        """Let an order be done; None where another one runs."""
+        if not self._turn.acquire(blocking=False):
+            return None
+        try:
+            return self._ask(order, ignore)
+        finally:
+            self._turn.release()
+
+    def cancel(self) -> None:
+        """Let the order that runs end after its step."""
+        if self._process is not None:
+            with suppress(OSError):  # it is gone
+                _send(self._process, {"do": "cancel"})
+
+    def stop(self) -> None:
+        """End the process after the step that runs."""
+        if self._process is None:
+            return
+        with suppress(OSError):
+            _input(self._process).close()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _ask(self, order: Facts, tell: Callable[[Facts], None]) -> Answer:
+        process = self._running()
+        with suppress(OSError):  # it is gone, which is seen below
+            _send(process, order)
+        for line in process.stdout or ():
+            facts = json.loads(line)
+            event = facts.pop("event")
+            if event in ("done", "failed", "cancelled"):
+                return Answer(event, facts)
+            tell({"event": event, **facts})
+        return Answer("gone", {"error": _epitaph(process.wait())})
+
+    def _running(self) -> subprocess.Popen[str]:
+        if self._process is None or self._process.poll() is not None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "attn.studio.worker.work"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                encoding="utf-8",
+            )
+        return self._process
+
+
+def _send(process: subprocess.Popen[str], order: Facts) -> None:
+    stream = _input(process)
+    stream.write(json.dumps(order) + "\n")
+    stream.flush()
+
+
+def _input(process: subprocess.Popen[str]) -> Any:
+    return process.stdin
+
+
+def _epitaph(code: int) -> str:
+    """Describe the end of a process."""
+    reason = f"with exit code {code}"
+    if code < 0:
+        with suppress(ValueError):  # a signal without a name
+            reason = f"by {signal.Signals(-code).name}"
+    hint = "; memory was probably short" if code == -signal.SIGKILL else ""
+    return (
+        f"the process that held the model was ended {reason}{hint}. Its finished steps stay; the "
+        "next run starts a new process."
+    )

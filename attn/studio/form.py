@@ -1,0 +1,142 @@
+"""The form of a family: fields made of typed options, and a request made of what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass
+from typing import Any, Literal
+
+from attn.errors import UsageError
+from attn.verbs.capture.options import CaptureOptions
+from attn.verbs.options import Declared, declared
+from attn.verbs.parsing import parse_size
+
+Kind = Literal["text", "number", "whole", "choice", "switch"]
+Facts = Mapping[str, Any]
+
+FIRST = ("negative", "steps", "guidance", "size", "keep")
+"""Options of the capture that stand open, in this order; those below are folded."""
+FURTHER = (
+    *("images", "scheduler", "keys", "mass", "blocks", "layers", "branch", "entropy", "cut"),
+    *("generate", "budget", "device", "dtype", "offload"),
+)
+OF_DRAWING = ("edges", "ground", "fit")
+"""Options of a family that stand beside the drawing."""
+APART = ("sketch", "generate")
+"""Options of a family that have a field of their own."""
+LORA_ROWS = 3
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of the form.
+
+    Attributes:
+        name: of the option.
+        kind: what can be put in.
+        default: None is an empty field.
+        choices: of a `choice`.
+        help: what is said of it, with its bounds.
+        is_setting: whether it is an option of the family, for `--set`.
+    """
+
+    name: str
+    kind: Kind
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    is_setting: bool = False
+
+    @property
+    def label(self) -> str:
+        """Its name for people."""
+        return self.name.replace("_", " ").capitalize()
+
+
+def capture_fields(names: Sequence[str], facts: Facts) -> list[Field]:
+    """Return fields for options of the capture.
+
+    Args:
+        names: of the options.
+        facts: of the family; what its model has no default for has no field.
+    """
+    defaults = facts["defaults"]
+    missing = {name for name in ("steps", "guidance", "size") if defaults.get(name) is None}
+    missing |= set() if "lengths" in facts["takes"] else {"generate"}
+    by_name = {option.name: option for option in declared(CaptureOptions)}
+    return [_of_capture(by_name[name], defaults) for name in names if name not in missing]
+
+
+def setting_fields(facts: Facts, names: Sequence[str]) -> list[Field]:
+    """Return fields for a family's own options.
+
+    A text may name a file, so it is chosen: from its default, and from the models in the folders.
+
+    Args:
+        facts: of the family.
+        names: of the models.
+    """
+    return [_of_family(option, names) for option in facts["options"] if option["name"] not in APART]
+
+
+def make_request(fields: Sequence[Field], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments of `attn.capture`, without those that are left at their defaults.
+
+    Args:
+        fields: of the form.
+        values: what they hold, by name.
+
+    Raises:
+        UsageError: a text cannot be read.
+    """
+    request: dict[str, Any] = {}
+    settings: dict[str, str] = {}
+    for about in fields:
+        value = _plain(about, values[about.name])
+        if value is None or (value == about.default and about.name not in FIRST):
+            continue
+        if about.is_setting:
+            settings[about.name] = {True: "yes", False: "no"}.get(value, str(value))
+        else:
+            request[about.name] = list(parse_size(value)) if about.name == "size" else value
+    return request | ({"settings": settings} if settings else {})
+
+
+def _plain(about: Field, value: Any) -> Any:
+    """Return what a field holds; None where it is empty."""
+    if isinstance(value, str):
+        return value.strip() or None
+    if about.kind == "whole" and isinstance(value, float):
+        if not value.is_integer():
+            raise UsageError(f"{about.name}: expected a whole number; got {value}")
+        return int(value)
+    return value
+
+
+def _of_capture(option: Declared, defaults: Mapping[str, Any]) -> Field:
+    default = defaults.get(option.name, option.default)
+    default = None if default is MISSING else default
+    about = option.about
+    bound = f" At least {about.least:g}." if about.least is not None else ""
+    if option.choices:
+        return Field(option.name, "choice", default, about.help, option.choices)
+    kinds: dict[tuple[Any, ...], Kind] = {(bool,): "switch", (int,): "whole", (float,): "number"}
+    return Field(option.name, kinds.get(option.types, "text"), default, about.help + bound)
+
+
+def _of_family(option: Mapping[str, str], names: Sequence[str]) -> Field:
+    name, written, default, said = (option[key] for key in ("name", "type", "default", "help"))
+    kind = written.removesuffix(" or none")
+    empty: Any = None if default == "none" else default
+    if kind == "yes|no":
+        return Field(name, "switch", default == "yes", said, is_setting=True)
+    if kind in ("int", "float"):
+        number = None if empty is None else float(default)
+        whole = number if number is None or kind == "float" else int(number)
+        return Field(name, "whole" if kind == "int" else "number", whole, said, is_setting=True)
+    if "|" in kind:
+        return Field(name, "choice", default, said, tuple(kind.split("|")), is_setting=True)
+    if ",…" in kind:
+        return Field(name, "text", default, said, is_setting=True)
+    listed = dict.fromkeys((default, *names))
+    return Field(name, "choice", default, said, tuple(listed), is_setting=True)

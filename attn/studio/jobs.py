@@ -1,0 +1,211 @@
+"""Runs, one at a time: those that wait, how far the one is, and what became of the others."""
+
+from __future__ import annotations
+
+import time
+from base64 import b64decode
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Condition, Thread
+from typing import Any
+
+from attn.errors import UsageError
+from attn.studio.child import Answer, Child
+from attn.verbs.capture.folders import choose_folder
+
+MOST_WAITING = 16
+LOOK_SECONDS = 1.0
+"""So often at least is a run looked at that is followed."""
+OVER = ("complete", "cancelled", "failed")
+
+
+@dataclass
+class StudioRun:
+    """A run.
+
+    Attributes:
+        id: by which pages name it.
+        request: arguments of `attn.capture`.
+        is_analyzed: whether it is analysed when it is done.
+        status: `waiting`, `loading`, `running`, `analyzing`, or one of `OVER`.
+        folder: of its trace, once it has begun.
+        done, total: steps.
+        written: bytes.
+        seconds: from the first step's end to the last one's.
+        error: why it failed.
+        remarks: notes and warnings.
+        frame: what the model expects of the picture after the last step, as PNG.
+        frames: how many there were.
+        text: what is written so far, of a model that writes one.
+        files: what the analysis drew.
+    """
+
+    id: int
+    request: dict[str, Any]
+    is_analyzed: bool = False
+    status: str = "waiting"
+    folder: Path | None = None
+    done: int = 0
+    total: int = 0
+    written: int = 0
+    seconds: float = 0.0
+    error: str = ""
+    remarks: list[str] = field(default_factory=list)
+    frame: bytes = b""
+    frames: int = 0
+    text: str = ""
+    files: list[Path] = field(default_factory=list)
+    is_cancelled: bool = False
+    _began: float = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more happens to it."""
+        return self.status in OVER
+
+    @property
+    def pace(self) -> float | None:
+        """Seconds a step, as far as is known."""
+        return self.seconds / (self.done - 1) if self.done > 1 else None
+
+    def note(self, facts: dict[str, Any]) -> None:
+        """Take what the worker tells."""
+        match facts["event"]:
+            case "step":
+                now = time.monotonic()
+                self._began = self._began or now
+                self.done, self.total = facts["done"], facts["total"]
+                self.written, self.seconds = facts["written"], now - self._began
+                self.status = "running"
+            case "frame":
+                self.frame, self.frames = b64decode(facts["png"]), self.frames + 1
+            case "text":
+                self.text = facts["text"]
+            case "note" | "warning":
+                self.remarks.append(facts["text"])
+
+
+class RunQueue:
+    """All runs of a server, done by one child process in a thread."""
+
+    def __init__(self, child: Child, out: Path, finished: Callable[[StudioRun], None]) -> None:
+        """Wait for runs.
+
+        Args:
+            child: does them.
+            out: folder of the runs.
+            finished: told of each run whose trace is there, in the thread.
+        """
+        self._child, self._out, self._finished = child, out, finished
+        self._jobs: list[StudioRun] = []
+        self._waiting: deque[StudioRun] = deque()
+        self._changed = Condition()
+        self._is_closed = False
+        self._thread = Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def job(self, number: int) -> StudioRun | None:
+        """Return a run by its id."""
+        return self._jobs[number] if 0 <= number < len(self._jobs) else None
+
+    def submit(self, request: dict[str, Any], *, is_analyzed: bool) -> StudioRun:
+        """Queue a run.
+
+        Raises:
+            UsageError: too many wait already.
+        """
+        with self._changed:
+            if len(self._waiting) >= MOST_WAITING:
+                raise UsageError(f"{MOST_WAITING} runs wait already: wait for one of them to end")
+            job = StudioRun(len(self._jobs), request, is_analyzed)
+            self._jobs.append(job)
+            self._waiting.append(job)
+            self._changed.notify_all()
+        return job
+
+    def cancel(self, job: StudioRun) -> None:
+        """Take a run that waits out of the queue, or end it after its step."""
+        with self._changed:
+            job.is_cancelled = True
+            if job in self._waiting:
+                self._waiting.remove(job)
+                job.status = "cancelled"
+                self._changed.notify_all()
+            elif not job.is_over:
+                self._child.cancel()
+
+    def before(self, job: StudioRun) -> int:
+        """Return how many runs come before one that waits."""
+        with self._changed:
+            return self._waiting.index(job) + 1 if job in self._waiting else 0
+
+    def follow(self, job: StudioRun) -> Iterator[StudioRun]:
+        """Yield a run whenever something happened to it, and at its end."""
+        while not job.is_over:
+            yield job
+            with self._changed:
+                if not job.is_over:
+                    self._changed.wait(LOOK_SECONDS)
+        yield job
+
+    def analyze(self, job: StudioRun) -> None:
+        """Analyse the trace of a run; a failure is a remark, as the trace is there."""
+
+        def tell(facts: dict[str, Any]) -> None:
+            with self._changed:
+                job.note(facts)
+
+        answer = self._child.ask({"do": "analyze", "path": str(job.folder)}, tell)
+        job.files = [Path(name) for name in answer.facts.get("files", ())]
+        if answer.event != "done":
+            job.remarks.append(f"The analysis failed: {answer.facts.get('error')}")
+
+    def close(self) -> None:
+        """End the run, those that wait, and the child."""
+        with self._changed:
+            self._is_closed = True
+            self._waiting.clear()
+            self._changed.notify_all()
+        self._child.stop()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._is_closed)
+                if self._is_closed:
+                    return
+                job = self._waiting.popleft()
+                job.status = "loading"
+                self._changed.notify_all()
+            answer = self._run(job)
+            with self._changed:
+                job.error = str(answer.facts.get("error", ""))
+                job.status = {"done": "complete", "cancelled": "cancelled"}.get(
+                    answer.event, "failed"
+                )
+                self._changed.notify_all()
+
+    def _run(self, job: StudioRun) -> Answer:
+        request = job.request
+        folder = choose_folder(None, request["backend"], request["prompt"], self._out)
+        job.folder = folder
+
+        def tell(facts: dict[str, Any]) -> None:
+            with self._changed:
+                job.note(facts)
+                self._changed.notify_all()
+                if job.is_cancelled and facts["event"] == "begin":
+                    self._child.cancel()  # it was meant while the order was on its way
+
+        answer = self._child.ask({"do": "capture", "request": request | {"out": str(folder)}}, tell)
+        if folder.is_dir():
+            self._finished(job)
+        if answer.event == "done" and job.is_analyzed and not job.is_cancelled:
+            with self._changed:
+                job.status = "analyzing"
+                self._changed.notify_all()
+            self.analyze(job)
+        return answer

@@ -1,0 +1,192 @@
+"""The page of a family: its form, the run that is watched, and what is done with it afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import gradio as gr
+
+from attn.studio.acts import Acts, RunView
+from attn.studio.form import FIRST, FURTHER, OF_DRAWING, Field, capture_fields, setting_fields
+from attn.studio.parts import MOST_SEED, field_parts, lora_parts, pad_parts
+from attn.studio.studio import Studio
+
+TITLE = "attn studio"
+SCRIPT = "/studio/pad.js"
+HEAD = f'<script type="module" src="{SCRIPT}"></script>'
+LATEST: Mapping[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}
+QUIET: Mapping[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
+
+
+def make_pages(studio: Studio) -> gr.Blocks:
+    """Return a page for each family, the first one at the address of the server."""
+    first, *others = studio.families
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks:
+        gr.Navbar(main_page_name=first["name"])
+        _Page(studio, first).build(blocks)
+    for facts in others:
+        with blocks.route(facts["name"], path_of(facts["name"])) as page:
+            _Page(studio, facts).build(page)
+    return blocks
+
+
+def path_of(name: str) -> str:
+    """Return the address of a family's page, which none of the server's is."""
+    return f"with-{name}"
+
+
+class _Page:
+    """The page of one family while it is built."""
+
+    def __init__(self, studio: Studio, facts: Mapping[str, Any]) -> None:
+        self._studio, self._facts = studio, facts
+        self._models = studio.choices.models_of(facts["name"])
+        if not facts["has_demo"]:
+            self._models.pop("demo")
+        names = list(self._models.values())
+        settings = setting_fields(facts, names)
+        self._beside = [about for about in settings if about.name in OF_DRAWING]
+        self._own = [about for about in settings if about.name not in OF_DRAWING]
+        self._first = capture_fields(FIRST, facts)
+        self._further = capture_fields(FURTHER, facts)
+        self._reads_drawings = "drawings" in facts["takes"]
+
+    def build(self, page: gr.Blocks) -> None:
+        """Put all parts onto the page."""
+        with gr.Row():
+            with gr.Column(scale=2, min_width=380):
+                self._build_form()
+            with gr.Column(scale=3, min_width=420):
+                self._build_view()
+        self._connect(page)
+
+    @property
+    def _fields(self) -> list[Field]:
+        return [*self._first, *self._further, *self._beside, *self._own]
+
+    def _build_form(self) -> None:
+        facts = self._facts
+        names = list(self._models)
+        self._model = gr.Dropdown(names, value=names[0] if names else None, label="Model")
+        self._prompt = gr.Textbox(value=facts["prompt"], label="Prompt", lines=2)
+        parts: dict[str, Any] = {}
+        self._pad: tuple[Any, ...] = ()
+        if self._reads_drawings:
+            self._pad = pad_parts(facts["has_demo"])
+            with gr.Row():
+                parts |= field_parts(self._beside)
+        with gr.Row():
+            self._seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MOST_SEED)
+            self._die = gr.Button("Another seed", size="sm", min_width=90)
+        parts |= field_parts(self._first)
+        self._loras: list[Any] = []
+        if "loras" in facts["takes"]:
+            with gr.Accordion("LoRAs", open=False):
+                self._loras = lora_parts(list(self._studio.choices.all_loras))
+        with gr.Accordion("More", open=False):
+            parts |= field_parts(self._further)
+        if self._own:
+            with gr.Accordion(f"Options of {facts['name']}", open=False):
+                parts |= field_parts(self._own)
+        self._parts = parts
+
+    def _build_view(self) -> None:
+        self._plan = gr.Textbox(label="Before the run", lines=2, elem_classes="plan")
+        self._is_analyzed = gr.Checkbox(True, label="Analyse when it is done")
+        with gr.Row():
+            self._run = gr.Button("Run", variant="primary")
+            self._cancel = gr.Button("Cancel", interactive=False)
+        with gr.Tabs():
+            with gr.Tab("Run"):
+                self._build_run()
+            with gr.Tab("Gallery") as self._tab:
+                self._index = gr.HTML()
+
+    def _build_run(self) -> None:
+        self._job = gr.State(None)
+        self._progress = gr.Textbox(label="Progress", lines=2, elem_classes="progress")
+        self._forming = gr.HTML()
+        self._text = gr.Textbox(
+            label="Text so far", visible=False, lines=4, elem_classes="text-so-far"
+        )
+        self._frame = gr.HTML()
+        self._command = gr.Textbox(
+            label="The same as a command",
+            visible=False,
+            buttons=["copy"],
+            lines=2,
+            elem_classes="command",
+        )
+        with gr.Row(visible=False) as self._after:
+            self._analyze = gr.Button("Analyse", size="sm")
+            self._page = gr.Button("One-file page", size="sm")
+            self._again = {
+                "lora": gr.Button("Again without the LoRAs", size="sm", visible=False),
+                "sketch": gr.Button("Again without the drawing", size="sm", visible=False),
+            }
+        self._figures = gr.Gallery(
+            label="Results", visible=False, columns=3, interactive=False, elem_classes="figures"
+        )
+        self._files = gr.File(label="To keep", visible=False, file_count="multiple")
+
+    def _connect(self, page: gr.Blocks) -> None:
+        acts = Acts(self._studio, self._facts["name"], self._models, self._fields)
+        form = [self._prompt, self._model, self._seed, *self._pad[:2], *self._loras]
+        form += [self._parts[about.name] for about in self._fields]
+        watched = self._watched()
+
+        def plan(*values: Any) -> str:
+            return acts.plan(self._values(values))
+
+        def run(is_analyzed: bool, *values: Any) -> Iterator[RunView]:
+            yield from acts.run(self._values(values), is_analyzed)
+
+        # the pad sends its strokes with the next act, not by themselves
+        apart = (gr.Textbox, gr.ImageEditor)
+        changes = [part.change for part in form if not isinstance(part, apart)]
+        changes += [part.blur for part in form if isinstance(part, gr.Textbox)]
+        gr.on([page.load, *changes], plan, form, self._plan, **LATEST)
+        self._run.click(run, [self._is_analyzed, *form], watched, **QUIET)
+        self._cancel.click(acts.cancel, self._job, None, **QUIET)
+        self._die.click(acts.throw, None, self._seed, **QUIET)
+        self._analyze.click(acts.analyze, self._job, watched, **QUIET)
+        self._page.click(acts.save_page, self._job, self._files, **QUIET)
+        for name, button in self._again.items():
+            button.click(acts.again(name), self._job, watched, **QUIET)
+        self._tab.select(acts.index, None, self._index, **QUIET)
+        numbers = [name for name in ("steps", "guidance", "size") if name in self._parts]
+        shown = [self._parts[name] for name in numbers]
+        if shown:
+            self._model.input(acts.defaults(numbers), self._model, shown, **QUIET)
+        if self._pad:
+            pad, _, shapes, button = self._pad
+            button.click(acts.draw, shapes, [pad, self._plan], **QUIET)
+
+    def _values(self, values: tuple[Any, ...]) -> dict[str, Any]:
+        """Return what the form holds, by name."""
+        names = ["prompt", "model", "seed"]
+        names += ["pad", "empty"] if self._pad else []
+        rest = list(values[len(names) :])
+        named = dict(zip(names, values, strict=False))
+        loras = [rest.pop(0) for _ in self._loras]
+        fields = dict(zip((about.name for about in self._fields), rest, strict=True))
+        return {**named, "loras": loras, "fields": fields}
+
+    def _watched(self) -> list[Any]:
+        view = RunView(
+            job=self._job,
+            progress=self._progress,
+            forming=self._forming,
+            text=self._text,
+            frame=self._frame,
+            command=self._command,
+            run=self._run,
+            cancel=self._cancel,
+            after=self._after,
+            again_lora=self._again["lora"],
+            again_sketch=self._again["sketch"],
+            figures=self._figures,
+            files=self._files,
+        )
+        return list(view)

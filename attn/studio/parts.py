@@ -1,0 +1,82 @@
+"""Parts of the form: one of Gradio's components for each field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from attn.studio.drawing import SHAPES, SIDE, WIDTH
+from attn.studio.form import LORA_ROWS, Field
+
+NONE = "none"
+AUTO = "the prompt's outline"
+EMPTY_PAD = (AUTO, NONE)
+MOST_SEED = 2**32 - 1
+STROKES = ["#000000"]
+
+
+def field_part(about: Field) -> Any:
+    """Return a component for a field."""
+    common = {
+        "label": about.label,
+        "info": about.help,
+        "interactive": True,
+        "elem_classes": f"field-{about.name}",
+    }
+    if about.kind == "choice":
+        return gr.Dropdown(list(about.choices), value=about.default, **common)
+    if about.kind == "switch":
+        return gr.Checkbox(value=bool(about.default), **common)
+    if about.kind in ("whole", "number") and about.default is not None:
+        return gr.Number(value=about.default, **common)
+    value = "" if about.default is None else str(about.default)
+    return gr.Textbox(value=value, placeholder="default", max_lines=2, **common)
+
+
+def field_parts(fields: Sequence[Field]) -> dict[str, Any]:
+    """Return a component for each field, by its name."""
+    return {about.name: field_part(about) for about in fields}
+
+
+def lora_parts(names: Sequence[str]) -> list[Any]:
+    """Return rows of a LoRA and its scale, one after the other."""
+    parts: list[Any] = []
+    for number in range(1, LORA_ROWS + 1):
+        with gr.Row():
+            parts.append(gr.Dropdown([NONE, *names], value=NONE, label=f"LoRA {number}"))
+            parts.append(gr.Number(value=1.0, step=0.1, label=f"Scale of LoRA {number}"))
+    return parts
+
+
+def pad_parts(has_outline: bool) -> tuple[Any, Any, Any, Any]:
+    """Return the pad, what stands for an empty one, typed shapes, and the button that draws them.
+
+    Args:
+        has_outline: whether the model can draw a prompt's outline itself.
+    """
+    pad = gr.ImageEditor(
+        label="Drawing",
+        type="pil",
+        sources=("upload",),
+        transforms=(),
+        layers=False,
+        canvas_size=(SIDE, SIDE),
+        fixed_canvas=True,
+        brush=gr.Brush(default_size=WIDTH, colors=STROKES, color_mode="fixed"),
+        eraser=gr.Eraser(default_size=4 * WIDTH),
+        elem_classes="pad",
+        height=420,
+    )
+    choices = EMPTY_PAD if has_outline else EMPTY_PAD[1:]
+    empty = gr.Radio(list(choices), value=choices[0], label="Where nothing is drawn")
+    with gr.Accordion("Draw by keyboard", open=False):
+        shapes = gr.Textbox(
+            label="Shapes, one a line",
+            info=f"{SHAPES}: in hundredths of the side",
+            placeholder="circle 50 50 30",
+            lines=3,
+        )
+        button = gr.Button("Draw these", size="sm")
+    return pad, empty, shapes, button

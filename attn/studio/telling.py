@@ -1,0 +1,98 @@
+"""What the page says of a run and of a plan, as plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich import filesize
+
+from attn.errors import TraceError
+from attn.explorer.opened import manifest_of
+from attn.studio.jobs import StudioRun
+from attn.wording import count_noun
+
+
+def tell_job(job: StudioRun, before: int) -> str:
+    """Return how far a run is.
+
+    Args:
+        job: the run.
+        before: runs that come first.
+    """
+    lines = [_state(job, before), *job.remarks]
+    return "\n".join(line for line in lines if line)
+
+
+def tell_plan(plan: Mapping[str, Any], pace: float | None) -> str:
+    """Return what a run would keep and how long it would take.
+
+    Args:
+        plan: see `attn.studio.worker.models.plan`.
+        pace: seconds a step of such a run; None is unknown.
+    """
+    steps = plan["steps"]
+    time = (
+        "how long it takes is known after the first run like it"
+        if pace is None
+        else f"about {_seconds(pace * steps)}, at {pace:.2g} s a step as in the last run like it"
+    )
+    kept = f"{count_noun(steps, 'step')}, {plan['level']} of {count_noun(plan['layers'], 'layer')}"
+    return "\n".join([f"{kept}: {filesize.decimal(plan['bytes'])}; {time}", *plan["warnings"]])
+
+
+def _state(job: StudioRun, before: int) -> str:
+    texts: Mapping[str, Callable[[], str]] = {
+        "waiting": lambda: f"Waiting: {count_noun(before, 'run')} first.",
+        "loading": lambda: "Loading the model …",
+        "running": lambda: _running(job),
+        "analyzing": lambda: f"All {count_noun(job.total, 'step')} are there. Analysing …",
+        "complete": lambda: _complete(job),
+        "cancelled": lambda: _cancelled(job),
+        "failed": lambda: _failed(job),
+    }
+    return texts[job.status]()
+
+
+def _complete(job: StudioRun) -> str:
+    return f"Done: {count_noun(job.total, 'step')}, {filesize.decimal(job.written)} in {job.folder}"
+
+
+def _cancelled(job: StudioRun) -> str:
+    if not job.done:
+        return "Cancelled before the first step."
+    at = f"step {job.done} of {job.total}"
+    return f"Cancelled after {at}. The finished steps are a partial trace: {job.folder}"
+
+
+def _failed(job: StudioRun) -> str:
+    if not job.done:
+        return f"Failed: {job.error}"
+    at = f"step {job.done} of {job.total}"
+    return f"Failed after {at}: {job.error} What was finished is in {job.folder}"
+
+
+def _running(job: StudioRun) -> str:
+    parts = [f"Step {job.done} of {job.total}"]
+    noise = _noise(job)
+    if noise is not None:
+        parts.append(f"noise left {100 * noise:.0f} %")
+    if job.pace is not None:
+        left = job.pace * (job.total - job.done)
+        parts += [f"{job.pace:.2g} s/step", f"{_seconds(left)} left"]
+    return " · ".join([*parts, filesize.decimal(job.written)])
+
+
+def _noise(job: StudioRun) -> float | None:
+    """Return the noise of the last step that is written."""
+    try:
+        shards = manifest_of(job.folder).shards if job.folder else ()
+    except TraceError:  # it is just being begun
+        return None
+    steps = [shard.step for shard in shards if shard.step is not None]
+    return steps[-1].noise if steps else None
+
+
+def _seconds(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,186 @@
+"""The process that holds the model: does one order after the other, and dies with the server.
+
+Orders come on stdin and answers go to what was stdout, each a line of JSON; what libraries print
+goes to stderr. An order is `{"do": …}` with arguments, an answer `{"event": …}`: `done`, `failed`
+or `cancelled` end an order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from io import BytesIO
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Event, Lock, Thread
+from typing import TYPE_CHECKING, Any, TextIO
+
+from attn.errors import AttnError
+from attn.verbs.report import Report
+
+if TYPE_CHECKING:
+    from attn.backends.types import Preview
+    from attn.studio.worker.models import HeldModel
+
+Order = dict[str, Any]
+ANALYSES: tuple[str | None, ...] = (None, "evolution")
+"""All that run unless one is named, and how maps form, with a film."""
+
+
+class Cancelled(KeyboardInterrupt):
+    """The order is to end after this step: like Ctrl-C, it leaves a partial trace."""
+
+
+class Line:
+    """Both directions of the line to the server.
+
+    Attributes:
+        is_cancelled: set while the order that runs is to end.
+    """
+
+    def __init__(self, orders: TextIO, answers: TextIO) -> None:
+        self.is_cancelled = Event()
+        self._orders, self._answers = orders, answers
+        self._waiting: SimpleQueue[Order | None] = SimpleQueue()
+        self._lock = Lock()
+        Thread(target=self._read, daemon=True).start()
+
+    def send(self, event: str, **facts: Any) -> None:
+        """Send an answer."""
+        with self._lock:
+            self._answers.write(json.dumps({"event": event, **facts}) + "\n")
+            self._answers.flush()
+
+    def orders(self) -> Iterator[Order]:
+        """Yield orders until the server is gone."""
+        while (order := self._waiting.get()) is not None:
+            yield order
+
+    def raise_if_cancelled(self) -> None:
+        """Raise `Cancelled` where the order is to end."""
+        if self.is_cancelled.is_set():
+            raise Cancelled
+
+    def _read(self) -> None:
+        for line in self._orders:
+            order = json.loads(line)
+            if order["do"] == "cancel":
+                self.is_cancelled.set()
+            else:
+                self.is_cancelled.clear()  # the server sends one order at a time
+                self._waiting.put(order)
+        self.is_cancelled.set()
+        self._waiting.put(None)
+
+
+class SentReport(Report):
+    """Sends what a verb tells to the server; its steps are where an order can end."""
+
+    def __init__(self, line: Line) -> None:
+        super().__init__()
+        self._line = line
+
+    def begin(self, path: Path) -> None:
+        """Send where the trace is."""
+        super().begin(path)
+        self._line.raise_if_cancelled()
+        self._line.send("begin", path=str(path))
+
+    def note(self, text: str) -> None:
+        """Send a fact."""
+        self._line.send("note", text=text)
+
+    def show_warning(self, text: str) -> None:
+        """Send a warning."""
+        self._line.send("warning", text=text)
+
+    def progress(self, done: int, total: int, written: int) -> None:
+        """Send how far it is."""
+        self._line.send("step", done=done, total=total, written=written)
+        self._line.raise_if_cancelled()
+
+
+class Worker:
+    """Does orders, with one model that stays loaded between them."""
+
+    def __init__(self, line: Line) -> None:
+        from attn.studio.worker.models import HeldModel
+
+        self._line = line
+        self._held: HeldModel = HeldModel(self._show)
+
+    def run(self) -> None:
+        """Do orders until the server is gone."""
+        acts: Mapping[str, Callable[[Order], Order]] = {
+            "describe": self._describe,
+            "defaults": self._defaults,
+            "plan": self._plan,
+            "capture": self._capture,
+            "analyze": self._analyze,
+        }
+        for order in self._line.orders():
+            try:
+                done = acts[order["do"]](order)
+            except KeyboardInterrupt:
+                self._line.send("cancelled")
+            except AttnError as error:
+                self._line.send("failed", error=str(error))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next order is done
+                traceback.print_exc()
+                self._line.send("failed", error=f"{type(error).__name__}: {error}")
+            else:
+                self._line.send("done", **done)
+
+    def _describe(self, order: Order) -> Order:
+        from attn.studio.worker.families import describe_families
+
+        return {"families": describe_families(order["models"])}
+
+    def _defaults(self, order: Order) -> Order:
+        from attn.studio.worker.families import defaults
+
+        return {"defaults": defaults(order["backend"], order["model"])}
+
+    def _plan(self, order: Order) -> Order:
+        from attn.studio.worker.models import plan
+
+        return plan(self._held, order["request"])
+
+    def _capture(self, order: Order) -> Order:
+        captured = self._held.capture(order["request"], SentReport(self._line))
+        return {"path": str(captured.path)}
+
+    def _analyze(self, order: Order) -> Order:
+        from attn.verbs.analyze.analyze import analyze
+
+        done = [analyze(order["path"], only=only, report=Report()) for only in ANALYSES]
+        return {"files": [str(path) for each in done for path in each.pictures]}
+
+    def _show(self, preview: Preview) -> None:
+        """Send what the model expects of the outcome."""
+        first = preview[0]
+        if isinstance(first, str):
+            self._line.send("text", text=first)
+            return
+        data = BytesIO()
+        first.save(data, "PNG")
+        self._line.send("frame", png=b64encode(data.getvalue()).decode())
+
+
+def main() -> None:
+    """Work until stdin ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the server ends this process
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    Worker(Line(sys.stdin, answers)).run()
+    sys.stderr.flush()
+    os._exit(0)  # memory is not given back piece by piece: that takes seconds
+
+
+if __name__ == "__main__":
+    main()

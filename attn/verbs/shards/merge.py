@@ -1,0 +1,253 @@
+"""`attn merge`: the shards of one run, made in folders of their own, put together."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich import filesize
+
+from attn.errors import DamagedError, TraceError, UsageError
+from attn.files.digests import output_digest
+from attn.files.disk import is_there, reported, write_atomic
+from attn.files.names import COLLECTION
+from attn.schema import Manifest
+from attn.trace.store import JOURNAL, MANIFEST, TraceFiles, load_manifest
+from attn.verbs.capture.collection import (
+    Entry,
+    Index,
+    begin_index,
+    is_collection,
+    note_outcomes,
+    read_collection,
+    require_listed,
+    write_index,
+)
+from attn.verbs.capture.folders import existing, output_folder, refuse_contents, refuse_parts
+from attn.verbs.capture.outputs import check_output
+from attn.verbs.capture.run_identity import differences, manifest_facts, run_facts, summary
+from attn.verbs.report import Report
+
+FEWEST = 2
+"""Folders that can be put together."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What was put together.
+
+    Attributes:
+        path: the folder with all of it.
+        collections: the traces of each collection by its folder in `path`, `.` where it is that.
+        copied: number of traces that were copied.
+    """
+
+    path: Path
+    collections: Mapping[str, tuple[Entry, ...]]
+    copied: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of traces by their status: `complete`, `failed`, `pending`."""
+        listed = (entry.status for entries in self.collections.values() for entry in entries)
+        return dict(Counter(listed))
+
+
+def merge(*folders: str | Path, out: str | Path, report: Report | None = None) -> Merged:
+    """Copy the finished traces of shards into one folder: `attn merge`.
+
+    All folders must be of one run: the same prompts, seeds and options, and a model of the same
+    bytes. What is in `out` already is kept, so a merge that was killed can be run again.
+
+    Args:
+        folders: collections of `attn capture --shard`, or comparisons, with one for each variant.
+        out: a new folder, one of `folders`, or that of an earlier merge.
+        report: told warnings.
+
+    Raises:
+        UsageError: fewer than two folders, or they are of several runs.
+        TraceError: one is no collection, or a file cannot be read or written.
+        DamagedError: a trace is not as it was written.
+    """
+    report, target = report or Report(), Path(out)
+    sources = [Path(folder) for folder in folders]
+    if len(sources) < FEWEST:
+        raise UsageError("name the folders that are put together: attn merge A B -o DIR")
+    refuse_parts(target)
+    names = _collections(sources)
+    merged, copied = {}, 0
+    if not any(is_collection(target / name) for name in names):
+        refuse_contents(target)
+    with output_folder(target):
+        for name in names:
+            parts = [source / name for source in sources if is_collection(source / name)]
+            merged[name], number = _merge(parts, target / name)
+            copied += number
+    done = Merged(target, merged, copied)
+    if done.counts.get("pending"):
+        report.warn(
+            f"{done.counts['pending']} traces are in none of the folders: merge their shard too, "
+            f"or make them with the same command, --resume and --out {target}"
+        )
+    return done
+
+
+def _collections(folders: Sequence[Path]) -> list[str]:
+    """Return the collections in folders, relative to them.
+
+    Raises:
+        TraceError: a folder has none.
+    """
+    names: dict[str, None] = {}
+    for folder in folders:
+        if is_collection(folder):
+            inner = ["."]
+        else:
+            with reported(folder, "read"):
+                inner = sorted(path.name for path in folder.iterdir() if is_collection(path))
+        if not inner:
+            raise TraceError(f"{folder} holds no collection of traces ({COLLECTION})")
+        names |= dict.fromkeys(inner)
+    if "." in names and len(names) > 1:
+        raise UsageError(
+            "some folders are collections, others have collections in them: merge like with like"
+        )
+    return list(names)
+
+
+def _merge(folders: Sequence[Path], out: Path) -> tuple[tuple[Entry, ...], int]:
+    """Put the collections of one run together; return its traces, and how many were copied."""
+    indices = {folder: read_collection(folder) for folder in folders}
+    if is_collection(out):
+        indices = {out: read_collection(out)} | indices  # first: what is there stays
+    _require_same_run(indices)
+    sources = _find_traces(indices)
+    first = next(iter(indices.values()))
+    entries = [
+        replace(entry, status="complete", error=None)
+        if entry.folder in sources
+        else _unfinished(entry, index, indices.values())
+        for index, entry in enumerate(first.traces)
+    ]
+    missing = [name for name, (folder, _) in sources.items() if folder != out]
+    _require_space(out, [sources[name][1] for name in missing])
+    with reported(out):
+        out.mkdir(parents=True, exist_ok=True)
+    if out not in indices:
+        begin_index(out, [replace(entry, status="pending") for entry in first.traces], first.run)
+    for entry in entries:
+        if entry.folder in missing:
+            folder, manifest = sources[entry.folder]
+            _copy(folder / entry.folder, out / entry.folder, manifest)
+            note_outcomes(out, [entry])
+    write_index(out, entries, first.run)
+    return tuple(entries), len(missing)
+
+
+def _unfinished(entry: Entry, index: int, indices: Iterable[Index]) -> Entry:
+    """Return why a trace that is complete nowhere is not, as far as a folder says so."""
+    failed = (of.traces[index] for of in indices if of.traces[index].status == "failed")
+    return next(failed, replace(entry, status="pending", error=None))
+
+
+def _require_same_run(indices: Mapping[Path, Index]) -> None:
+    """Refuse collections of several runs.
+
+    Raises:
+        UsageError: names the first differences.
+    """
+    (folder, index), *others = indices.items()
+    facts = _facts(index)
+    for other, compared in others:
+        changes = differences(facts, _facts(compared))
+        changes += [
+            f"{was.folder}: '{was.prompt}', seed {was.seed} → '{now.prompt}', seed {now.seed}"
+            for was, now in zip(index.traces, compared.traces, strict=False)
+            if (was.folder, was.prompt, was.seed) != (now.folder, now.prompt, now.seed)
+        ]
+        if changes:
+            raise UsageError(
+                f"{folder} and {other} are of several runs ({summary(changes)}): nothing was "
+                "merged; attn compare compares runs"
+            )
+
+
+def _facts(index: Index) -> dict[str, object]:
+    """Return what a run is; its model may lie elsewhere, and traces tell which it is."""
+    facts = run_facts(index.run) if index.run else {}
+    facts.pop("model", None)
+    return facts | {"traces": len(index.traces)}
+
+
+def _find_traces(indices: Mapping[Path, Index]) -> dict[str, tuple[Path, Manifest]]:
+    """Return the collection that each finished trace is taken from, and its manifest.
+
+    Raises:
+        UsageError: traces are of several models, or two of the same name have other bytes.
+    """
+    traces: dict[str, tuple[Path, Manifest]] = {}
+    identity: dict[str, object] = {}
+    for folder, index in indices.items():
+        for entry in index.traces:
+            if entry.status != "complete" or not is_there(folder / entry.folder / MANIFEST):
+                continue
+            manifest = load_manifest(folder / entry.folder)
+            if manifest.status != "complete":
+                continue
+            require_listed(folder / entry.folder, manifest, entry.prompt, entry.seed)
+            facts = manifest_facts(manifest)
+            models = {name: fact for name, fact in facts.items() if name.startswith("model ")}
+            if changes := differences(identity, models):
+                raise UsageError(
+                    f"{folder / entry.folder} is of another model ({summary(changes)}): nothing "
+                    "was merged; make it again with the model of the others"
+                )
+            identity = identity or models
+            was = traces.setdefault(entry.folder, (folder, manifest))
+            if _digests(was[1]) != _digests(manifest):
+                raise UsageError(
+                    f"{was[0] / entry.folder} and {folder / entry.folder} are the same trace with "
+                    "other bytes: nothing was merged; remove that which is not wanted"
+                )
+    return traces
+
+
+def _digests(manifest: Manifest) -> list[object]:
+    outputs = [(name, output_digest(manifest, name)) for name in manifest.outputs]
+    return [*((shard.file, shard.sha256) for shard in manifest.shards), *outputs]
+
+
+def _require_space(out: Path, manifests: Sequence[Manifest]) -> None:
+    needed = sum(shard.bytes for manifest in manifests for shard in manifest.shards)
+    free = shutil.disk_usage(existing(out)).free
+    if needed > free:
+        raise TraceError(
+            f"the traces have {filesize.decimal(needed)}, but only {filesize.decimal(free)} are "
+            f"free at {out}; free some space, or choose another --out"
+        )
+
+
+def _copy(source: Path, goal: Path, manifest: Manifest) -> None:
+    """Copy what a trace's manifest lists, check the copy, and put the manifest beside it, last.
+
+    Raises:
+        DamagedError: a file is not as it was written.
+    """
+    files = [shard.file for shard in manifest.shards]
+    listed = [*files, *manifest.outputs, *([JOURNAL] if is_there(source / JOURNAL) else [])]
+    for name in listed:
+        with reported(goal / name, "copy"):
+            (goal / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, goal / name)
+    try:
+        TraceFiles(goal, manifest).verify()
+        for name in manifest.outputs:
+            check_output(goal, name, manifest)
+    except DamagedError as error:
+        raise DamagedError(f"{source}: its copy is not what its manifest says: {error}") from error
+    with reported(source / MANIFEST, "read"):
+        data = (source / MANIFEST).read_bytes()
+    write_atomic(goal / MANIFEST, data)

@@ -1,0 +1,172 @@
+"""Workers that are actors of a Ray cluster, or of a Ray that is started on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from attn.errors import AttnError, CaptureError, UsageError
+from attn.verbs.workers.drive import LOST, no_workers
+from attn.verbs.workers.work import Answer, Members, Recipe
+
+ANSWER_SECONDS = 30
+"""So long a cluster may take to answer."""
+
+
+class RayMaker:
+    """What an actor is: a model that stays loaded. Only JSON crosses."""
+
+    def __init__(self, recipe: bytes) -> None:
+        from attn.verbs.workers.maker import Maker
+
+        self._maker: Maker | None = None
+        self._ended: str | None = None
+        try:
+            self._maker = Maker(msgspec.json.decode(recipe, type=Recipe))
+        except AttnError as error:
+            self._ended = str(error)
+
+    def load(self) -> bytes:
+        """Return the answer to the recipe: nothing, or why the model cannot be had here."""
+        return msgspec.json.encode(Answer(ended=self._ended))
+
+    def make(self, members: bytes) -> bytes:
+        """Make a batch."""
+        if self._maker is None:
+            return self.load()
+        return msgspec.json.encode(self._maker.make(msgspec.json.decode(members, type=Members)))
+
+
+@dataclass
+class _Actor:
+    handle: Any
+    made: int = 0
+    lost: int = 0
+
+
+class RayCrew:
+    """Actors, each with its share of the GPUs."""
+
+    def __init__(self, recipe: Recipe, count: int | None, gpus: float | None) -> None:
+        """Connect, or start Ray here, and start the actors.
+
+        Args:
+            recipe: of the run.
+            count: of actors; None is one for each GPU, or one.
+            gpus: of each; None is one where the cluster has any.
+
+        Raises:
+            UsageError: Ray is not installed, or there are fewer GPUs than are asked for.
+            CaptureError: the cluster does not answer.
+        """
+        self._ray = _connect(count or 1)
+        there = self._ray.cluster_resources().get("GPU", 0.0)
+        self._gpus = (1.0 if there else 0.0) if gpus is None else gpus
+        wanted = count or (max(1, int(there / self._gpus)) if self._gpus else 1)
+        if self._gpus * wanted > there:
+            raise UsageError(
+                f"{wanted} workers with {self._gpus:g} GPUs each are more than the cluster's "
+                f"{there:g}; give fewer --workers, or less with --gpus-per-worker"
+            )
+        self._recipe = msgspec.json.encode(recipe)
+        self._reasons: list[str] = []
+        self._running: dict[Any, int] = {}
+        self._idle: set[int] = set()
+        self._actors: dict[int, _Actor] = {}
+        for number in range(wanted):
+            self._begin(number, lost=0)
+
+    def idle(self) -> list[int]:
+        """Return the workers that wait for work."""
+        return sorted(self._idle)
+
+    def start(self, worker: int, members: Members) -> None:
+        """Let a worker make a batch."""
+        self._idle.discard(worker)
+        reference = self._actors[worker].handle.make.remote(msgspec.json.encode(members))
+        self._running[reference] = worker
+
+    def wait(self) -> tuple[int, Answer | str]:
+        """Wait for a worker that has made its batch, or is lost; a lost one is replaced."""
+        if not self._running:
+            raise no_workers(self._reasons)
+        ((reference, *_), _) = self._ray.wait(list(self._running), num_returns=1)
+        worker = self._running.pop(reference)
+        try:
+            answer = msgspec.json.decode(self._ray.get(reference), type=Answer)
+        except self._ray.exceptions.RayError as error:
+            return worker, self._replace(worker, _first_line(error))
+        if answer.ended is not None:
+            self._reasons.append(answer.ended)
+            return worker, answer
+        self._actors[worker].made += bool(answer.errors)
+        self._idle.add(worker)
+        return worker, answer
+
+    def retire(self, worker: int) -> None:
+        """End a worker for good."""
+        self._ray.kill(self._actors.pop(worker).handle)
+
+    def __enter__(self) -> RayCrew:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        for actor in self._actors.values():
+            self._ray.kill(actor.handle)
+        self._ray.shutdown()
+
+    def _begin(self, number: int, lost: int) -> None:
+        remote = self._ray.remote(num_cpus=1, num_gpus=self._gpus, max_restarts=0)(RayMaker)
+        handle = remote.remote(self._recipe)
+        self._actors[number] = _Actor(handle, lost=lost)
+        self._running[handle.load.remote()] = number
+
+    def _replace(self, number: int, reason: str) -> str:
+        gone = self._actors.pop(number)
+        lost = 1 if gone.made else gone.lost + 1
+        told = f"worker {number} is lost: {reason}"
+        if lost < LOST:
+            self._begin(number, lost)
+        else:
+            self._reasons.append(told)
+        return told
+
+
+def _connect(count: int) -> Any:
+    """Return Ray, connected to the cluster of RAY_ADDRESS, or started on this machine.
+
+    Raises:
+        UsageError: it is not installed.
+        CaptureError: the cluster does not answer, or has another version of Ray.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError as error:
+        raise UsageError(
+            "--engine ray needs Ray: pip install 'attn[ray]' (without it: --workers N, or --shard)"
+        ) from error
+    address = os.environ.get("RAY_ADDRESS")
+    here: Mapping[str, Any] = {} if address else {"num_cpus": count, "include_dashboard": False}
+    try:
+        ray.init(address=address or "local", log_to_driver=False, logging_level="error", **here)
+    except (ConnectionError, RuntimeError, OSError, ValueError) as error:
+        where = f"the Ray cluster at RAY_ADDRESS={address}" if address else "Ray on this machine"
+        raise CaptureError(f"cannot use {where}: {_first_line(error)}") from error
+    return ray
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

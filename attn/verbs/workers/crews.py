@@ -1,0 +1,75 @@
+"""The crew that the options of a verb ask for, and a run made by it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+
+from attn.backends.types import Placement
+from attn.errors import UsageError
+from attn.verbs.capture.generation import Batches, Progress
+from attn.verbs.capture.jobs import Job
+from attn.verbs.capture.options import GenerationOptions
+from attn.verbs.workers.drive import Crew, drive
+from attn.verbs.workers.work import Recipe, describe_batch
+
+
+def wants_crew(options: GenerationOptions) -> bool:
+    """Whether other processes than this one make the traces."""
+    several = options.workers is not None or len(options.devices) > 1
+    return (several or options.engine == "ray") and not options.dry_run
+
+
+def require_plain(model: object) -> str:
+    """Return the model as text that a worker can open too.
+
+    Raises:
+        UsageError: it is loaded in this process.
+    """
+    if isinstance(model, str):
+        return model
+    try:
+        return os.fspath(model)  # type: ignore[call-overload, no-any-return]
+    except TypeError:
+        raise UsageError(
+            "workers open the model themselves: give a folder, a file, a hub id or demo, not a "
+            "pipeline that is loaded here"
+        ) from None
+
+
+def open_crew(
+    options: GenerationOptions, backend: str, settings: Mapping[str, str], model: object
+) -> AbstractContextManager[Crew]:
+    """Start the workers that options ask for.
+
+    Raises:
+        AttnError: none can be had.
+    """
+    device = options.devices[0] if len(options.devices) == 1 else "auto"
+    placement = Placement(device, options.dtype, options.offload)
+    recipe = Recipe(backend, dict(settings), require_plain(model), placement, options.wanted)
+    devices = options.devices if len(options.devices) > 1 else ()
+    if options.engine == "ray":
+        from attn.verbs.workers.cluster import RayCrew
+
+        return RayCrew(recipe, options.workers, options.gpus_per_worker)
+    from attn.verbs.workers.local import LocalCrew
+
+    return LocalCrew(recipe, options.workers or len(devices), devices)
+
+
+def make_with(
+    crew: Crew, job: Job, batches: Batches, progress: Progress
+) -> Iterator[dict[int, str | None]]:
+    """Have batches made by a crew; yield as `generation.make_batch` does."""
+    items = {item.index: item for item in job.items}
+    for answer in drive(crew, [describe_batch(*of) for of in batches]):
+        for text, about in answer.warnings:
+            is_shared = text in job.opening
+            job.report.warn(text, "" if is_shared else about)
+        for index in answer.errors:
+            for _ in range(items[index].plan.steps):
+                progress.step([items[index]])
+        if answer.errors:
+            yield dict(answer.errors)

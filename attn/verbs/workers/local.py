@@ -1,0 +1,137 @@
+"""Workers that are processes of this machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import wait as wait_readable
+from types import TracebackType
+
+import msgspec
+
+from attn.verbs.workers.drive import no_workers
+from attn.verbs.workers.work import Answer, Members, Recipe
+
+COMMAND = (sys.executable, "-m", "attn.verbs.workers.process")
+LOST = 3
+"""Workers in a row that may be lost before they have made anything, in the place of one."""
+GRACE_SECONDS = 5
+
+
+@dataclass
+class _Process:
+    """A worker, and how it stands: loading, idle or making a batch."""
+
+    child: subprocess.Popen[bytes]
+    is_idle: bool = False
+    made: int = 0
+    lost: int = 0
+
+
+class LocalCrew:
+    """Processes that have the model loaded, each on a device of its own where several are named."""
+
+    def __init__(self, recipe: Recipe, count: int, devices: Sequence[str]) -> None:
+        """Start workers.
+
+        Args:
+            recipe: of the run.
+            count: of workers.
+            devices: worker by worker, from the first again where there are fewer.
+        """
+        self._recipe, self._devices = recipe, devices
+        self._reasons: list[str] = []
+        self._workers: dict[int, _Process] = {at: _Process(self._begin(at)) for at in range(count)}
+
+    def idle(self) -> list[int]:
+        """Return the workers that wait for work."""
+        return [number for number, worker in self._workers.items() if worker.is_idle]
+
+    def start(self, worker: int, members: Members) -> None:
+        """Let a worker make a batch; that it is gone is noticed by `wait`."""
+        process = self._workers[worker]
+        process.is_idle = False
+        _send(process.child, msgspec.json.encode(members))
+
+    def wait(self) -> tuple[int, Answer | str]:
+        """Wait for a worker that has made its batch, or is lost; a lost one is replaced."""
+        while self._workers:
+            streams = {worker.child.stdout: at for at, worker in self._workers.items()}
+            ready = streams[wait_readable(list(streams))[0]]  # type: ignore[index, arg-type]
+            worker = self._workers[ready]
+            line = worker.child.stdout.readline()  # type: ignore[union-attr]
+            if not line.endswith(b"\n"):
+                return ready, self._replace(ready)
+            answer = msgspec.json.decode(line, type=Answer)
+            if answer.ended is not None:
+                self._reasons.append(answer.ended)
+                return ready, answer
+            worker.is_idle = True
+            if answer != Answer():  # that it has loaded the model is no batch
+                worker.made += 1
+                return ready, answer
+            return ready, answer
+        raise no_workers(self._reasons)
+
+    def retire(self, worker: int) -> None:
+        """End a worker for good."""
+        _end(self._workers.pop(worker).child)
+
+    def __enter__(self) -> LocalCrew:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        for worker in self._workers.values():
+            _end(worker.child)
+
+    def _begin(self, number: int) -> subprocess.Popen[bytes]:
+        child = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        placement = self._recipe.placement
+        if self._devices:
+            device = self._devices[number % len(self._devices)]
+            placement = replace(placement, device=device)
+        _send(child, msgspec.json.encode(replace(self._recipe, placement=placement)))
+        return child
+
+    def _replace(self, number: int) -> str:
+        """Put another worker in the place of one that is lost; return what is known of the loss."""
+        gone = self._workers[number]
+        _end(gone.child)
+        reason = f"worker {number} ended with {_status(gone.child.returncode)}"
+        lost = 1 if gone.made else gone.lost + 1
+        if lost < LOST:
+            self._workers[number] = _Process(self._begin(number), lost=lost)
+        else:
+            del self._workers[number]
+            self._reasons.append(reason)
+        return reason
+
+
+def _send(child: subprocess.Popen[bytes], line: bytes) -> None:
+    with suppress(BrokenPipeError):  # it is gone, which `wait` notices
+        child.stdin.write(line + b"\n")  # type: ignore[union-attr]
+        child.stdin.flush()  # type: ignore[union-attr]
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Let a process end: it does when nothing more comes, or is ended."""
+    with suppress(BrokenPipeError):
+        child.stdin.close()  # type: ignore[union-attr]
+    try:
+        child.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    child.stdout.close()  # type: ignore[union-attr]
+
+
+def _status(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,75 @@
+"""What crosses between a driver and its workers: plain data, as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from attn.backends.types import Placement
+from attn.engine.plan import Keep
+from attn.schema import Request
+
+if TYPE_CHECKING:
+    from attn.verbs.capture.jobs import JobItem
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that a worker needs to know of a run, before the first batch.
+
+    Attributes:
+        backend: name of the family.
+        settings: its options as KEY: VALUE.
+        model: what is opened.
+        placement: where; a worker may have a device of its own.
+        keep: what is kept of the attention.
+    """
+
+    backend: str
+    settings: dict[str, str]
+    model: str
+    placement: Placement
+    keep: Keep
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trace of a batch.
+
+    Attributes:
+        index: of all that were asked for.
+        folder: of the trace.
+        request: as it was asked for.
+        is_missing: whether it is written; others only decide the last bits of those that are.
+    """
+
+    index: int
+    folder: str
+    request: Request
+    is_missing: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a batch.
+
+    Attributes:
+        errors: by index; None is for a trace that is complete.
+        warnings: of the traces, each with the trace that it is about, or nothing.
+        ended: why nothing more can be made there: the model is gone, or the disk is full.
+    """
+
+    errors: dict[int, str | None] = field(default_factory=dict)
+    warnings: tuple[tuple[str, str], ...] = ()
+    ended: str | None = None
+
+
+Members = tuple[Member, ...]
+
+
+def describe_batch(batch: tuple[JobItem, ...], missing: tuple[JobItem, ...]) -> Members:
+    """Return a batch as it is sent to a worker."""
+    return tuple(
+        Member(item.index, str(item.folder.absolute()), item.wish, item in missing)
+        for item in batch
+    )

@@ -1,0 +1,1 @@
+"""The demo models: how they are trained, and what they score."""

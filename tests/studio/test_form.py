@@ -1,0 +1,127 @@
+"""The form: fields made of typed options, requests made of fields, and their command."""
+
+import shlex
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from attn.cli import build
+from attn.errors import UsageError
+from attn.studio.command import as_command
+from attn.studio.drawing import SIDE, draw_shapes
+from attn.studio.form import FIRST, FURTHER, Field, capture_fields, make_request, setting_fields
+from tests.helpers.toy_studio import FACTS
+
+
+def option(name, kind, default):
+    return {"name": name, "type": kind, "default": default, "help": "what it does"}
+
+
+@pytest.mark.parametrize(
+    ("declared", "field"),
+    [
+        (("gate", "yes|no", "yes"), ("switch", True, ())),
+        (("fit", "pad|stretch", "pad"), ("choice", "pad", ("pad", "stretch"))),
+        (("length", "int", "7"), ("whole", 7, ())),
+        (("scale", "float or none", "none"), ("number", None, ())),
+        (("layers", "int,…", "1,3"), ("text", "1,3", ())),
+        (("vae", "str or none", "none"), ("choice", "none", ("none", "/m/x"))),
+        (("chat", "path", "model"), ("choice", "model", ("model", "/m/x"))),
+    ],
+)
+def test_fields_of_a_family(declared, field):
+    """Each type of option has its field; a text, which may name a file, is chosen, never typed."""
+    (made,) = setting_fields({"options": [option(*declared)]}, ["/m/x"])
+    assert (made.kind, made.default, made.choices) == field
+    assert made.help == "what it does"
+
+
+def test_fields_of_the_capture():
+    """Defaults are the model's, bounds are told, and what a model has not is left out."""
+    fields = {about.name: about for about in capture_fields((*FIRST, *FURTHER), FACTS)}
+    assert (fields["steps"].kind, fields["steps"].default) == ("whole", 3)
+    assert fields["steps"].help.endswith("At least 1.")
+    assert fields["keep"].choices == ("mass", "means", "maps", "heads", "factors")
+    assert "generate" not in fields
+    none = FACTS | {"defaults": {"steps": 3}}
+    assert {"guidance", "size"}.isdisjoint(about.name for about in capture_fields(FIRST, none))
+
+
+def test_no_field_names_a_file():
+    """Folders, files and drawings are nobody's to type."""
+    names = {about.name for about in capture_fields((*FIRST, *FURTHER), FACTS)}
+    assert names.isdisjoint({"model", "prompts", "lora_dir", "out", "lora", "sketch", "settings"})
+
+
+def test_request_and_command():
+    """What differs from the defaults is in the request, and the command reads as the same."""
+    fields = [
+        *capture_fields((*FIRST, *FURTHER), FACTS),
+        Field("gain", "number", 1.0, "", (), True),
+    ]
+    values = {about.name: about.default for about in fields}
+    values |= {"size": "96x64", "images": 3.0, "gain": 0.5, "entropy": True, "negative": " "}
+    request = {"backend": "toy", "model": "demo", "prompt": "-a 'cat'", "lora": ["x:1", "y:0.5"]}
+    request |= make_request(fields, values)
+    assert request["size"] == [96, 64]
+    assert request["settings"] == {"gain": "0.5"}
+    assert shlex.split(as_command(request)) == [
+        *("attn", "capture", "-b", "toy", "--prompt=-a 'cat'", "--lora", "x:1", "--lora", "y:0.5"),
+        *("--steps", "3", "--guidance", "2.0", "--size", "96x64", "--keep", "maps"),
+        *("--images", "3", "--entropy", "--set", "gain=0.5"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), [("size", "96"), ("size", "axb"), ("images", 2.5)])
+def test_what_cannot_be_read(name, value):
+    """A field that cannot be meant is an error that names it."""
+    fields = capture_fields((*FIRST, *FURTHER), FACTS)
+    values = {about.name: about.default for about in fields}
+    with pytest.raises(UsageError, match=name):
+        make_request(fields, values | {name: value})
+
+
+def test_typed_shapes():
+    """Shapes that are typed are drawn where they are said to be."""
+    drawn = np.asarray(draw_shapes("box 25 25 75 75\n\nline 0 0 10 0").convert("L"))
+    at = round(SIDE * 0.25)
+    assert drawn.shape == (SIDE, SIDE)
+    assert drawn[at + 2, SIDE // 2] == drawn[SIDE // 2, at + 2] == drawn[0, 9] == 0
+    assert drawn[SIDE // 2, SIDE // 2] == 255
+
+
+@pytest.mark.parametrize("line", ["star 1 2 3", "circle 1 2", "line 1 2 3 x", "circle nan 1 1"])
+def test_shapes_that_are_none(line):
+    """A line that is no shape is named."""
+    with pytest.raises(UsageError, match=f"shapes: expected circle .*got '{line}'"):
+        draw_shapes(line)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model-dir", "file"], "--model-dir file is a file: name a folder"),
+        (["--model-dir", "none"], "--model-dir none does not exist: name a folder"),
+        (["--model-dir", "empty"], "--model-dir empty holds no model"),
+        (["--lora-dir", "empty"], "empty holds no LoRA"),
+        (["-b", "sdx1"], "no backend 'sdx1'. Did you mean"),
+        (["-o", "file"], "file is a file"),
+    ],
+)
+def test_bad_options(options, message, tmp_path, monkeypatch):
+    """What cannot be meant is said before anything is loaded."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "empty").mkdir()
+    result = CliRunner().invoke(build(), ["studio", "--no-browser", *options])
+    assert result.exit_code in (1, 2)
+    assert message in result.stderr
+
+
+def test_without_gradio(monkeypatch):
+    """Without the extra, one sentence says how to get it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = CliRunner().invoke(build(), ["studio"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.endswith("Error: attn studio needs Gradio: pip install 'attn[studio]'\n")

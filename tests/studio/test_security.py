@@ -1,0 +1,256 @@
+"""Who is let into the studio, and what Gradio may be asked there."""
+
+import http.client
+import io
+import json
+from urllib.parse import quote, urlsplit
+
+import numpy as np
+import pytest
+from PIL import Image
+
+BOUNDARY = "cut-here"
+
+
+def ask(server, path, *, method="GET", body=None, **headers):
+    """Return status, headers and body of an answer; the path is sent as it stands."""
+    at = urlsplit(server.url)
+    connection = http.client.HTTPConnection("127.0.0.1", at.port, timeout=20)
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.putrequest(method, path, skip_host="Host" in names)
+    if body is not None:
+        names.setdefault("Content-Length", str(len(body)))
+    for name, value in names.items():
+        connection.putheader(name, value)
+    connection.endheaders(body)
+    answer = connection.getresponse()
+    result = answer.status, {key.lower(): item for key, item in answer.getheaders()}, answer.read()
+    connection.close()
+    return result
+
+
+def cookie(server):
+    """Return the header of a browser that opened the printed address."""
+    at = urlsplit(server.url)
+    return {"Cookie": f"attn_{at.port}={at.query.partition('token=')[2]}"}
+
+
+def upload(server, data, name="drawing.png", **headers):
+    """Send a file as the pad does."""
+    head = (
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    )
+    body = head.encode() + data + f"\r\n--{BOUNDARY}--\r\n".encode()
+    kind = {"Content_Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    sent = cookie(server) | kind | headers
+    return ask(server, "/gradio_api/upload", method="POST", body=body, **sent)
+
+
+def picture(kind="PNG", size=(7, 5)):
+    """Return a file with a picture."""
+    data = io.BytesIO()
+    Image.fromarray(np.full((size[1], size[0], 3), 97, np.uint8)).save(data, kind)
+    return data.getvalue()
+
+
+ROUTES = (
+    "/",
+    "/config",
+    "/theme.css",
+    "/studio/pad.js",
+    "/studio/forming/0/1",
+    "/explorer/",
+    "/explorer/index.json",
+    "/explorer/t/0/attention/step-0000.safetensors",
+    "/gradio_api/queue/data?session_hash=a",
+    "/gradio_api/heartbeat/a",
+    "/gradio_api/file=/etc/passwd",
+    "/gradio_api/queue/join",
+    "/gradio_api/upload",
+    "/gradio_api/component_server",
+)
+STRANGERS = {
+    "foreign host": (421, {"Host": "evil.example"}),
+    "rebound host": (421, {"Host": "127.0.0.1.evil.example:7860"}),
+    "no host": (421, {"Host": ""}),
+    "foreign origin": (403, {"Origin": "http://evil.example"}),
+    "origin of a file": (403, {"Origin": "null"}),
+    "origin of another port": (403, {"Origin": "http://127.0.0.1:1"}),
+    "cross-site": (403, {"Sec_Fetch_Site": "cross-site"}),
+    "same-site": (403, {"Sec_Fetch_Site": "same-site"}),
+    "no cookie": (401, {"Cookie": ""}),
+    "wrong token": (401, {"Cookie": "attn_{port}=wrong"}),
+    "broken cookie": (401, {"Cookie": "attn_{port}=\xe9; ;;="}),
+}
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+def test_strangers(stranger, toy_server):
+    """Before each address, those of Gradio too, stands the guard."""
+    status, headers = STRANGERS[stranger]
+    port = str(urlsplit(toy_server.url).port)
+    sent = cookie(toy_server) | {
+        name: value.replace("{port}", port) for name, value in headers.items()
+    }
+    for route in ROUTES:
+        for method in ("GET", "POST"):
+            got, answered, body = ask(toy_server, route, method=method, body=b"", **sent)
+            assert (route, method, got) == (route, method, status)
+            assert b"root:" not in body
+            assert answered["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+def test_methods(method, toy_server):
+    """Nothing but reading and sending forms is done."""
+    for route in ROUTES:
+        assert ask(toy_server, route, method=method, **cookie(toy_server))[0] == 405
+
+
+ABSENT = (
+    "/gradio_api/info", "/gradio_api/openapi.json", "/gradio_api/app_id", "/gradio_api/token",
+    "/gradio_api/runs", "/gradio_api/deep_link", "/gradio_api/call/plan", "/gradio_api/call/plan/1",
+    "/gradio_api/run/plan", "/gradio_api/api/plan", "/gradio_api/call/v2/plan",
+    "/gradio_api/stream/a/1/2/playlist.m3u8", "/gradio_api/component_server",
+    "/gradio_api/upload_progress?upload_id=1", "/gradio_api/proxy=http://evil.example/",
+    "/gradio_api/proxy=https://a.hf.space/", "/gradio_api/vibe-code", "/gradio_api/vibe-edit/",
+    "/gradio_api/process_recording", "/gradio_api/dev/reload", "/gradio_api/queue/status",
+    "/gradio_api/custom_component/1/client/component/style.css", "/gradio_api/startup-events/x",
+    "/monitoring", "/monitoring/summary", "/login", "/logout", "/manifest.json", "/pwa_icon",
+    "/robots.txt", "/docs", "/redoc", "/openapi.json", "/svelte/x.js",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ABSENT)
+def test_absent(path, toy_server):
+    """What Gradio has beyond the needs of the page is not there, whichever way it is asked."""
+    for method in ("GET", "POST"):
+        got = ask(toy_server, path, method=method, body=b"{}", **cookie(toy_server))
+        assert got[0] == 404
+
+
+def paths(server):
+    """Return addresses that lead to files of others, where a path is taken at its word."""
+    secret, runs = str(server.secret), server.runs
+    uploads = server.uploads
+    up = "../" * 12
+    return [
+        *(f"/gradio_api/file={path}" for path in ("/etc/passwd", secret, runs / "t/private.txt")),
+        f"/gradio_api/file={quote(secret, safe='')}",
+        f"/gradio_api/file={uploads}/{up}etc/passwd",
+        f"/gradio_api/file={uploads}/..%2f..%2fetc%2fpasswd",
+        f"/gradio_api/file={uploads}/x%00.png",
+        f"/gradio_api/file={uploads}/{'a' * 5000}",
+        "/gradio_api/file=http://evil.example/x.png",
+        "/gradio_api/file=file:///etc/passwd",
+        "/gradio_api/file=\\\\evil\\share",
+        f"/gradio_api/file/{secret}",
+        f"/static/{up}etc/passwd",
+        f"/assets/{up}etc/passwd",
+        "/static/%2e%2e/%2e%2e/index.html",
+        "/assets/..%5cindex.html",
+        f"/explorer/t/0/{up}secret.txt",
+        "/explorer/t/0/%2e%2e/%2e%2e/secret.txt",
+        "/explorer/t/0/private.txt",
+        "/explorer/static/../server.py",
+        "/studio/../secret.txt",
+        "/studio/forming/-1/1",
+        "/studio/forming/99999999999999999999/1",
+    ]
+
+
+def test_no_path_reaches_the_disk(toy_server):
+    """No address leads to a file that was not handed out, however it is written."""
+    (toy_server.uploads / "link.png").symlink_to(toy_server.secret)
+    link = f"/gradio_api/file={toy_server.uploads}/link.png"
+    for path in [*paths(toy_server), link]:
+        status, _, body = ask(toy_server, path, **cookie(toy_server))
+        assert (path, status) == (path, 404)
+        assert b"secret" not in body
+        assert b"root:" not in body
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        {"path": "{secret}", "meta": {"_type": "gradio.FileData"}},
+        {"path": "{secret}"},
+        {"path": "/etc/passwd", "url": "http://evil.example/x.png"},
+        {"path": "http://evil.example/x.png", "meta": {"_type": "gradio.FileData"}},
+        {"path": ["/etc/passwd"]},
+        {"path": None},
+    ],
+)
+def test_files_of_a_form(file, toy_server):
+    """A form names files that were sent here, wherever in it they stand."""
+    text = json.dumps({"background": file, "layers": [{"x": [file]}], "composite": file})
+    text = text.replace("{secret}", str(toy_server.secret))
+    form = {"fn_index": 0, "data": [json.loads(text)], "session_hash": "a"}
+    body = json.dumps(form).encode()
+    sent = cookie(toy_server) | {"Content_Type": "application/json"}
+    for path in ("/gradio_api/queue/join", "/gradio_api/queue/join/", "/gradio_api/cancel"):
+        assert ask(toy_server, path, method="POST", body=body, **sent)[0] == 403
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(400, b""), (400, b"{"), (400, b"\xff"), (400, b"[" * 9999), (413, b" " * (2**20 + 1))],
+)
+def test_broken_forms(status, body, toy_server):
+    """What is no form is refused, before Gradio sees it."""
+    sent = cookie(toy_server) | {"Content_Type": "application/json"}
+    got = ask(toy_server, "/gradio_api/queue/join", method="POST", body=body, **sent)
+    assert got[0] == status
+
+
+NO_PICTURES = {
+    "page": b"<script>alert(1)</script>",
+    "vector": b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>',
+    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n",
+    "program": b"\x7fELF" + bytes(99),
+    "nothing": b"",
+    "half a picture": picture()[:45],
+}
+
+
+@pytest.mark.parametrize("name", NO_PICTURES)
+def test_uploads_are_pictures(name, toy_server):
+    """What is no picture is not kept, whatever it is called."""
+    before = sorted(toy_server.uploads.iterdir())
+    status, _, body = upload(toy_server, NO_PICTURES[name], "drawing.png")
+    assert (status, body.startswith(b"That cannot be used")) == (415, True)
+    assert sorted(toy_server.uploads.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["a.png", "../../evil.png", "/etc/evil", "x\0.html", "a" * 4000])
+def test_names_of_uploads(name, toy_server):
+    """A picture is written anew, under a name of its content, and given back as it was written."""
+    status, _, body = upload(toy_server, picture("JPEG"), name)
+    (path,) = json.loads(body)
+    assert status == 200
+    assert path.startswith(f"{toy_server.uploads}/sent-")
+    status, headers, data = ask(toy_server, f"/gradio_api/file={path}", **cookie(toy_server))
+    assert (status, headers["content-type"]) == (200, "image/png")
+    assert Image.open(io.BytesIO(data)).size == (7, 5)
+
+
+def test_large_uploads(toy_server):
+    """More than 8 MB are not read, and many pixels not decoded."""
+    assert upload(toy_server, bytes(8 * 2**20 + 2**17))[0] == 413
+    assert upload(toy_server, picture(size=(4001, 4003)))[0] == 415
+
+
+def test_pages(toy_server):
+    """Gradio's page runs its own scripts alone, stands in no frame, and names no other host."""
+    status, headers, body = ask(toy_server, "/", **cookie(toy_server))
+    policy = headers["content-security-policy"]
+    scripts = policy.partition("script-src ")[2].partition(";")[0]
+    assert status == 200
+    assert "'unsafe-inline'" not in scripts
+    assert scripts.count("'sha256-") >= 3
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert b'"analytics_enabled":false' in body
+    explorer = ask(toy_server, "/explorer/", **cookie(toy_server))[1]
+    assert "frame-ancestors 'self'" in explorer["content-security-policy"]
+    assert "script-src 'self';" in explorer["content-security-policy"]

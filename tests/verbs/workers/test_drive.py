@@ -1,0 +1,83 @@
+"""The driver of workers: every batch is made once, whatever becomes of who makes it."""
+
+import pytest
+
+from attn.errors import CaptureError
+from attn.schema import Request
+from attn.verbs.workers.drive import drive, no_workers
+from attn.verbs.workers.work import Answer, Member
+
+BATCHES = [
+    (Member(at, f"/run/{at:04d}", Request("a cat", seed=at), is_missing=True),) for at in range(5)
+]
+ENDED = Answer(ended="no space left")
+
+
+class Crew:
+    """Workers that answer at once, as a script says: by batch, one answer for each time."""
+
+    def __init__(self, count, script):
+        self._idle, self._work, self._script = list(range(count)), [], script
+        self.made = []
+
+    def idle(self):
+        return list(self._idle)
+
+    def start(self, worker, members):
+        self._idle.remove(worker)
+        self._work.append((worker, members[0].index))
+
+    def wait(self):
+        if not self._work:
+            raise no_workers(["no space left"])
+        worker, index = self._work.pop()
+        answers = self._script.get(index)
+        answer = answers.pop(0) if answers else Answer({index: None})
+        self.made += [index] if answer == Answer({index: None}) else []
+        self._idle.append(worker)
+        return worker, answer
+
+    def retire(self, worker):
+        self._idle.remove(worker)
+
+
+def outcomes(crew):
+    """Return what becomes of each trace."""
+    errors = {}
+    for answer in drive(crew, BATCHES):
+        errors |= answer.errors
+    return errors
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_all_made(count):
+    """Every batch is made once, by however many workers."""
+    crew = Crew(count, {})
+    assert outcomes(crew) == dict.fromkeys(range(5))
+    assert sorted(crew.made) == list(range(5))
+
+
+@pytest.mark.parametrize("lost", ["signal 9", ENDED], ids=["killed", "full"])
+def test_lost_once(lost):
+    """A batch whose worker is lost is made by another."""
+    crew = Crew(2, {3: [lost]})
+    assert outcomes(crew) == dict.fromkeys(range(5))
+    assert sorted(crew.made) == list(range(5))
+
+
+def test_lost_twice():
+    """A batch with which two workers were lost costs itself, and no other."""
+    crew = Crew(2, {1: ["signal 9", "signal 11"]})
+    assert outcomes(crew) == dict.fromkeys(range(5)) | {1: "signal 11"}
+
+
+def test_failed():
+    """A trace that failed is not tried again."""
+    assert outcomes(Crew(2, {4: [Answer({4: "NaN"})]})) == dict.fromkeys(range(5)) | {4: "NaN"}
+
+
+def test_no_worker_left():
+    """Where no worker can make anything more the run ends, with what became of them."""
+    crew = Crew(2, {0: [ENDED], 1: [ENDED], 2: [ENDED]})
+    with pytest.raises(CaptureError, match="no worker is left: no space left"):
+        outcomes(crew)
