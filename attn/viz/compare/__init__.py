@@ -8,6 +8,5 @@ part_effects       which part of a LoRA carries its effect
 null_effects       the effect of a LoRA beside that of random weights
 change_*           what changed: points with intervals, bars, maps, heads, drawings
 side_by_side       pictures and words beside each other
-cut_effects        what every cut of attention changes
 weights, lora_norms   what a LoRA changes in the weights
 """

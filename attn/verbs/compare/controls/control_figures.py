@@ -117,7 +117,7 @@ def _draw_parts(
 def _draw_cuts(
     base: ComparedRun, controls: Controls, rows: Sequence[Row], options: PairOptions
 ) -> FigureFile:
-    from attn.viz.compare.cut_effects import draw_cuts
+    from attn.viz.cuts import draw_cuts
 
     scene = make_scene(base, controls.drawn[:1], options.words)
     pictures = count_noun(int(max(row["n"] for row in rows)), "picture")
