@@ -1,6 +1,7 @@
 """`attn ablate`: change the model's attention, and see whether that does what its maps say.
 
     cuts         what people type, as interventions
+    scan         a cut for every head, layer, block or step
     treatments   what they do to a batch of a capture
     options      of the command
     ablate       generate the baseline, every cut and random controls from the same noise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from attn.errors import RequestError, UsageError
 from attn.schema import Intervention
 from attn.verbs.ablate.cuts import Spec, parse_cut
 from attn.verbs.ablate.options import AblateOptions
+from attn.verbs.ablate.scan import CutVariant, scan_cuts
 from attn.verbs.capture.capture import capture_with, choose_prompts
 from attn.verbs.capture.folders import name_folders
 from attn.verbs.capture.options import read_prompt
@@ -35,25 +36,6 @@ if TYPE_CHECKING:
     from attn.engine.plan import Plan
 
 
-@dataclass(frozen=True)
-class CutVariant:
-    """One cut, or a random control of one.
-
-    Attributes:
-        name: as it was typed.
-        cut: what is done.
-    """
-
-    name: str
-    cut: Intervention
-
-    @property
-    def label(self) -> str:
-        """What the variant is called, in sentences and above pictures."""
-        random = self.cut.target.random
-        return f"{self.name} cut" if random is None else f"random {random} like {self.name}"
-
-
 @takes(AblateOptions)
 def ablate(options: AblateOptions) -> Compared:
     """Cut parts of a model's attention, each from the same noise, and compare: `attn ablate`.
@@ -70,7 +52,7 @@ def ablate(options: AblateOptions) -> Compared:
         AttnError: see `attn.capture`; what was finished stays on disk.
     """
     report = options.report or Report()
-    cuts = _read_cuts(options.cut)
+    cuts = _read_cuts(options.cut, needed=options.scan is None)
     selection = parse(options.words, None, None, {})
     refuse_folder(options.out, report)
     require = Required(
@@ -84,6 +66,10 @@ def ablate(options: AblateOptions) -> Compared:
     )
     setting = replace(setting, prompts=prompts, verb="ablate")
     sessions = Sessions(setting)
+    if options.scan:
+        plan = _plan_of(setting, sessions)
+        layers = [entry.layer for entry in plan.layers]
+        cuts = scan_cuts(options.scan, cuts, layers, plan.steps)
     variants = [
         variant
         for cut in cuts
@@ -102,8 +88,12 @@ def ablate(options: AblateOptions) -> Compared:
     )
 
 
-def _read_cuts(specs: Spec | Sequence[Spec] | None) -> list[CutVariant]:
+def _read_cuts(specs: Spec | Sequence[Spec] | None, *, needed: bool) -> list[CutVariant]:
     """Return the cuts that were asked for, as they were typed.
+
+    Args:
+        specs: texts, or the cuts themselves.
+        needed: whether there must be one.
 
     Raises:
         UsageError: one is none, or there twice; or none is there.
@@ -113,7 +103,7 @@ def _read_cuts(specs: Spec | Sequence[Spec] | None) -> list[CutVariant]:
         CutVariant(spec.strip() if isinstance(spec, str) else spec.text, parse_cut(spec))
         for spec in listed
     ]
-    if not variants:
+    if not variants and needed:
         raise UsageError("cut: nothing is named; give a word, padding, sinks:3 or 'head 4.2'")
     for index, variant in enumerate(variants):
         if variant.cut in [of.cut for of in variants[:index]]:
@@ -137,7 +127,8 @@ def _with_controls(
     yield variant
     if variant.cut.target.random is not None:
         return
-    for seed in range(options.random):
+    controls = (0 if options.scan else 1) if options.random is None else options.random
+    for seed in range(controls):
         target = replace(variant.cut.target, random=seed)
         control = CutVariant(variant.name, replace(variant.cut, target=target))
         try:
@@ -154,17 +145,25 @@ def _require_possible(variant: CutVariant, setting: Setting, sessions: Sessions)
     Raises:
         RequestError: says why.
     """
-    changes: dict[str, Any] = {
+    _plan_of(setting, sessions, cut=[variant.cut])
+
+
+def _plan_of(setting: Setting, sessions: Sessions, **changes: Any) -> Plan:
+    """Return what would be captured of the first seed.
+
+    Raises:
+        RequestError: a cut cannot be done.
+    """
+    changes |= {
         "prompt": setting.prompts,
         "prompts": None,
         "seed": setting.capture.seeds[0],
-        "cut": [variant.cut],
         "model": sessions.shared({}),
         "dry_run": True,
         "resume": False,
         "shard": None,
     }
-    capture_with(replace(setting.capture, **changes, report=Report()))
+    return capture_with(replace(setting.capture, **changes, report=Report())).plans[0]
 
 
 def _plan(variants: Sequence[CutVariant]) -> list[tuple[str, str, dict[str, Any]]]:

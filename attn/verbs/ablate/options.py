@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from attn.verbs import checks
+from attn.verbs.ablate.scan import Scan
 from attn.verbs.capture.options import BackendName, Cuts, Prompt, Settings, VariantOptions
 from attn.verbs.options import About, Pictures, Told, Words
 
@@ -27,10 +28,21 @@ class AblateOptions(VariantOptions):
             "variant.",
             check=checks.unchecked,
         ),
-    ]
+    ] = None
+    scan: Annotated[
+        Scan | None,
+        About(
+            "A variant for each of the heads, layers, blocks or steps: that is cut, or in it what "
+            "--cut says."
+        ),
+    ] = None
     random: Annotated[
-        int, About("Controls of each: so many times, as much cut at random.", least=0)
-    ] = 1
+        int | None,
+        About(
+            "Controls of each: so many times, as much cut at random. [default: 1; 0 with --scan]",
+            least=0,
+        ),
+    ] = None
     words: Words = None
     settings: Settings = None
     pictures: Pictures = True

@@ -14,6 +14,7 @@ MATTER = 5
 """So many figures stand open."""
 CAPTIONS = {
     "summary.png": "Images, the maps of the leading word, and the words that changed most.",
+    "cuts.png": "What each cut changes, and as much cut at random; lines are 95 % intervals.",
     "sweep.png": "The leading word, the images and all other words against the scale.",
     "null.png": "The LoRA's effect, and that of random weights of the same size.",
     "parts.png": "What each part of the LoRA gives alone, and what is lost without it.",

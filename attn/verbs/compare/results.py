@@ -188,8 +188,9 @@ def _draw(
     written += draw_weights(base, variants, findings.weights, folder)
     hidden = len(findings.variants) - len(variants)
     if hidden:
+        what = "control" if hidden <= len(findings.controls.named) else "variant"
         report.warn(
-            f"{count_noun(hidden, 'control')} of {len(findings.variants)} variants have no figures "
+            f"{count_noun(hidden, what)} of {len(findings.variants)} variants have no figures "
             f"of their own, which up to {MOST_DRAWN} variants have; tables have all"
         )
     for note in note_missing(sorted({*variants[0].prompts, *options.phrases})):

@@ -15,6 +15,7 @@ from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.run_figures import write_figures
 from attn.verbs.compare.scenes import make_scene
 from attn.verbs.compare.variants import Variant
+from attn.wording import count_noun
 
 if TYPE_CHECKING:
     from attn.analysis.compare.pairs import PairOptions
@@ -38,6 +39,8 @@ def draw_controls(
     files = write_figures(draw_nulls(base, controls, options), folder)
     if rows := controls.part_rows:
         files += write_figures(_draw_parts(base, controls, rows, options), folder)
+    if cuts := controls.cut_rows:
+        files += write_figures([_draw_cuts(base, controls, cuts, options)], folder)
     if controls.leak is not None:
         files += write_figures(_draw_leaks(base, controls, controls.leak, options), folder)
     return files
@@ -56,6 +59,17 @@ def _draw_parts(
         ending = f"-{number}" if len(wholes) > 1 else ""
         of_whole = [row for row in rows if row["whole_name"] == name]
         yield draw_parts(of_whole, heading, f"parts{ending}.png", scene.texts | {"whole": name})
+
+
+def _draw_cuts(
+    base: ComparedRun, controls: Controls, rows: Sequence[Row], options: PairOptions
+) -> FigureFile:
+    from attn.viz.cuts import draw_cuts
+
+    scene = make_scene(base, controls.drawn[:1], options.words)
+    pictures = count_noun(int(max(row["n"] for row in rows)), "picture")
+    heading = "How much each cut changes", f"{scene.title_of_charts} · {pictures}, mean"
+    return draw_cuts(rows, heading, scene.texts)
 
 
 def _draw_leaks(

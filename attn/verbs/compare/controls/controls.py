@@ -84,6 +84,11 @@ class Controls:
         return self._rows("leak.csv")
 
     @property
+    def cut_rows(self) -> list[dict[str, Any]]:
+        """The rows of `cuts.csv`."""
+        return self._rows(CUTS)
+
+    @property
     def backend(self) -> str:
         """What the traces were made with."""
         from attn.trace.store import read_manifest
@@ -93,7 +98,13 @@ class Controls:
     @property
     def drawn(self) -> list[Variant]:
         """The variants that have figures of their own."""
-        return list(self.variants) if len(self.variants) <= MOST_DRAWN else self.plain
+        if len(self.variants) <= MOST_DRAWN:
+            return list(self.variants)
+        if CUTS in self.tables:
+            ranked = dict.fromkeys(self.tables[CUTS]["cut"])  # the largest effect first
+            by_label = {variant.label: variant for variant in self.plain}
+            return [by_label[label] for label in ranked][:MOST_DRAWN]
+        return self.plain
 
     def _rows(self, name: str) -> list[dict[str, Any]]:
         from attn.analysis.tables import make_frame

@@ -8,10 +8,10 @@ more than after cutting as much at random, both with intervals above 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attn.verbs.compare.controls.cut_effects import AIMED, INSIDE, LEVEL, OUTSIDE
+from attn.verbs.compare.controls.cut_effects import AIMED, FEW, INSIDE, LEVEL, OUTSIDE
 from attn.verbs.report_page import Sentence, digits
 
 if TYPE_CHECKING:
@@ -25,11 +25,42 @@ Row = Mapping[str, Any]
 def tell_cuts(table: DataFrame | None) -> list[Sentence]:
     """Return what the cuts of `cuts.csv` did; nothing without one."""
     rows = [] if table is None else table.to_dict("records")
+    cuts = dict.fromkeys(row["cut"] for row in rows)
+    if len(cuts) > FEW:
+        return [Sentence(text, CUTS) for text in _tell_many(rows)]
     return [
         Sentence(text, CUTS)
-        for cut in dict.fromkeys(row["cut"] for row in rows)
+        for cut in cuts
         for text in _tell({row["measure"]: row for row in rows if row["cut"] == cut})
     ]
+
+
+def _tell_many(rows: Sequence[Row]) -> Iterator[str]:
+    """Say which of many cuts change the picture most, and which least."""
+    levels = [row for row in rows if row["measure"] == LEVEL]
+    most, second, *_, least = levels
+    half = digits(levels[len(levels) // 2]["change"])
+    yield (
+        f"Of {len(levels)} cuts {_name(most)} changes the picture most, by {_size(most)}; then "
+        f"comes {_name(second)} ({_size(second)}). Half of them change it by less than {half}, "
+        f"{_name(least)} by {_size(least)}, the least."
+    )
+    aimed = [row for row in rows if row["measure"] == AIMED and row["low"] > 0]
+    if aimed:
+        best = max(aimed, key=lambda row: float(row["change"]))
+        yield (
+            f"Most to the point is {_name(best)}: inside of the map of “{best['word']}” the "
+            f"picture changes by {_spell(best, '')} more than outside."
+        )
+
+
+def _size(row: Row) -> str:
+    """Return how many levels a picture changes by, with the interval."""
+    return (
+        f"{_spell(row, '')} of 255 levels"
+        if not math.isnan(row["low"])
+        else (f"{digits(row['change'])} of 255 levels")
+    )
 
 
 def _tell(measures: Mapping[str, Row]) -> Iterator[str]:
@@ -44,10 +75,33 @@ def _tell(measures: Mapping[str, Row]) -> Iterator[str]:
             "too few pictures to tell from chance."
         )
         return
-    if AIMED not in measures:
-        yield _tell_size(level)
+    yield _tell_aim(measures) if AIMED in measures else _tell_size(level)
+    yield from _tell_shapes(measures)
+
+
+def _tell_shapes(measures: Mapping[str, Row]) -> Iterator[str]:
+    """Say what became of objects in pictures of the shapes world."""
+    from attn.demo.changes import CHANGES
+
+    rows = [measures[name] for name in CHANGES if name in measures]
+    if not rows:
         return
-    yield _tell_aim(measures)
+    name = _name(rows[0])
+    against = "difference_" if rows[0]["controls"] else ""
+    more = [row for row in rows if row[f"{against}low"] > 0]
+    told = [
+        f"{row['measure']} in {100 * row['change']:.0f} % of the pictures"
+        + (f" (at random {100 * row['random_change']:.0f} %)" if row["controls"] else "")
+        for row in more
+    ]
+    held = "more often than as much cut at random" if rows[0]["controls"] else "for certain"
+    if told:
+        yield f"By the judge of the shapes world, cutting {name} changes {held}: {', '.join(told)}."
+    else:
+        yield (
+            f"By the judge of the shapes world, cutting {name} is not shown to change anything of "
+            f"the objects {held}."
+        )
 
 
 def _tell_size(level: Row) -> str:

@@ -8,6 +8,8 @@ Definitions, for one picture of a variant and that of the baseline from the same
 - outside  the same over all other places.
 - aimed    inside minus outside: above 0, the picture changes more where the map points.
 
+Of pictures of the shapes world also those of `cut_shapes`, as parts of pictures.
+
 Each is held against the mean over the random controls of the same picture.
 """
 
@@ -20,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.schema import Intervention
+from attn.verbs.compare.controls.cut_shapes import shape_changes
 from attn.verbs.compare.variants import Variant
 from attn.words import word_keys
 
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
 CUTS = "cuts.csv"
 LEVEL, INSIDE, OUTSIDE, AIMED = "level", "inside", "outside", "aimed"
 HALF = 0.5
+FEW = 4
+"""More cuts are in the order of their effect, and are not told one by one."""
 Places = NDArray[np.bool_]
 """(row, column) of a map's grid."""
 
@@ -57,6 +62,9 @@ def cut_table(variants: Sequence[Variant], roles: Sequence[Role | None]) -> Tabl
             ]
             words = tuple(word for cut in cuts for word in cut.target.words)
             rows += list(_rows(variant, randoms, words))
+    effects = {row["cut"]: row["change"] for row in rows if row["measure"] == LEVEL}
+    if len(effects) > FEW:
+        rows.sort(key=lambda row: -effects[row["cut"]])
     return as_table(rows)
 
 
@@ -72,8 +80,7 @@ def _rows(
     variant: Variant, randoms: Sequence[Variant], words: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     maps = _word_maps(variant, words)
-    effects = measure(variant, maps)
-    others = [measure(random, maps) for random in randoms]
+    effects, *others = (measure(of, maps) | shape_changes(of, words) for of in (variant, *randoms))
     for name, values in effects.items():
         images = [of for of in values if all(of in other.get(name, {}) for other in others)]
         cut = np.array([values[of] for of in images])

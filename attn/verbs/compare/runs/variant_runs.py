@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from attn.verbs.capture.capture import (
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from attn.lora import LoraFile
 
 BASE = "base"
+MANY = 8
+"""With more variants it is said how long they will take."""
 WITHOUT = "without"
 """Folder of the same variants from prompts without the trigger words."""
 RESERVED = (BASE, FOLDER, WITHOUT)
@@ -211,7 +214,10 @@ def generate_variants(
                 "out": target / subfolder,
                 "report": report,
             }
+            begun = monotonic()
             captured[label] = capture_with(replace(options, **changes, **where))
+            if len(captured) == 1 and len(variants) > MANY:
+                _note_time(monotonic() - begun, len(variants) - 1, report)
             _note_failures(captured[label], label, report)
     return Generated(target, captured, prompts)
 
@@ -252,6 +258,11 @@ class Sessions:
         if self._require is not None:
             self._require(session)
         return session
+
+
+def _note_time(seconds: float, left: int, report: Report) -> None:
+    """Say how long the rest will take, as far as the baseline tells."""
+    report.note(f"the baseline took {seconds:.0f} s: {left} variants take {left * seconds:.0f} s")
 
 
 def _note_failures(done: Captured, label: str, report: Report) -> None:

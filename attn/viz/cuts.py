@@ -1,0 +1,80 @@
+"""How much each cut changes, beside as much cut at random: the largest effect first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isnan
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from attn.viz.charts import new_charts, show_names
+from attn.viz.compare.comparison_scene import BASE, VARIANTS, style
+from attn.viz.figures import FigureFile
+from attn.viz.intervals import draw_interval, limit_intervals
+from attn.viz.labels import short
+from attn.viz.page import write_title
+from attn.viz.style import RULE
+
+PATH = "cuts.png"
+ROW, FOOT, NAMES, PANEL = 0.3, 0.9, 2.3, 3.9  # inches
+LETTERS, LEAST_ROWS = 28, 3
+SHOWN = 40
+"""So many cuts are drawn, those of largest effect; the table has all."""
+APART = 0.18
+TITLES = {
+    "level": ("the picture", "levels of 255"),
+    "aimed": ("inside of the word's map more than outside", "levels of 255"),
+}
+
+Row = Mapping[str, Any]
+
+
+def draw_cuts(rows: Sequence[Row], heading: tuple[str, str], texts: dict[str, str]) -> FigureFile:
+    """Draw `cuts.png`.
+
+    Args:
+        rows: of `cuts.csv`.
+        heading: title and subtitle.
+        texts: what the PNG says of itself.
+    """
+    levels = [row for row in rows if row["measure"] == "level"]
+    ranked = sorted(levels, key=lambda row: -row["change"])
+    cuts = [row["cut"] for row in ranked][:SHOWN]
+    measures = [name for name in TITLES if any(row["measure"] == name for row in rows)]
+    names = ["cut", "as much at random"] if any(row["controls"] for row in rows) else ["cut"]
+    size = (NAMES + PANEL * len(measures), max(len(cuts), LEAST_ROWS) * ROW + FOOT)
+    figure, charts = new_charts(heading, size, legend=names, ncols=len(measures), sharey=True)
+    for axes, measure in zip(charts, measures, strict=True):
+        shown = [row for row in rows if row["measure"] == measure and row["cut"] in cuts]
+        _draw_measure(axes, shown, cuts)
+        write_title(axes, *TITLES[measure], size=10.5)
+    labels = [short(cut.removesuffix(" cut"), LETTERS) for cut in cuts]
+    charts[0].set_yticks(range(len(cuts)), labels)
+    lines = [
+        Line2D([], [], color=colour, marker="o", markersize=5) for colour in (VARIANTS[0], BASE)
+    ]
+    show_names(figure, lines[: len(names)], names)
+    return FigureFile(PATH, figure, texts)
+
+
+def _draw_measure(axes: Axes, rows: Sequence[Row], cuts: Sequence[str]) -> None:
+    points = [
+        (row, name, at, colour)
+        for row in rows
+        for name, at, colour in (("", -1, VARIANTS[0]), ("random_", 1, BASE))
+        if not isnan(row[f"{name}change"])
+    ]
+    values = [row[f"{name}change"] for row, name, *_ in points]
+    intervals = [(row[f"{name}low"], row[f"{name}high"]) for row, name, *_ in points]
+    axes.set_xlim(limit_intervals(values, intervals))
+    axes.set_ylim(max(len(cuts), LEAST_ROWS) - 0.5, -0.5)
+    for (row, _, at, colour), value, interval in zip(points, values, intervals, strict=True):
+        level = cuts.index(row["cut"]) + (at * APART if row["controls"] else 0)
+        draw_interval(axes, interval, level, colour, width=1.4)
+        axes.plot([value], [level], "o", color=colour, markersize=5)
+    axes.axvline(0, color=RULE, linewidth=1)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    style(axes, across=True)
