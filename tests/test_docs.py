@@ -313,10 +313,11 @@ def dataclasses_in(kind: Any) -> list[type]:
 
 def interface() -> list[type]:
     """Return every dataclass that a plugin gives to `attn` or gets from it."""
+    from PIL.Image import Image
     from torch import nn
 
     members = [one for kind in (Session, Backend) for one in vars(kind).values()]
-    hints = [get_type_hints(one, localns={"nn": nn}) for one in members if isfunction(one)]
+    hints = [get_type_hints(one, localns={"nn": nn, "Image": Image}) for one in members if isfunction(one)]
     hints += [get_type_hints(kind) for kind in (Session, Backend)]
     named = [kind for one in hints for kind in one.values()]
     return list(dict.fromkeys(dataclasses_in([BackendSpec, *named])))
