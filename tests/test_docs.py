@@ -317,7 +317,11 @@ def interface() -> list[type]:
     from torch import nn
 
     members = [one for kind in (Session, Backend) for one in vars(kind).values()]
-    hints = [get_type_hints(one, localns={"nn": nn, "Image": Image}) for one in members if isfunction(one)]
+    hints = [
+        get_type_hints(one, localns={"nn": nn, "Image": Image})
+        for one in members
+        if isfunction(one)
+    ]
     hints += [get_type_hints(kind) for kind in (Session, Backend)]
     named = [kind for one in hints for kind in one.values()]
     return list(dict.fromkeys(dataclasses_in([BackendSpec, *named])))
