@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import msgspec
 
 from attn.errors import AttnError, CaptureError, UsageError
 from attn.verbs.workers.drive import LOST, no_workers
-from attn.verbs.workers.work import Answer, Members, Recipe
+from attn.verbs.workers.work import BatchAnswer, BatchMembers, RunRecipe
 
 ANSWER_SECONDS = 30
 """So long a cluster may take to answer."""
@@ -27,19 +28,21 @@ class RayMaker:
         self._maker: Maker | None = None
         self._ended: str | None = None
         try:
-            self._maker = Maker(msgspec.json.decode(recipe, type=Recipe))
+            self._maker = Maker(msgspec.json.decode(recipe, type=RunRecipe))
         except AttnError as error:
             self._ended = str(error)
 
     def load(self) -> bytes:
         """Return the answer to the recipe: nothing, or why the model cannot be had here."""
-        return msgspec.json.encode(Answer(ended=self._ended))
+        return msgspec.json.encode(BatchAnswer(ended=self._ended))
 
     def make(self, members: bytes) -> bytes:
         """Make a batch."""
         if self._maker is None:
             return self.load()
-        return msgspec.json.encode(self._maker.make(msgspec.json.decode(members, type=Members)))
+        return msgspec.json.encode(
+            self._maker.make(msgspec.json.decode(members, type=BatchMembers))
+        )
 
 
 @dataclass
@@ -52,7 +55,7 @@ class _Actor:
 class RayCrew:
     """Actors, each with its share of the GPUs."""
 
-    def __init__(self, recipe: Recipe, count: int | None, gpus: float | None) -> None:
+    def __init__(self, recipe: RunRecipe, count: int | None, gpus: float | None) -> None:
         """Connect, or start Ray here, and start the actors.
 
         Args:
@@ -85,20 +88,20 @@ class RayCrew:
         """Return the workers that wait for work."""
         return sorted(self._idle)
 
-    def start(self, worker: int, members: Members) -> None:
+    def start(self, worker: int, members: BatchMembers) -> None:
         """Let a worker make a batch."""
         self._idle.discard(worker)
         reference = self._actors[worker].handle.make.remote(msgspec.json.encode(members))
         self._running[reference] = worker
 
-    def wait(self) -> tuple[int, Answer | str]:
+    def wait(self) -> tuple[int, BatchAnswer | str]:
         """Wait for a worker that has made its batch, or is lost; a lost one is replaced."""
         if not self._running:
             raise no_workers(self._reasons)
         ((reference, *_), _) = self._ray.wait(list(self._running), num_returns=1)
         worker = self._running.pop(reference)
         try:
-            answer = msgspec.json.decode(self._ray.get(reference), type=Answer)
+            answer = msgspec.json.decode(self._ray.get(reference), type=BatchAnswer)
         except self._ray.exceptions.RayError as error:
             return worker, self._replace(worker, _first_line(error))
         if answer.ended is not None:
@@ -160,7 +163,9 @@ def _connect(count: int) -> Any:
     address = os.environ.get("RAY_ADDRESS")
     here: Mapping[str, Any] = {} if address else {"num_cpus": count, "include_dashboard": False}
     try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level="error", **here)
+        ray.init(
+            address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **here
+        )
     except (ConnectionError, RuntimeError, OSError, ValueError) as error:
         where = f"the Ray cluster at RAY_ADDRESS={address}" if address else "Ray on this machine"
         raise CaptureError(f"cannot use {where}: {_first_line(error)}") from error

@@ -12,7 +12,7 @@ from attn.verbs.capture.generation import Batches, Progress
 from attn.verbs.capture.jobs import Job
 from attn.verbs.capture.options import GenerationOptions
 from attn.verbs.workers.drive import Crew, drive
-from attn.verbs.workers.work import Recipe, describe_batch
+from attn.verbs.workers.work import RunRecipe, describe_batch
 
 
 def wants_crew(options: GenerationOptions) -> bool:
@@ -48,7 +48,7 @@ def open_crew(
     """
     device = options.devices[0] if len(options.devices) == 1 else "auto"
     placement = Placement(device, options.dtype, options.offload)
-    recipe = Recipe(backend, dict(settings), require_plain(model), placement, options.wanted)
+    recipe = RunRecipe(backend, dict(settings), require_plain(model), placement, options.wanted)
     devices = options.devices if len(options.devices) > 1 else ()
     if options.engine == "ray":
         from attn.verbs.workers.cluster import RayCrew

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from attn.errors import CaptureError
-from attn.verbs.workers.work import Answer, Members
+from attn.verbs.workers.work import BatchAnswer, BatchMembers
 
 TRIES = 2
 """A batch that so many workers were lost with is given up; it costs only itself."""
@@ -23,10 +23,10 @@ class Crew(Protocol):
     def idle(self) -> Sequence[int]:
         """Return the workers that wait for work; a lost one is replaced by another."""
 
-    def start(self, worker: int, members: Members) -> None:
+    def start(self, worker: int, members: BatchMembers) -> None:
         """Let a worker make a batch."""
 
-    def wait(self) -> tuple[int, Answer | str]:
+    def wait(self) -> tuple[int, BatchAnswer | str]:
         """Wait for a worker: its answer, or what is known of its loss.
 
         Raises:
@@ -37,7 +37,7 @@ class Crew(Protocol):
         """Give a worker no more work, nor another in its place."""
 
 
-def drive(crew: Crew, batches: Sequence[Members]) -> Iterator[Answer]:
+def drive(crew: Crew, batches: Sequence[BatchMembers]) -> Iterator[BatchAnswer]:
     """Have batches made, and yield what became of each.
 
     A batch whose worker is lost, or can make nothing more, is given to another one; lost twice, its
@@ -47,7 +47,7 @@ def drive(crew: Crew, batches: Sequence[Members]) -> Iterator[Answer]:
         CaptureError: no worker can be had.
     """
     waiting, tries = deque(batches), Counter[int]()
-    running: dict[int, Members] = {}
+    running: dict[int, BatchMembers] = {}
     while waiting or running:
         for worker in crew.idle():
             if waiting:
@@ -55,10 +55,10 @@ def drive(crew: Crew, batches: Sequence[Members]) -> Iterator[Answer]:
                 crew.start(worker, running[worker])
         worker, answer = crew.wait()
         members = running.pop(worker, None)
-        if isinstance(answer, Answer) and answer.ended is None:
+        if isinstance(answer, BatchAnswer) and answer.ended is None:
             yield answer
             continue
-        if isinstance(answer, Answer):
+        if isinstance(answer, BatchAnswer):
             crew.retire(worker)
         if members is None:  # lost before it was given anything
             continue
@@ -67,9 +67,9 @@ def drive(crew: Crew, batches: Sequence[Members]) -> Iterator[Answer]:
         if tries[members[0].index] < TRIES:
             waiting.appendleft(members)
             told = f"a worker was lost, and its batch is made again: {reason}"
-            yield Answer(warnings=((told, Path(members[0].folder).name),))
+            yield BatchAnswer(warnings=((told, Path(members[0].folder).name),))
             continue
-        yield Answer({member.index: reason for member in members if member.is_missing})
+        yield BatchAnswer({member.index: reason for member in members if member.is_missing})
 
 
 def no_workers(reasons: Sequence[str]) -> CaptureError:

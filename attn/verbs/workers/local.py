@@ -13,7 +13,7 @@ from types import TracebackType
 import msgspec
 
 from attn.verbs.workers.drive import no_workers
-from attn.verbs.workers.work import Answer, Members, Recipe
+from attn.verbs.workers.work import BatchAnswer, BatchMembers, RunRecipe
 
 COMMAND = (sys.executable, "-m", "attn.verbs.workers.process")
 LOST = 3
@@ -34,7 +34,7 @@ class _Process:
 class LocalCrew:
     """Processes that have the model loaded, each on a device of its own where several are named."""
 
-    def __init__(self, recipe: Recipe, count: int, devices: Sequence[str]) -> None:
+    def __init__(self, recipe: RunRecipe, count: int, devices: Sequence[str]) -> None:
         """Start workers.
 
         Args:
@@ -50,13 +50,13 @@ class LocalCrew:
         """Return the workers that wait for work."""
         return [number for number, worker in self._workers.items() if worker.is_idle]
 
-    def start(self, worker: int, members: Members) -> None:
+    def start(self, worker: int, members: BatchMembers) -> None:
         """Let a worker make a batch; that it is gone is noticed by `wait`."""
         process = self._workers[worker]
         process.is_idle = False
         _send(process.child, msgspec.json.encode(members))
 
-    def wait(self) -> tuple[int, Answer | str]:
+    def wait(self) -> tuple[int, BatchAnswer | str]:
         """Wait for a worker that has made its batch, or is lost; a lost one is replaced."""
         while self._workers:
             streams = {worker.child.stdout: at for at, worker in self._workers.items()}
@@ -65,12 +65,12 @@ class LocalCrew:
             line = worker.child.stdout.readline()  # type: ignore[union-attr]
             if not line.endswith(b"\n"):
                 return ready, self._replace(ready)
-            answer = msgspec.json.decode(line, type=Answer)
+            answer = msgspec.json.decode(line, type=BatchAnswer)
             if answer.ended is not None:
                 self._reasons.append(answer.ended)
                 return ready, answer
             worker.is_idle = True
-            if answer != Answer():  # that it has loaded the model is no batch
+            if answer != BatchAnswer():  # that it has loaded the model is no batch
                 worker.made += 1
                 return ready, answer
             return ready, answer

@@ -13,10 +13,10 @@ from attn.verbs.capture.families import backend_options
 from attn.verbs.capture.generation import Progress, make_batch
 from attn.verbs.capture.jobs import plan_job
 from attn.verbs.report import Report
-from attn.verbs.workers.work import Answer, Members, Recipe
+from attn.verbs.workers.work import BatchAnswer, BatchMembers, RunRecipe
 
 
-class _Kept(Report):
+class _WarningsKept(Report):
     """Keeps each warning with the trace that it is about."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class _Kept(Report):
 class Maker:
     """Makes batches of one run."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: RunRecipe) -> None:
         """Open the model.
 
         Raises:
@@ -45,9 +45,9 @@ class Maker:
         for name, tower in self._session.towers().items():
             refuse_unobservable(tower, name)
 
-    def make(self, members: Members) -> Answer:
+    def make(self, members: BatchMembers) -> BatchAnswer:
         """Make the missing traces of a batch; whatever fails is in the answer."""
-        recipe, report, errors = self._recipe, _Kept(), dict[int, str | None]()
+        recipe, report, errors = self._recipe, _WarningsKept(), dict[int, str | None]()
         try:
             job = plan_job(
                 recipe.backend,
@@ -74,11 +74,11 @@ class Maker:
             for done in make_batch(job, items, missing, Progress(report, steps)):
                 errors |= done
         except (ModelError, TraceError) as error:
-            return Answer(errors, tuple(report.told), str(error))
+            return BatchAnswer(errors, tuple(report.told), str(error))
         except AttnError as error:
             errors |= {
                 member.index: str(error)
                 for member in members
                 if member.is_missing and member.index not in errors
             }
-        return Answer(errors, tuple(report.told))
+        return BatchAnswer(errors, tuple(report.told))

@@ -13,7 +13,7 @@ import sys
 import msgspec
 
 from attn.errors import AttnError
-from attn.verbs.workers.work import Answer, Members, Recipe
+from attn.verbs.workers.work import BatchAnswer, BatchMembers, RunRecipe
 
 
 def main() -> None:
@@ -22,20 +22,20 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
 
-    def send(answer: Answer) -> None:
+    def send(answer: BatchAnswer) -> None:
         answers.write(msgspec.json.encode(answer) + b"\n")
         answers.flush()
 
     from attn.verbs.workers.maker import Maker
 
     try:
-        maker = Maker(msgspec.json.decode(sys.stdin.buffer.readline(), type=Recipe))
+        maker = Maker(msgspec.json.decode(sys.stdin.buffer.readline(), type=RunRecipe))
     except AttnError as error:
-        send(Answer(ended=str(error)))
+        send(BatchAnswer(ended=str(error)))
         return
-    send(Answer())
+    send(BatchAnswer())
     for line in sys.stdin.buffer:
-        send(maker.make(msgspec.json.decode(line, type=Members)))
+        send(maker.make(msgspec.json.decode(line, type=BatchMembers)))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class RunRecipe:
     """All that a worker needs to know of a run, before the first batch.
 
     Attributes:
@@ -33,7 +33,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Member:
+class BatchMember:
     """A trace of a batch.
 
     Attributes:
@@ -50,7 +50,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Answer:
+class BatchAnswer:
     """What became of a batch.
 
     Attributes:
@@ -64,12 +64,12 @@ class Answer:
     ended: str | None = None
 
 
-Members = tuple[Member, ...]
+BatchMembers = tuple[BatchMember, ...]
 
 
-def describe_batch(batch: tuple[JobItem, ...], missing: tuple[JobItem, ...]) -> Members:
+def describe_batch(batch: tuple[JobItem, ...], missing: tuple[JobItem, ...]) -> BatchMembers:
     """Return a batch as it is sent to a worker."""
     return tuple(
-        Member(item.index, str(item.folder.absolute()), item.wish, item in missing)
+        BatchMember(item.index, str(item.folder.absolute()), item.wish, item in missing)
         for item in batch
     )

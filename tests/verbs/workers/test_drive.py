@@ -5,12 +5,13 @@ import pytest
 from attn.errors import CaptureError
 from attn.schema import Request
 from attn.verbs.workers.drive import drive, no_workers
-from attn.verbs.workers.work import Answer, Member
+from attn.verbs.workers.work import BatchAnswer, BatchMember
 
 BATCHES = [
-    (Member(at, f"/run/{at:04d}", Request("a cat", seed=at), is_missing=True),) for at in range(5)
+    (BatchMember(at, f"/run/{at:04d}", Request("a cat", seed=at), is_missing=True),)
+    for at in range(5)
 ]
-ENDED = Answer(ended="no space left")
+ENDED = BatchAnswer(ended="no space left")
 
 
 class Crew:
@@ -32,8 +33,8 @@ class Crew:
             raise no_workers(["no space left"])
         worker, index = self._work.pop()
         answers = self._script.get(index)
-        answer = answers.pop(0) if answers else Answer({index: None})
-        self.made += [index] if answer == Answer({index: None}) else []
+        answer = answers.pop(0) if answers else BatchAnswer({index: None})
+        self.made += [index] if answer == BatchAnswer({index: None}) else []
         self._idle.append(worker)
         return worker, answer
 
@@ -73,7 +74,7 @@ def test_lost_twice():
 
 def test_failed():
     """A trace that failed is not tried again."""
-    assert outcomes(Crew(2, {4: [Answer({4: "NaN"})]})) == dict.fromkeys(range(5)) | {4: "NaN"}
+    assert outcomes(Crew(2, {4: [BatchAnswer({4: "NaN"})]})) == dict.fromkeys(range(5)) | {4: "NaN"}
 
 
 def test_no_worker_left():
