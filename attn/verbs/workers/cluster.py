@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -162,7 +163,9 @@ def _connect(count: int) -> Any:
     address = os.environ.get("RAY_ADDRESS")
     here: Mapping[str, Any] = {} if address else {"num_cpus": count, "include_dashboard": False}
     try:
-        ray.init(address=address or "local", log_to_driver=False, logging_level="error", **here)
+        ray.init(
+            address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **here
+        )
     except (ConnectionError, RuntimeError, OSError, ValueError) as error:
         where = f"the Ray cluster at RAY_ADDRESS={address}" if address else "Ray on this machine"
         raise CaptureError(f"cannot use {where}: {_first_line(error)}") from error

@@ -16,7 +16,7 @@ from attn.verbs.report import Report
 from attn.verbs.workers.work import BatchAnswer, BatchMembers, RunRecipe
 
 
-class _KeptReport(Report):
+class _WarningsKept(Report):
     """Keeps each warning with the trace that it is about."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Maker:
 
     def make(self, members: BatchMembers) -> BatchAnswer:
         """Make the missing traces of a batch; whatever fails is in the answer."""
-        recipe, report, errors = self._recipe, _KeptReport(), dict[int, str | None]()
+        recipe, report, errors = self._recipe, _WarningsKept(), dict[int, str | None]()
         try:
             job = plan_job(
                 recipe.backend,
