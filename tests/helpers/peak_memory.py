@@ -7,7 +7,8 @@ import sys
 import tracemalloc
 from pathlib import Path
 
-from attn.analysis.compare import changes, paired, spool
+from attn.analysis.compare import changes, paired
+from attn.files import spool
 from attn.verbs.analyze.analyze import analyze
 from attn.verbs.compare.compare import compare
 from attn.verbs.report import Report

@@ -121,7 +121,7 @@ def paired_interval(changes: PairCells) -> tuple[Cells, Cells, Cells]:
         alike.setdefault(np.packbits(pairs).tobytes(), []).append(cell)
     for cells in alike.values():
         for start in range(0, len(cells), CHUNK):
-            selected = cells[start : start + CHUNK]
+            selected = np.array(cells[start : start + CHUNK])
             result[:, selected] = _of_complete(flat[np.ix_(there[:, cells[0]], selected)])
     low, high, effect = (values.reshape(changes.shape[1:]) for values in result)
     return low, high, effect
