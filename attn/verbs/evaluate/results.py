@@ -105,7 +105,11 @@ def _page(
     if SCORES in tables:
         table = tables[SCORES]
         tables[SCORES] = table[table["pooling"].isin(["mean", "daam", "layer"])]
-    sections.append(Section("Tables", {}, tables, is_open=not figures))
+    columns = {
+        name: {str(title): values.to_numpy() for title, values in table.items()}
+        for name, table in tables.items()
+    }
+    sections.append(Section("Tables", {}, columns, is_open=not figures))
     notes = [f"{name}: {choice}" for name, choice in findings.choices.items()]
     return ReportPage(
         findings.title, findings.subtitle, findings.paragraph, sections, [*notes, *report.warnings]
