@@ -179,7 +179,7 @@ def test_texts_side_by_side(visit, folder, tmp_path):
     got = [float(row["difference"]) for row in csv.DictReader(io.StringIO(table))]
     np.testing.assert_allclose(got, difference.ravel(), atol=1e-6)
     ends = page.locator("#text-difference .ticks span").all_inner_texts()
-    assert (ends[0][1:], ends[1]) == (ends[2][1:], "0.000")
+    assert (ends[0][1:], ends[1]) == (ends[2][1:], "0")
     assert violations(page) == []
 
 

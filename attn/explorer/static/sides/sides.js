@@ -137,7 +137,7 @@ function SideBySide({ sides, others, state }) {
       ${isTwo && html`<${SidePanel} ...${panel} title="difference" picture=${null} map=${differenceOf(maps)} lack="" paint=${(/** @type {HTMLCanvasElement} */ canvas, /** @type {Float64Array} */ map) => paintDifference(canvas, grid, (cell) => map[cell] / most)} painted=${[most]} isDifference value=${subtracted(amounts.get(word.id))} />`}</div>`,
     )}
       <div class="side-scales"><div class="scale ticks"><${Ramp} kind="amount" /><span class="figure-text">0</span><span></span><span class="figure-text">${percent(top)}</span></div>
-      ${isTwo && html`<div class="scale ticks"><${Ramp} kind="change" /><span class="figure-text">${points(-most)}</span><span class="figure-text">0</span><span class="figure-text">${points(most)}</span></div>`}</div></div>
+      ${isTwo && html`<div class="scale ticks"><${Ramp} kind="change" /><span class="figure-text">${points(-most)}</span><span class="figure-text">0</span><span class="figure-text">${points(most)} points</span></div>`}</div></div>
     <p id="place" class="say" aria-live="polite">${sayWord(current, amounts, sides, place)}</p>
     <p class="status" aria-live="polite">${notes.map(visible).join(" ")}${asks && html` <button onClick=${() => state.set({ read: "all" })}>Read all steps</button>`}</p>
     <${Save} figure="sides" name=${sides.map((side) => side.label).join("-")} caption=${`Attention to ${rowsOfMaps.map(({ word }) => `“${word.name}”`).join(", ")}: ${sides.map((side) => side.label).join(", ")}; one scale, 0 to ${percent(top)}${isTwo ? `; difference from ${points(-most)} to ${points(most)} points` : ""}`} tables=${{ CSV: table }} />
