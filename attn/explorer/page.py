@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from rich import filesize
 
 from attn.errors import TraceError, UsageError
 from attn.explorer.joined import STATIC, join_script, join_styles, page_body
@@ -92,7 +93,7 @@ def make_page(library: Library, size: int) -> Page:
         least = code_size() + SMALLEST * len(library.items)
         traces = count_noun(len(library.items), "trace")
         raise UsageError(
-            f"--size {size / 1e6:g}MB is too small for a page of {traces}: it takes at least "
+            f"--size {filesize.decimal(int(size))} is too small for a page of {traces}: it takes at least "
             f"{least / 1e6:.1f}MB. Give a larger one, or fewer traces."
         )
     return _fill(library, lambda parts, item: _put_trace(parts, item, each))
@@ -120,6 +121,7 @@ def _fill(library: Library, put: Callable[[_Parts, Item], None]) -> Page:
         if "error" in row:
             continue
         try:
+            _put_thumb(parts, item)
             if item.kind == "comparison":
                 _put_comparison(parts, item, library)
             else:
@@ -183,10 +185,14 @@ def _put_outputs(parts: _Parts, item: Item, at: str) -> Iterator[str]:
             else:
                 parts.put_picture(f"{at}/{name}", "image/webp", _smaller(data))
                 yield f"{name} is smaller than it was made: {PICTURE_SIDE} pixels at most."
+
+
+def _put_thumb(parts: _Parts, item: Item) -> None:
+    """Put the small picture of the list into the page."""
     picture = picture_of(item)
     small = thumbnail(picture) if picture else None
     if small is not None:
-        parts.put_picture(f"{at}/thumb", "image/jpeg", small)
+        parts.put_picture(f"t/{item.id}/thumb", "image/jpeg", small)
 
 
 def _smaller(data: bytes) -> bytes:

@@ -129,7 +129,7 @@ def test_other_files_stay(tmp_path):
 @pytest.mark.parametrize(
     ("size", "said"),
     [
-        ("50KB", r"--size 0.05MB is too small for a page of 1 trace: it takes at least 0\.\dMB"),
+        ("50KB", r"--size 50\.0 kB is too small for a page of 1 trace: it takes at least 0\.\dMB"),
         ("much", "size: expected a size such as 8GB or 500MB; got 'much'"),
     ],
 )

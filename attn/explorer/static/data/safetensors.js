@@ -7,6 +7,7 @@
 /** @type {Record<string, number>} */
 const BYTES = { F64: 8, F32: 4, F16: 2, BF16: 2, I64: 8, I32: 4, I16: 2, I8: 1, U8: 1, BOOL: 1 };
 const FIRST = 1 << 16; // most headers, and the small measures behind them, fit into one request
+const OTHER = "or is another file than it was: reload the page";
 const LARGEST = 1e8; // the format's own limit of a header
 const GAP = 1 << 16; // parts nearer than this are read together
 const SCALE = ".scale"; // is added to the name of a tensor of roots for that of its scales
@@ -91,7 +92,7 @@ export class Shard {
     this.first = await this.source.read(this.file, 0, Math.min(FIRST, this.size));
     if (this.first.byteLength < 8) throw new Error(`${this.file} is too short for a shard`);
     const length = Number(new DataView(this.first).getBigUint64(0, true));
-    if (length > LARGEST || 8 + length > this.size) throw new Error(`${this.file} has a damaged header`);
+    if (length > LARGEST || 8 + length > this.size) throw new Error(`${this.file} has a damaged header, ${OTHER}`);
     if (8 + length > this.first.byteLength) this.first = await this.source.read(this.file, 0, 8 + length);
     this.start = 8 + length;
     return parseHeader(new Uint8Array(this.first, 8, length), this.size - this.start, this.file);
@@ -111,11 +112,11 @@ export function parseHeader(bytes, size, file) {
   try {
     parsed = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch {
-    throw new Error(`${file} has a damaged header`);
+    throw new Error(`${file} has a damaged header, ${OTHER}`);
   }
   for (const [name, tensor] of Object.entries(parsed ?? {})) {
     if (name === "__metadata__") continue;
-    if (!isDescribed(tensor, size)) throw new Error(`${file} has a damaged header: ${name}`);
+    if (!isDescribed(tensor, size)) throw new Error(`${file} has a damaged header (${name}), ${OTHER}`);
     tensors[name] = tensor;
   }
   return tensors;

@@ -55,7 +55,7 @@ function noticesOf(trace, branch, checks, lost) {
     ...(checks?.error ? [`Its files are not checked: ${checks.error}`] : []),
     ...(checks?.damaged ?? []).map((/** @type {string} */ reason) => `Damaged: ${reason}`),
     ...unread,
-    ...(trace.leftOut.length ? [`Reduced to fit into this page. ${trace.leftOut.join(" ")}`] : []),
+    ...(trace.leftOut.length ? [`This page has less than the trace. ${trace.leftOut.join(" ")}`] : []),
     ...(kept.level === "means" ? ["Maps were kept as the mean over all steps: they cannot be seen step by step."] : []),
     ...(kept.level === "mass"
       ? [

@@ -31,7 +31,7 @@ export const ORDERS = {
  */
 export function readingsOf(groups, amounts, whole) {
   let text = 0;
-  for (let at = 0; at < amounts.length; at++) text += amounts[at];
+  for (let at = 0; at < amounts.length; at++) text += amounts[at] || 0; // of what was read
   return groups
     .filter((group) => group.columns.length)
     .map((group) => {

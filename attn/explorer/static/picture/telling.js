@@ -28,7 +28,7 @@ export function massColumns(masses, { layers, steps }) {
     const values = chosen
       .map((layer) => masses.mean(layer.index, null, masses.massOf(at), steps))
       .filter((value) => !Number.isNaN(value));
-    amounts[columns[0]] = values.reduce((sum, value) => sum + value, 0) / (values.length || 1);
+    amounts[columns[0]] = values.reduce((sum, value) => sum + value, 0) / values.length; // none was read: no number
   });
   return amounts;
 }
