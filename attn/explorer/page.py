@@ -93,8 +93,8 @@ def make_page(library: Library, size: int) -> Page:
         least = code_size() + SMALLEST * len(library.items)
         traces = count_noun(len(library.items), "trace")
         raise UsageError(
-            f"--size {filesize.decimal(int(size))} is too small for a page of {traces}: it takes at least "
-            f"{least / 1e6:.1f}MB. Give a larger one, or fewer traces."
+            f"--size {filesize.decimal(int(size))} is too small for a page of {traces}: it takes "
+            f"at least {least / 1e6:.1f}MB. Give a larger one, or fewer traces."
         )
     return _fill(library, lambda parts, item: _put_trace(parts, item, each))
 
@@ -108,6 +108,7 @@ def make_asking_page(library: Library) -> str:
 
     def put(parts: _Parts, item: Item) -> None:
         list(_put_outputs(parts, item, f"t/{item.id}"))
+        _put_thumb(parts, item)
         parts.put_json(f"t/{item.id}/trace.json", msgspec.json.decode(facts_of(item, library)))
         parts.put_json(ASKS, {})
 
@@ -121,7 +122,6 @@ def _fill(library: Library, put: Callable[[_Parts, Item], None]) -> Page:
         if "error" in row:
             continue
         try:
-            _put_thumb(parts, item)
             if item.kind == "comparison":
                 _put_comparison(parts, item, library)
             else:
@@ -143,6 +143,7 @@ def code_size() -> int:
 def _put_trace(parts: _Parts, item: Item, budget: float) -> None:
     before, at = parts.size, f"t/{item.id}"
     said = list(_put_outputs(parts, item, at))
+    _put_thumb(parts, item)
     reduced = reduce(item.folder, budget - (parts.size - before) - SMALLEST / 2)
     shards = {file: to_shard(tensors) for file, tensors in reduced.files.items()}
     for file, data in shards.items():
@@ -160,6 +161,7 @@ def _put_comparison(parts: _Parts, item: Item, library: Library) -> None:
         path = file_of(item, name)
         if path is not None:
             parts.texts[f"t/{item.id}/{name}"] = ("text/plain", to_text(path.read_bytes()))
+    _put_thumb(parts, item)
     parts.put_json(f"t/{item.id}/trace.json", facts)
 
 
