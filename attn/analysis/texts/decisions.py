@@ -37,8 +37,11 @@ def tell_states(states: xr.DataArray) -> str:
         for name in ("masked", "decided")
     }
     there = {name: value for name, value in read.items() if np.isfinite(value)}
-    told = [f"{name} positions {percent(value)}" for name, value in there.items()]
-    return f"Of their attention {' and '.join(told)} give to the prompt" if told else NOTHING
+    if not there:
+        return NOTHING
+    first, *rest = (f"{name} positions give {percent(value)}" for name, value in there.items())
+    others = "".join(f", and {other}" for other in rest)
+    return f"{first.capitalize()} of their attention to the prompt{others}"
 
 
 def tell_certainty(together: float, count: int, constant: str = "confidence") -> str:

@@ -59,7 +59,7 @@ def percent(part):
         (decisions.tell_unmasking, array(CONFIDENCE, "step", "position", step=[0, 1, 2, 3]),
          "Half of 3 tokens were decided by step 2 of 3, with a mean confidence of 0.7"),
         (decisions.tell_states, array(STATES, "rows", "keys", "step", rows=THREE, keys=THREE),
-         "Of their attention masked positions 30 % give to the prompt"),
+         "Masked positions give 30 % of their attention to the prompt"),
         (findings.tell_patterns, array(PATTERNS, "measure", "layer", "step", measure=["entropy"],
                                        layer=[0, 1, 4]),
          "Attention is narrowest in layer 1 (entropy 1 nats) and widest in layer 4 (4)"),
