@@ -187,4 +187,4 @@ def _near(pattern: str, modules: Mapping[str, Names]) -> str:
     wider = dict.fromkeys(".".join(name.split(".")[:2]) for name in blocks)
     near = get_close_matches(pattern.lower(), [*wider, *blocks], 3, 0.5)
     first = f"near it are {', '.join(near)}; " if near else ""
-    return f"{first}it changes {list_some(wider, NAMED)}"
+    return f"{first}it changes {list_some(wider, NAMED)}. Give one of these, or none for all"

@@ -59,7 +59,8 @@ def test_what_matches_nothing():
         selected(["mid", "up.2"], MODULES, "a.safetensors")
     assert str(caught.value) == (
         "a.safetensors: no module of the LoRA matches 'up.2'; near it are up.1, up.10; "
-        "it changes up.1, up.10, mid.attn, down.1, te1.layers, te2.layers"
+        "it changes up.1, up.10, mid.attn, down.1, te1.layers, te2.layers. "
+        "Give one of these, or none for all"
     )
     with pytest.raises(ModelError, match=r"x: mid, !unet leaves no module of the LoRA"):
         selected(["mid", "!unet"], MODULES, "x")

@@ -126,7 +126,9 @@ def _loras(side: Manifest, other: Manifest) -> dict[str, Any]:
 
 
 def _strength(lora: Lora) -> Setting:
-    """Return the scale as a number where it is one for all parts."""
+    """Return the scale as a number where it is one for all parts; a control is said to be one."""
+    if lora.null is not None:
+        return f"random weights of its size ({lora.strength})"
     return float(lora.scale) if lora.strength == shortest(lora.scale) else lora.strength
 
 

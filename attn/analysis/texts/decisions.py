@@ -37,19 +37,23 @@ def tell_states(states: xr.DataArray) -> str:
         for name in ("masked", "decided")
     }
     there = {name: value for name, value in read.items() if np.isfinite(value)}
-    told = [f"{name} positions {percent(value)}" for name, value in there.items()]
-    return f"Of their attention {' and '.join(told)} give to the prompt" if told else NOTHING
+    if not there:
+        return NOTHING
+    first, *rest = (f"{name} positions give {percent(value)}" for name, value in there.items())
+    others = "".join(f", and {other}" for other in rest)
+    return f"{first.capitalize()} of their attention to the prompt{others}"
 
 
-def tell_certainty(together: float, count: int) -> str:
+def tell_certainty(together: float, count: int, constant: str = "confidence") -> str:
     """Say how confidence and what was read of the prompt go together.
 
     Args:
         together: Pearson's correlation, NaN where one of both does not vary.
         count: of decisions.
+        constant: what does not vary, if one of both does not.
     """
     if not np.isfinite(together):
-        return f"Confidence, or what was read of the prompt, is the same in all {count} decisions"
+        return f"{constant.capitalize()} is the same in all {count} decisions"
     if abs(together) < HARDLY:
         return f"How sure a decision is hardly goes with reading the prompt (r {together:.2f})"
     way = "more" if together > 0 else "less"

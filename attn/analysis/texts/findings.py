@@ -83,9 +83,10 @@ def tell_blocks(matrices: xr.DataArray) -> str:
     there = {block: value for block, value in read.items() if np.isfinite(value)}
     if not there:
         return NOTHING
-    told = [f"block {block} {percent(there[block])}" for block in (min(there), max(there))]
-    listed = " and ".join(dict.fromkeys(told))
-    return f"While it is written {listed} of its attention gives to the prompt"
+    first, last = min(there), max(there)
+    told = f"While it is written, block {first} gives {percent(there[first])} of its attention"
+    rest = "" if first == last else f", and block {last} {percent(there[last])}"
+    return f"{told} to the prompt{rest}"
 
 
 def tell_similarity(similarity: xr.DataArray) -> str:

@@ -122,9 +122,9 @@ def show_map(axes: Axes, side: SceneSide, word: int, scale: ColourScale) -> None
         show_strokes(axes, side.strokes)
 
 
-def say_shown(shown: int, total: int) -> str:
+def say_shown(shown: int, total: int, noun: str = "words") -> str:
     """Return an addition to a heading if not all words are drawn; the tables have all."""
-    return "" if shown == total else f" · {shown} of {total} words"
+    return "" if shown == total else f" · {shown} of {total} {noun}"
 
 
 def name_terms(terms: Sequence[Term], letters: int) -> dict[Key, str]:

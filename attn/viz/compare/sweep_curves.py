@@ -53,7 +53,8 @@ def draw_sweep(scene: ComparisonScene, sweep: Sweep) -> FigureFile:
     names = name_terms([entry.term for entry in others], LETTERS)
     legend = [names[entry.term.key] for entry in others]
     total = len({entry.term.key for point in sweep.points for entry in point.changes}) - 1
-    subtitle = f"{scene.subtitle} · band: 95 % interval{say_shown(len(others), max(total, 0))}"
+    shown = say_shown(len(others), max(total, 0), "other words")
+    subtitle = f"{scene.subtitle} · band: 95 % interval{shown}"
     heading = (scene.title_of_charts, subtitle)
     figure, (word, images, rest) = new_charts(heading, SIZE, legend=legend, ncols=3)
     if sweep.word is not None:

@@ -33,10 +33,11 @@ def draw_weights(
     norms, change = columns["norm"], 100 * columns["change"]
     r = "" if np.isnan(weights.correlation) else f" · correlation {weights.correlation:.2f}"
     title, compared = heading
-    subtitle = f"{compared} · one point per attention layer{r}"
+    changed = [at for at in np.argsort(-change, kind="stable") if change[at] > 0]
+    few = f" · named: the {NAMED} that changed most" if len(changed) > NAMED else ""
+    subtitle = f"{compared} · one point per attention layer{few}{r}"
     figure, (axes,) = new_charts((title, subtitle), SIZE)
     axes.scatter(norms, change, s=26, color=VARIANTS[0], alpha=0.75, linewidths=0, clip_on=False)
-    changed = [at for at in np.argsort(-change, kind="stable") if change[at] > 0]
     named: list[int] = []
     for at in changed[:NAMED]:
         is_near = any(

@@ -52,6 +52,12 @@ PANEL = (3.4, 1.7)
 LEFT = 0.55
 """Inches for the numbers at the left of axes."""
 COLUMNS = 3
+UNITS = dict.fromkeys(("focus", "earlier", "own", "later"), "of a row") | {
+    "entropy": "nats",
+    "density": "× even",
+    "distance": "positions",
+}
+"""Of the measures of the shape of attention."""
 STRIP = 60
 """Most positions of a strip."""
 NUMBERED = 9
@@ -131,7 +137,8 @@ def _draw_certainty(result: Result, subject: Subject) -> Iterator[FigureFile]:
         sure, prompt = array.values[steps, positions], read.values[sample, steps, positions]
         numbers = array["step"].values[steps]
         together = correlate(sure, prompt)
-        finding = tell_certainty(together, len(sure))
+        constant = "confidence" if np.ptp(sure) <= np.ptp(prompt) else "the mass on the prompt"
+        finding = tell_certainty(together, len(sure), constant)
         figure, axes = _page(4.5, 3.6, head(finding, subject, "confidence and the prompt"))
         scale = Normalize(float(numbers.min()), max(float(numbers.max()), numbers.min() + 1.0))
         axes.scatter(sure, prompt, c=numbers, norm=scale, cmap=LINES, s=16, linewidths=0)
@@ -170,7 +177,7 @@ def draw_patterns(result: Result, subject: Subject) -> Iterator[FigureFile]:
         for name, axes in zip(names, panels, strict=False):
             array = patterns.sel(measure=name).isel(sample=sample)
             _lines(axes, array)
-            write_title(axes, name, f"mean {float(array.mean()):.3g}", size=9)
+            write_title(axes, name, f"mean {float(array.mean()):.3g} {UNITS[name]}", size=9)
         for axes in panels[len(names) :]:
             axes.set_axis_off()
         _show_layers(figure, panels, patterns)

@@ -59,14 +59,14 @@ def percent(part):
         (decisions.tell_unmasking, array(CONFIDENCE, "step", "position", step=[0, 1, 2, 3]),
          "Half of 3 tokens were decided by step 2 of 3, with a mean confidence of 0.7"),
         (decisions.tell_states, array(STATES, "rows", "keys", "step", rows=THREE, keys=THREE),
-         "Of their attention masked positions 30 % give to the prompt"),
+         "Masked positions give 30 % of their attention to the prompt"),
         (findings.tell_patterns, array(PATTERNS, "measure", "layer", "step", measure=["entropy"],
                                        layer=[0, 1, 4]),
          "Attention is narrowest in layer 1 (entropy 1 nats) and widest in layer 4 (4)"),
         (findings.tell_blocks, array(BLOCKS, "written", "rows", "keys", written=[0, 1], rows=PARTS,
                                      keys=PARTS),
-         f"While it is written block 0 {percent(BLOCKS[0, 1, 0])} and block 1 "
-         f"{percent(BLOCKS[1, 2, 0])} of its attention gives to the prompt"),
+         f"While it is written, block 0 gives {percent(BLOCKS[0, 1, 0])} of its attention to the "
+         f"prompt, and block 1 {percent(BLOCKS[1, 2, 0])}"),
         (findings.tell_similarity, array(COSINES, "layer", "other", layer=[0, 3, 4]),
          "Most alike read layers 3 and 4 (0.9), least alike read layers 0 and 4 (0.2)"),
         (findings.tell_similarity, array([[1]], "layer", "other", layer=[6]),
@@ -92,7 +92,7 @@ def test_findings(tell, values, told):
         (0.5, "Surer decisions read more of the prompt (r 0.50, 9 decisions)"),
         (-0.5, "Surer decisions read less of the prompt (r -0.50, 9 decisions)"),
         (0.1, "How sure a decision is hardly goes with reading the prompt (r 0.10)"),
-        (NAN, "Confidence, or what was read of the prompt, is the same in all 9 decisions"),
+        (NAN, "Confidence is the same in all 9 decisions"),
     ],
 )
 def test_certainty(together, told):

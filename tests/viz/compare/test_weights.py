@@ -27,9 +27,10 @@ def test_points():
     assert [text.get_text() for text in axes.texts] == [
         *("up.6", "up.5 IN01", "up.4 IN01", "up.3 IN01", "up.2 IN01")
     ]
-    assert [text.get_text() for text in figure.texts[:2]] == [
+    assert [text.get_text() for text in figure.texts[:3]] == [
         "a cat",
-        "a.safetensors · 3 pairs · one point per attention layer · correlation 1.00",
+        "a.safetensors · 3 pairs · one point per attention layer · named: the 5 that changed most",
+        "correlation 1.00",
     ]
     assert axes.get_xlabel() == "|scale| · ‖ΔW‖ of the layer's modules"
     assert axes.get_ylabel() == "mean absolute change of a word's mass, in % of all attention"

@@ -33,8 +33,10 @@ def add_controls(
     for variant in variants:
         stacks |= dict.fromkeys((variant.loras, *_controls(variant, options)))
     if options.leave_one_out and not any(len(variant.loras) >= FEWEST for variant in variants):
+        labels = ", ".join(variant.label for variant in variants)
         raise UsageError(
-            "leave_one_out takes a stack apart; give one: --lora a.safetensors:0.8+b.safetensors"
+            f"leave_one_out takes a stack of LoRAs apart; got {labels}. Give a stack, such as "
+            "--lora a.safetensors:0.8+b.safetensors, or leave --leave-one-out out"
         )
     return name_variants(list(stacks))
 

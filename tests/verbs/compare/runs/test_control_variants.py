@@ -118,7 +118,8 @@ def test_zeros(files, tmp_path):
     [
         ({"lora": 0, "trigger": ["cat"]}, UsageError, "add --leak"),
         ({"null": True}, UsageError, "null is a control of a LoRA"),
-        ({"lora": 0, "leave_one_out": True}, UsageError, "leave_one_out takes a stack apart"),
+        ({"lora": 0, "leave_one_out": True}, UsageError,
+         "leave_one_out takes a stack of LoRAs apart; got a. Give a stack"),
         ({"lora": 0, "leak": True, "trigger": ["dog"]}, AnalysisError, "trigger: 'dog' is not in"),
         ({"lora": 0, "leak": True, "branch": "uncond", "negative": "dog"}, UsageError,
          "leak leaves words out of the prompt"),
