@@ -66,6 +66,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_cache: Path, st
     """A folder with what the lines name: prompts, a drawing, a LoRA, two traces."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Server, "run", Server.stop)  # it would answer until it is interrupted
+    # Gradio leaves event loops open; its pages have tests in processes of their own
+    monkeypatch.setattr("attn.studio.app.make_application", lambda *_: None)
     monkeypatch.setattr("webbrowser.open", bool)
     painted = paint("a red star left of a blue circle on a white background")
     monkeypatch.setattr(judge, "find", lambda _: painted)  # untrained models paint noise

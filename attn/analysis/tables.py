@@ -106,7 +106,7 @@ class LongTable(Mapping[str, NDArray[Any]]):
         return len(next(self.parts(), {}))
 
 
-def table_parts(table: Columns) -> Iterator[Columns]:
+def table_parts(table: Columns | DataFrame) -> Iterator[Columns | DataFrame]:
     """Return the rows of a table some at a time; a short table is one part."""
     return table.parts() if isinstance(table, LongTable) else iter([table])
 

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-import attn
 from tests.browser.conftest import watched
 
 ROOT = Path(__file__).parents[2]
@@ -153,39 +152,6 @@ def test_draw_run_compare(page, studio, tmp_path):
     listed.get_by_text("a red square <img").nth(1).wait_for()
 
 
-def test_cancel_kill_and_two_tabs(page, studio, chromium):
-    """A run ends at its step, a waiting one before it begins, a killed worker is replaced."""
-    page.get_by_label("Analyse when it is done").uncheck()
-    fill(page, "steps", "300")
-    wait(page, ".plan", "^300 steps")
-    press(page, "Run")
-    wait(page, ".progress", "Step ")
-    other = page.context.new_page()
-    other.set_default_timeout(120_000)
-    other.goto(studio["url"])
-    wait(other, ".plan", "The plan follows when the run is over")
-    press(other, "Run")
-    wait(other, ".progress", "^Waiting: 1 run first")
-    press(other, "Cancel")
-    wait(other, ".progress", "^Cancelled before the first step")
-    other.close()
-    press(page, "Cancel")
-    told = wait(page, ".progress", "^Cancelled after step")
-    trace = attn.open(told.splitlines()[0].partition(": ")[2])
-    assert trace.manifest.status == "partial"
-    assert 1 <= len(trace.steps) < 300
-    frame_of(page).get_by_text(f"Not finished: {len(trace.steps)} of 300 steps").wait_for()
-
-    press(page, "Run")
-    wait(page, ".progress", "Step ")
-    os.kill(studio["worker"], signal.SIGKILL)
-    told = wait(page, ".progress", "^Failed after step")
-    assert "the process that held the model was ended by SIGKILL" in told
-    fill(page, "steps", "2")
-    press(page, "Run")
-    wait(page, ".progress", "^Done: 2 steps")
-
-
 def tab_to(page, role, name):
     """Press Tab until something has the focus."""
     target = page.get_by_role(role, name=re.compile(f"^{re.escape(name)}")).first
@@ -195,28 +161,6 @@ def tab_to(page, role, name):
         if target.evaluate("node => node === document.activeElement"):
             return
     raise AssertionError(f"Tab does not lead to {role} {name}")
-
-
-def test_by_keyboard_alone(page):
-    """Shapes are typed, the run is begun, analysed and opened in the gallery without a mouse."""
-    tab_to(page, "button", "Draw by keyboard")
-    page.keyboard.press("Enter")
-    tab_to(page, "textbox", "Shapes, one a line")
-    page.keyboard.type("circle 50 50 30")
-    tab_to(page, "button", "Draw these")
-    page.keyboard.press("Enter")
-    tab_to(page, "spinbutton", "Steps")
-    page.keyboard.press("Control+A")
-    page.keyboard.type("4")
-    tab_to(page, "button", "Run")
-    wait(page, ".plan", "^4 steps(.|\\n)*sketch: dark strokes")
-    page.keyboard.press("Enter")
-    wait(page, ".progress", "^Done: 4 steps")
-    page.locator(".figures img[src*='attention_evolution.gif']").first.wait_for()
-    tab_to(page, "tab", "Run")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("Enter")
-    page.locator("iframe.explorer[src*='index']").wait_for()
 
 
 def test_text_as_it_is_written(page, studio):

@@ -369,7 +369,7 @@ def test_damaged_files(tmp_path, rng):
         path = tmp_path / name
         path.write_bytes(data)
         assert words in refused(path)
-    assert "No such file" in refused(tmp_path / "none.safetensors")
+    assert "does not exist. Did you mean" in refused(tmp_path / "none.safetensors")
 
 
 ENDINGS = [

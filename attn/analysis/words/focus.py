@@ -22,7 +22,7 @@ import numpy as np
 
 from attn.analysis.images import read_image
 from attn.analysis.numbers import Numbers
-from attn.errors import AnalysisError
+from attn.errors import AnalysisError, TraceError
 from attn.schema import Grid, Layer, name_layers
 from attn.shapes import GridMaps
 from attn.trace.grids import resample_values
@@ -195,11 +195,13 @@ def tell_best_layer(
         steps: of the mean.
         prompt: guidance row, and its words.
     """
-    if len(layers) < 2 or read_image(trace, 0) is None:  # noqa: PLR2004 - nothing is averaged
+    if len(layers) < 2:  # noqa: PLR2004 - nothing is averaged
         return ""
     try:
+        if read_image(trace, 0) is None:
+            return ""
         best = find_best_layer(trace, block, layers, steps, prompt)
-    except AnalysisError:
+    except (AnalysisError, TraceError):  # a picture that is gone is told of where it is drawn
         return ""
     if not best.is_telling:
         return ""

@@ -12,12 +12,16 @@ from weakref import WeakMethod
 import torch
 from torch import Tensor
 
+MATRIX = 2
+"""Axes of tokens: row, position."""
 SEQUENCE = 3
 """Axes of vectors: row, position, channel."""
 OTHERS = ("key_value_states", "encoder_hidden_states", "cross_attention_states")
 """Arguments that hold another sequence, to which a module attends."""
 GENERATION, UNFINISHED = "transformers.generation", "unfinished_sequences"
 """Where `generate` writes a text, and what it calls a 1 or 0 for each row, 0 behind its end."""
+BEAMS = "flat_running_sequences"
+"""What it calls the texts of all rows, where it searches with beams."""
 
 
 class InnerCalls:
@@ -63,12 +67,39 @@ def ended_rows(rows: int) -> Tensor | None:
     Returns:
         None where no such loop runs: in a loop of one's own, in other versions, with beams.
     """
-    frame: FrameType | None = sys._getframe(1)
+    unfinished = _variable(UNFINISHED)
+    if unfinished is None or unfinished.shape != (rows,):
+        return None
+    return unfinished.detach().cpu() == 0
+
+
+def beam_texts(rows: int, length: int) -> Tensor | None:
+    """Return what the rows of a search with beams have read, (row, position), on the CPU.
+
+    `generate` sorts rows between forwards, and hands on a cache, which may hold the last positions
+    only: then rows that end alike cannot be told apart by it.
+
+    Args:
+        rows: of the batch.
+        length: positions that were read so far.
+
+    Returns:
+        None where no such search runs: see `ended_rows`.
+    """
+    texts = _variable(BEAMS)
+    if texts is None or texts.ndim != MATRIX or len(texts) != rows or texts.shape[1] < length:
+        return None
+    return texts[:, :length].detach().cpu().long()
+
+
+def _variable(name: str) -> Tensor | None:
+    """Return a tensor of the innermost loop of `generate` that runs, by its name."""
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         if frame.f_globals.get("__name__", "").startswith(GENERATION):
-            unfinished = frame.f_locals.get(UNFINISHED)
-            if isinstance(unfinished, Tensor) and unfinished.shape == (rows,):
-                return unfinished.detach().cpu() == 0
+            value = frame.f_locals.get(name)
+            if isinstance(value, Tensor):
+                return value
         frame = frame.f_back
     return None
 

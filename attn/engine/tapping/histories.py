@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attn.engine.tapping.calls import ended_rows
+from attn.engine.tapping.calls import beam_texts, ended_rows
 from attn.engine.tapping.readings import Reading, cached_keys, continued_rows
 from attn.engine.tapping.stretches import Stretch, follow
 from attn.engine.tapping.texts import NO_ID
@@ -66,6 +66,9 @@ class History:
         if reading.ids is not None and not reading.past and reading.length > self.reached:
             # the text is read again from its begin on: its tokens say what rows continue
             parents = continued_rows(self.ids, reading.ids[:, : self.reached].cpu().long())
+        texts = beam_texts(rows, self.reached)
+        if texts is not None and self.ids is not None and self.ids.shape == texts.shape:
+            parents = continued_rows(self.ids, texts)
         self._keys = None
         self.parents.append(parents)
         if parents is not None:

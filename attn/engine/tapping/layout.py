@@ -10,6 +10,7 @@ from attn.engine.tapping.options import is_count
 from attn.engine.tapping.stretches import Pieces, Side, Stretch
 from attn.errors import CaptureError, UsageError
 from attn.schema import Grid, Segment
+from attn.trace.manifests import NAME
 from attn.wording import list_some
 
 Sides = tuple[Side, Side]
@@ -162,6 +163,10 @@ class Layout:
         return self.grid
 
 
+TAKEN = ("all", "sink")
+"""Names of the whole sequence and of a learned sink, which no segment can have."""
+
+
 def declare(segments: Declared | None, grid: Grid | None) -> tuple[Segment, ...] | None:
     """Return the segments that a user names: lengths by name, in order, or segments.
 
@@ -186,6 +191,12 @@ def declare(segments: Declared | None, grid: Grid | None) -> tuple[Segment, ...]
             "segments: expected lengths by name, such as {'prompt': 13, 'generated': 32}, or "
             f"segments that follow each other from 0 on; got {segments!r:.200}"
         )
+    for name in (segment.name for segment in declared):
+        if NAME.fullmatch(name) is None or name in TAKEN:
+            raise UsageError(
+                f"segments: a segment cannot be called {name[:40]!r}; expected letters, digits, _ "
+                f"and -, and neither of {', '.join(TAKEN)}, which have a meaning"
+            )
     for segment in declared:
         if segment.grid and segment.grid[0] * segment.grid[1] != segment.length:
             raise UsageError(

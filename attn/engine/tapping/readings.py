@@ -154,10 +154,11 @@ def padding_of(reading: Reading | None, rows: tuple[int, int]) -> Tensor | None:
 
 
 def cached_keys(cache: Any) -> Tensor | None:
-    """Return the keys that a cache of transformers holds for its first layer, or None."""
+    """Return the keys of a cache of transformers, of the layer that has most positions, or None."""
     layers = getattr(getattr(cache, "self_attention_cache", cache), "layers", ())
-    keys = (getattr(layer, "keys", None) for layer in layers)
-    return next((key for key in keys if isinstance(key, Tensor) and key.numel()), None)
+    keys = [getattr(layer, "keys", None) for layer in layers]
+    held = [key for key in keys if isinstance(key, Tensor) and key.numel()]
+    return max(held, key=lambda key: key.shape[-2], default=None)
 
 
 def continued_rows(before: Tensor | None, after: Tensor | None) -> list[int] | None:

@@ -47,7 +47,7 @@ DEMO = "demo"
 class Shared:
     """A session of several captures, opened when the first of them has checked its arguments."""
 
-    def __init__(self, opening: Callable[[], Session], model: object) -> None:
+    def __init__(self, opening: Callable[[], Session], model: object = None) -> None:
         self._opening = opening
         self.model = model
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from transformers import DynamicCache, LogitsProcessor
+from transformers import DynamicCache, LogitsProcessor, MistralConfig, MistralForCausalLM
 
 import attn
 from attn.analysis.needs import find_lack
@@ -189,6 +189,30 @@ def test_beams_are_followed_back(cache):
         for sample in range(3 * BATCH):
             got = trace.probs(1, step, sample=sample)
             np.testing.assert_allclose(got, probs[sample][:, start:stop, :stop], atol=6e-4)
+
+
+def test_beams_that_end_alike():
+    """Beams are told apart where every layer's cache holds a window, whose last tokens are one."""
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 12}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.3}
+    config = MistralConfig(
+        **sizes, **heads, sliding_window=2, eos_token_id=None, attn_implementation="eager"
+    )
+    torch.manual_seed(1)
+    model = MistralForCausalLM(config).eval()
+    torch.manual_seed(3)
+    ids = torch.randint(3, 12, (1, 5))
+    options = {"num_beams": 4, "num_return_sequences": 4, "max_new_tokens": 8, "do_sample": False}
+    with attn.tap(model, keep="heads") as tapped:
+        model.generate(ids, attention_mask=torch.ones_like(ids), pad_token_id=0, **options)
+    trace = tapped.trace
+    for sample in range(4):
+        text = torch.tensor([[token.id for token in trace.tokens(sample=sample)]])
+        with torch.no_grad():
+            probs = model(text, output_attentions=True).attentions[1][0].numpy()
+        for step, (start, stop) in enumerate(each.span for each in trace.steps):
+            got = trace.probs(1, step, sample=sample)
+            np.testing.assert_allclose(got, probs[:, start:stop, :stop], atol=6e-4)
 
 
 @pytest.mark.parametrize("name", ["t5", "bart"])

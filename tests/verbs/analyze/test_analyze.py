@@ -203,7 +203,7 @@ def test_other_analyses_stay(analyzed):
     ]
     listed = [file for facts in index["analyses"] for file in facts["files"]]
     assert sorted([*listed, "analysis.json", "report.html"]) == files
-    assert analyze(analyzed, pictures=False).traces[0].offered == ()
+    assert analyze(analyzed, pictures=False).traces[0].offered == ("concentration",)
 
 
 @pytest.mark.parametrize("change", ["trace", "index", "file"])
