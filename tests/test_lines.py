@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -187,8 +188,21 @@ def small(line: str) -> list[str]:
 
 
 def run(line: str) -> None:
-    result = CliRunner().invoke(build(), small(line))
-    assert result.exit_code == 0, f"{line}\n{small(line)}\n{result.stderr}"
+    """Run a line; its figures, which `--analyze` draws in other tests, take most of the time."""
+    arguments = small(line)
+    lines = [[word for word in arguments if word != "--analyze"]]
+    if lines[0] != arguments and {"-o", "--out"} & set(arguments):
+        out = arguments[1 + max(map(_place_of(arguments), ("-o", "--out")))]
+        lines.append(["analyze", out, "--no-pictures"])
+    else:
+        lines = [arguments]
+    for words in lines:
+        result = CliRunner().invoke(build(), words)
+        assert result.exit_code == 0, f"{line}\n{words}\n{result.stderr}"
+
+
+def _place_of(arguments: list[str]) -> Callable[[str], int]:
+    return lambda flag: arguments.index(flag) if flag in arguments else -1
 
 
 def execute(text: str, page: str) -> None:
