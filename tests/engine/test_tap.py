@@ -332,6 +332,8 @@ def test_means_need_a_text(model, x):
         ({"axes": 5}, "axes: expected letters, or letters by globs; got 5"),
         ({"value_norm": 5}, "value_norm: expected True, or the path of the output projection; got"),
         ({"segments": {"a": 3.5}}, "segments: expected lengths by name, such as"),
+        ({"segments": {"a.b": 3, "c": 4}}, "segments: a segment cannot be called 'a.b'; expected"),
+        ({"segments": {"all": 7}}, "segments: a segment cannot be called 'all'; expected letters"),
         ({"segments": {1: 7}}, "segments: expected lengths by name, such as"),
         ({"segments": [("a", 7)]}, "segments: expected lengths by name, such as"),
         ({"grid": 4}, "grid: expected rows and columns, such as .32, 32.; got 4"),
