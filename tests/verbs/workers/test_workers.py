@@ -16,7 +16,7 @@ from attn.verbs.workers.crews import require_plain
 from tests.helpers.toy_runs import contents
 
 COUNT = 4
-NAMES = (b"attn.verbs.workers.process", b"ray::RayMaker")
+NAME = b"attn.verbs.workers.process"
 """What workers are called among processes."""
 MARK = "ATTN_TEST_OF_WORKERS"
 RUN = {"seed": range(COUNT), "steps": 2, "keep": "mass", "size": (64, 64)}
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("demo_cache")]
 
 @pytest.fixture(autouse=True)
 def marked(tmp_path, monkeypatch):
-    """Let the workers of a test be known by what they inherit; Ray's find this package too."""
+    """Let the workers of a test be known by what they inherit."""
     monkeypatch.setenv(MARK, str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(Path(attn.__file__).parents[1]))
 
@@ -41,7 +41,7 @@ def workers():
             inherited = (folder / "environ").read_bytes().split(b"\0")
         except OSError:  # it has ended
             continue
-        if any(name in command for name in NAMES) and mark in inherited:
+        if NAME in command and mark in inherited:
             running.append(int(folder.name))
     return running
 
@@ -67,16 +67,11 @@ def serial(demo_cache, tmp_path_factory):
     return contents(folder)
 
 
-@pytest.mark.parametrize("engine", ["local", "ray"])
-def test_killed_worker(tmp_path, serial, engine):
+def test_killed_worker(tmp_path, serial):
     """With a worker killed meanwhile the run is complete, and bit for bit that of one process."""
-    if engine == "ray":
-        pytest.importorskip("ray")
     report = Killing()
     out = tmp_path / "run"
-    done = attn.capture(
-        "sd15", "a red cat", out=out, workers=2, engine=engine, report=report, **RUN
-    )
+    done = attn.capture("sd15", "a red cat", out=out, workers=2, report=report, **RUN)
     assert (len(done.failures), bool(report.killed)) == (0, True)
     assert contents(out) == serial
     while workers():  # they end when they are not needed
