@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from attn.verbs import checks
 from attn.verbs.options import About, validate
-from attn.verbs.view_options import HIGHEST_PORT
+from attn.verbs.view_options import LOOPBACK, AllowHost, Browser, Host, Port
 
 RUNS = "attn-runs"
 
@@ -45,18 +44,10 @@ class StudioOptions:
         str | Path,
         About("Folder of all runs, each in one of its own.", ("--out", "-o"), check=checks.folder),
     ] = RUNS
-    port: Annotated[
-        int | None,
-        About("Default: the first free one from 7860.", least=0, most=HIGHEST_PORT),
-    ] = None
-    host: Annotated[str, About("Address to listen at.", check=checks.text)] = "127.0.0.1"
-    allow_host: Annotated[
-        Sequence[str],
-        About("A further name of this server; may be repeated.", check=checks.texts),
-    ] = ()
-    browser: Annotated[
-        bool, About("Open the page, or print its address.", ("--browser/--no-browser",))
-    ] = True
+    port: Port = None
+    host: Host = LOOPBACK
+    allow_host: AllowHost = ()
+    browser: Browser = True
 
     def __post_init__(self) -> None:
         validate(self)

@@ -13,6 +13,21 @@ from attn.verbs.options import About, validate
 HIGHEST_PORT = 2**16 - 1
 
 
+LOOPBACK = "127.0.0.1"
+Port = Annotated[
+    int | None, About("Default: the first free one from 7860.", least=0, most=HIGHEST_PORT)
+]
+Host = Annotated[str, About("Address to listen at.", check=checks.text)]
+AllowHost = Annotated[
+    Sequence[str],
+    About("A further name of this server; may be repeated.", check=checks.host_names),
+]
+Browser = Annotated[
+    bool, About("Open the page, or print its address.", ("--browser/--no-browser",))
+]
+"""Options of every server of pages."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ViewOptions:
     """How traces are shown."""
@@ -29,18 +44,10 @@ class ViewOptions:
             check=checks.byte_limit,
         ),
     ] = "20MB"
-    port: Annotated[
-        int | None,
-        About("Default: the first free one from 7860.", least=0, most=HIGHEST_PORT),
-    ] = None
-    host: Annotated[str, About("Address to listen at.", check=checks.text)] = "127.0.0.1"
-    allow_host: Annotated[
-        Sequence[str],
-        About("A further name of this server; may be repeated.", check=checks.host_names),
-    ] = ()
-    browser: Annotated[
-        bool, About("Open the page, or print its address.", ("--browser/--no-browser",))
-    ] = True
+    port: Port = None
+    host: Host = LOOPBACK
+    allow_host: AllowHost = ()
+    browser: Browser = True
 
     def __post_init__(self) -> None:
         validate(self)
