@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import Any
 
 import numpy as np
@@ -149,6 +150,13 @@ def find_files(differences: Sequence[Sequence[Difference]]) -> tuple[str, ...] |
         "-".join(str(listed[at]) for at in varying) if len(listed) == longest else END
         for listed in numbers
     )
+
+
+def name_training(differences: Sequence[Sequence[Difference]]) -> str:
+    """Return what varies where `find_files` finds files: `file of LoRA style`."""
+    names = [listed[0].name.removeprefix(LORA).strip() for listed in differences]
+    start = re.sub(r"[\d\W_]+$", "", commonprefix(names))
+    return f"file of {LORA} {start}" if start else f"{LORA} file"
 
 
 def order_files(files: Sequence[str]) -> list[int]:

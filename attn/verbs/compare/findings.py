@@ -104,13 +104,19 @@ def compute(
 
 def _find_sweep(variants: Sequence[Variant], options: PairOptions) -> Sweep | None:
     """Return the sweep that variants are: they differ in one number or file alone; else None."""
-    from attn.analysis.compare.sweep import find_files, find_scales, make_sweep, order_files
+    from attn.analysis.compare.sweep import (
+        find_files,
+        find_scales,
+        make_sweep,
+        name_training,
+        order_files,
+    )
 
     differences = [variant.differences for variant in variants]
     files, varying = find_files(differences), find_scales(differences)
     if files is not None:
         places = order_files(files)
-        varying = "LoRA file", 0.0, [float(place) for place in places]
+        varying = name_training(differences), 0.0, [float(place) for place in places]
         files = tuple(files[places.index(place)] for place in sorted(places))
     if varying is None:
         return None
