@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -155,7 +155,8 @@ def find_files(differences: Sequence[Sequence[Difference]]) -> tuple[str, ...] |
 def name_training(differences: Sequence[Sequence[Difference]]) -> str:
     """Return what varies where `find_files` finds files: `file of LoRA style`."""
     names = [listed[0].name.removeprefix(LORA).strip() for listed in differences]
-    start = re.sub(r"[\d\W_]+$", "", commonprefix(names))
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    start = re.sub(r"[\d\W_]+$", "", "".join(letters[0] for letters in alike))
     return f"file of {LORA} {start}" if start else f"{LORA} file"
 
 
