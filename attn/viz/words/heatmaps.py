@@ -50,6 +50,9 @@ NARROWEST = 4.6  # inches: as wide as the colour bar and its label
 FOOTER = 0.72
 BAR = 0.13  # height of the colour bar
 LARGE, SMALL = 13.0, 10.5  # points of a title
+DIM = 0.15
+"""A map whose largest value is a smaller part of the scale is all but black."""
+DARK = "\na dark panel: the word gets little attention; a scale of its own shows where"
 SAID = {True: "the scale of all words", False: "the scale of this map"}
 
 
@@ -180,10 +183,16 @@ def draw_sheet(
         write_title(axes, str(word_map["label"].item()), remark, size=SMALL)
     unit = str(maps.attrs["unit"])
     if scale == "shared":
-        _write_footer(figure, common, f"{unit} · all panels on this scale")
+        _write_footer(figure, common, f"{unit} · all panels on this scale{_say_dark(maps, common)}")
     else:
         show_ends(figure, _footer(figure), f"{unit} · each panel on its own scale, named above it")
     return figure
+
+
+def _say_dark(maps: xr.DataArray, scale: ColourScale) -> str:
+    """Say why panels are dark on the scale of all, if any is."""
+    largest = maps.max(("row", "column")).values
+    return DARK if (largest < DIM * (scale.vmax or 1.0)).any() else ""
 
 
 def _shape(heat: Heat, image: Pixels | None) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from attn.analysis.compare.changes import TermChange, by_size
+from attn.analysis.compare.images import ImageDifference
 from attn.analysis.compare.paired import paired_change
 from attn.analysis.compare.terms import Term
 from attn.schema import Layer
@@ -265,6 +266,13 @@ def test_scale_of_differences(scale):
     )
     told = [text for text in texts(figure) if text.startswith("to ±")]
     assert told == [f"to ±{100 * end:.3g} %" for end in largest if scale == "own"]
+
+
+@pytest.mark.parametrize(("level", "told"), [(0.0, "the same pictures"), (1.5, "mean 1.5")])
+def test_equal_images_have_a_reason_to_be_black(level, told):
+    """Where no image changed the black panel says so."""
+    image = ImageDifference(np.full((3, 5), level), 4, 0)
+    assert told in texts(draw_difference(scene(), [], image).figure)
 
 
 @pytest.mark.parametrize("scale", ["shared", "own"])

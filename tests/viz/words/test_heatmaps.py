@@ -133,6 +133,14 @@ def test_scale(scale):
     assert same == shared
 
 
+def test_dark_panels_have_a_reason():
+    """A word that is all but black on the scale of all is explained below; else nothing is."""
+    array = maps()[0]
+    dark = array.copy(data=array.values * np.array([1, 0.1, 1])[:, None, None])
+    labels = [draw_sheet(each, PICTURE, HEADING).axes[-1].get_xlabel() for each in (array, dark)]
+    assert ["a dark panel" in label for label in labels] == [False, True]
+
+
 def read_cells(figure, heat, image_axes):
     """Return the colours of a map's cells on the page, and those of the bar for their values."""
     axes = next(axes for axes in figure.axes[image_axes:] if heats(figure)[0] in axes.images)
