@@ -89,6 +89,11 @@ class Sweep:
     column: str = SCALE
     files: tuple[str, ...] = ()
 
+    @property
+    def has_intervals(self) -> bool:
+        """Whether there are enough pairs to tell from where on it works or breaks."""
+        return any(bool(np.isfinite(self.table[end]).any()) for end in ("low", "level_low"))
+
     def spell(self, value: float) -> str:
         """Return how a number of the sweep is written: of a file what tells it from others."""
         if not self.files:

@@ -178,7 +178,7 @@ def draw_sheet(
         panel = common if scale == "shared" else range_scale(word_map.values)
         show_heat(axes, word_map.values, image, panel)
         show_strokes(axes, strokes)
-        mean = f"mean {float(word_map.mean()):.2g}"
+        mean = f"mean {float(word_map.mean()):.3g}"
         remark = mean if scale == "shared" else name_scale(panel)
         write_title(axes, str(word_map["label"].item()), remark, size=SMALL)
     unit = str(maps.attrs["unit"])

@@ -107,7 +107,7 @@ def test_sheet():
     array = maps()[0]
     figure = draw_sheet(array, PICTURE, HEADING)
     assert len(heats(figure)) == 3
-    means = [f"mean {float(mean):.2g}" for mean in array.mean(("row", "column"))]
+    means = [f"mean {float(mean):.3g}" for mean in array.mean(("row", "column"))]
     assert titles(figure) == [text for pair in zip(means, WORDS, strict=True) for text in pair]
     unit = "attention probability, mean over 2 layers · all panels on this scale"
     assert figure.axes[-1].get_xlabel() == unit
