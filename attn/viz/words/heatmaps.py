@@ -169,7 +169,7 @@ def draw_sheet(
     cells = len(maps["word"]) + offset
     sheet = arrange(cells, height / width, heading, narrowest=NARROWEST, footer=FOOTER)
     figure = new_figure(*sheet.size)
-    write_heading(figure, sheet.heading)
+    write_heading(figure, sheet.heading, sheet.small)
     common = colour_scale(maps.values)
     if image is not None:
         show_image(add_axes(figure, *sheet.corner(0), *sheet.cell), image)
