@@ -46,9 +46,18 @@ def open_crew(
     Raises:
         AttnError: none can be had.
     """
+    import torch
+
     device = options.devices[0] if len(options.devices) == 1 else "auto"
     placement = Placement(device, options.dtype, options.offload)
-    recipe = RunRecipe(backend, dict(settings), require_plain(model), placement, options.wanted)
+    recipe = RunRecipe(
+        backend,
+        dict(settings),
+        require_plain(model),
+        placement,
+        options.wanted,
+        torch.get_num_threads(),
+    )
     devices = options.devices if len(options.devices) > 1 else ()
     if options.engine == "ray":
         from attn.verbs.workers.cluster import RayCrew
