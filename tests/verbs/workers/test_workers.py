@@ -12,6 +12,7 @@ from attn.backends.plugins.registry import installed
 from attn.errors import UsageError
 from attn.verbs.report import Report
 from attn.verbs.workers.crews import require_plain
+from attn.verbs.workers.local import LocalCrew
 from tests.helpers.stub_family import AHEAD, FULL, LACKING, SLEEP, write_plugin
 from tests.helpers.toy_runs import contents
 
@@ -130,6 +131,21 @@ def test_hostile(engine, tmp_path, monkeypatch, whole):
     told = "\n".join(report.warnings)
     for reason in ("others go on: could not write", "it failed, and is made again: the dog"):
         assert reason in told
+
+
+def test_loaded_once(tmp_path, monkeypatch):
+    """All variants of a comparison are made by the same workers, as one process makes them."""
+    begun, begin = [], LocalCrew._begin
+    monkeypatch.setattr(LocalCrew, "_begin", lambda *of: begun.append(of[1]) or begin(*of))
+    run = {"model": "demo", "seed": range(2), "steps": 2, "size": (24, 16), "random": 1}
+    for out, workers in (("crew", 1), ("serial", None)):
+        told = {"report": Report(), "pictures": False, "out": tmp_path / out}
+        attn.ablate("stub", "a red cat", cut="cat", workers=workers, **run, **told)
+    assert begun == [0]
+    left, serial = (contents(tmp_path / out) for out in ("crew", "serial"))
+    made = {name for name in serial if not name.startswith("comparison/")}
+    assert {name: left[name] for name in made} == {name: serial[name] for name in made}
+    assert {Path(name).parts[0] for name in made} == {"base", "cat-cut", "random-0-like-cat"}
 
 
 def test_killed_driver(tmp_path, monkeypatch):
