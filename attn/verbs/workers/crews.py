@@ -42,7 +42,8 @@ class KeptCrew:
     """The workers of several captures, one after the other, which load the model once."""
 
     def __init__(self) -> None:
-        self._stack, self._recipe = ExitStack(), None
+        self._stack = ExitStack()
+        self._recipe: RunRecipe | None = None
         self._crew: Crew | None = None
 
     def open(self, options: GenerationOptions, recipe: RunRecipe) -> Crew:
