@@ -13,7 +13,7 @@ from attn.errors import UsageError
 from attn.verbs.report import Report
 from attn.verbs.workers.crews import require_plain
 from attn.verbs.workers.local import LocalCrew
-from tests.helpers.stub_family import AHEAD, FULL, LACKING, SLEEP, write_plugin
+from benchmarks.cluster.stub import AHEAD, FULL, LACKING, SLEEP, write_plugin
 from tests.helpers.toy_runs import contents
 
 NAMES = (b"attn.verbs.workers.process", b"ray::RayMaker")

@@ -16,7 +16,7 @@ from attn import hookimpl
 from attn.backends import BackendSpec
 
 def load():
-    from tests.helpers.stub_family import StubBackend
+    from benchmarks.cluster.stub import StubBackend
     return StubBackend()
 
 @hookimpl
