@@ -82,11 +82,11 @@ def _draw_maps(
     """Draw the sheets, and each word by itself."""
     kind, scale = maps.attrs["kind"], maps.attrs["scale"]
     start = f"{maps.attrs['segment']}/heatmaps/{kind}"
-    heading = (subject.prompt, _subtitle(maps, subject))
     sheets: dict[str, Scale] = {"": "shared", "-own-scale": "own"}
     if scale != "auto":
         sheets = {"": scale}
     for name, of_sheet in sheets.items():
+        heading = (subject.prompt, _subtitle(maps, subject, of_sheet))
         figure = draw_sheet(maps, image, heading, of_sheet, subject.strokes)
         yield FigureFile(f"{start}{name}{ending}.png", figure, texts)
     for index, word in zip(maps["word"].values, maps["text"].values, strict=True):
@@ -201,13 +201,14 @@ def _shape(heat: Heat, image: Pixels | None) -> tuple[int, int]:
     return height, width
 
 
-def _subtitle(maps: xr.DataArray, subject: Subject) -> str:
+def _subtitle(maps: xr.DataArray, subject: Subject, scale: Scale) -> str:
     attrs = maps.attrs
     name = attrs["kind"].removesuffix("s")
     branch = "" if attrs["branch"] == "cond" else f" · {attrs['branch']}"
     facts = f"{subject.backend} · seed {subject.seed} · {attrs['segment']}{branch}"
     told = f" · {attrs['told']}" if attrs.get("told") else ""
-    return f"{facts} · mean: of the map of each {name}{_left_out(maps)}{told}"
+    mean = f" · mean: of the map of each {name}" if scale == "shared" else ""
+    return f"{facts}{mean}{_left_out(maps)}{told}"
 
 
 def _left_out(maps: xr.DataArray) -> str:
