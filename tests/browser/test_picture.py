@@ -2,9 +2,11 @@
 
 import re
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from attn.files.disk import write_atomic
 from attn.schema import SCHEMA, find_words
@@ -143,12 +145,47 @@ def test_files(visit, folder):
     """Picture and numbers are saved; a word that is a formula stays a text."""
     page = visit(folder, at="place=2,3,3,4&pins=clip.w1")
     ready(page)
-    files = saved(page, ".looks .save")
+    files = saved(page, ".looks .saving")
     lines = files["CSV"].decode().splitlines()
     assert lines[0] == "word,segment,place,attention,share,lift"
     (cat,) = [line.split(",") for line in lines if line.startswith("cat,clip")]
-    value = float(open_trace(folder).word_maps("cat").values[0, 0, 0, 2, 3])
-    assert float(cat[-3]) == pytest.approx(value, abs=1e-6)
+    maps = open_trace(folder).word_maps("cat").isel(sample=0)
+    assert float(cat[-3]) == pytest.approx(float(maps.values[0, 0, 2, 3]), abs=1e-6)
+    figure = files["SVG"].decode()
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", figure)
+    assert " ".join(texts).startswith(
+        "Attention to “cat (clip)” “A cat, a bobcat” · seed 7 · toy "
+        "reads the prompt, picture 1 of 2, mean of 2 layers, all heads, all steps "
+    )
+    assert {"0", percent(float(np.nanmax(maps.sel(segment="clip"))))} <= {*texts}
+    assert PIN in figure and figure.count("<image ") == 3  # picture, map and scale
+
+
+PIN = "rgb(86, 180, 233)"
+PAPER = {"light": (255, 255, 255), "dark": (23, 23, 27)}
+
+
+def test_paper_of_figures(visit, folder):
+    """A figure is saved on the paper on which it is seen."""
+    page = visit(folder)
+    ready(page)
+    for scheme, paper in PAPER.items():
+        page.emulate_media(color_scheme=scheme)
+        files = saved(page, ".looks .saving")
+        assert Image.open(BytesIO(files["PNG"])).convert("RGB").getpixel((0, 0)) == paper
+        assert f'fill="rgb{paper}"' in files["SVG"].decode()
+
+
+def test_forced_colours(visit, folder):
+    """Cells that are as dark as the paper have a line around them, where colours are forced too."""
+    page = visit(folder)
+    page.emulate_media(color_scheme="dark", forced_colors="active")
+    page.wait_for_selector(".cell-row canvas")
+    row = Image.open(BytesIO(page.locator(".cell-row canvas").first.screenshot())).convert("L")
+    assert (
+        min(row.crop((0, at, row.width, at + 1)).getextrema()[0] for at in (0, row.height - 1))
+        > 200
+    )
 
 
 @pytest.mark.parametrize("level", ["maps", "means"])
@@ -227,7 +264,7 @@ def test_damaged(visit, tmp_path):
 @pytest.mark.parametrize(
     ("name", "selector"),
     [
-        ("checked", ".notices li:has-text('Its files are not checked: checked cannot be read')"),
+        ("checked", ".notices li:has-text('what was there last: the server does not answer')"),
         ("outputs/*", ".unread:has-text('cannot be read')"),
         ("static/sums/*", "[role=alert]:has-text('broke off')"),
         ("trace.json", ".notices li:has-text('what was there last: trace.json cannot be read')"),
@@ -256,6 +293,24 @@ def test_rewritten(visit, tmp_path, length):
         (tmp_path / "new").replace(shard)
     page.keyboard.press("]")
     page.wait_for_selector(".error:has-text('was written again')")
+    page.wait_for_selector("#screen[data-mark=unread]")
+    assert "files checked" not in page.inner_text(".about")
+
+
+@pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "again"])
+def test_lost(visit, tmp_path, is_gone):
+    """What is shown of a trace that is gone, or was written again as a whole, is marked as old."""
+    trace = write_trace(tmp_path / "t", manifest(samples=1))
+    page = visit(trace)
+    page.wait_for_selector("summary:has-text('3 of 3 files checked')")
+    if is_gone:
+        trace.rename(tmp_path / "other")
+    else:
+        write_atomic(trace / "trace.json", (trace / "trace.json").read_bytes())
+    said = "is not there any more" if is_gone else "was written again while it was open"
+    page.wait_for_selector(f".notices:has-text('This is what was there last'):has-text('{said}')")
+    assert "files checked" not in page.inner_text(".about")
+    page.wait_for_selector("#screen[data-mark=lost]")
 
 
 def test_newer(visit, tmp_path):

@@ -196,7 +196,9 @@ def test_checked(server, folder):
     """Digests are checked in the background, and what is damaged is named."""
 
     def read():
-        return json.loads(ask(server, "/t/0/checked", **cookie(server))[2])
+        found = json.loads(ask(server, "/t/0/checked", **cookie(server))[2])
+        assert found.pop("version")
+        return found
 
     eventually(read, {"files": 3, "checked": 3, "damaged": []})
 
