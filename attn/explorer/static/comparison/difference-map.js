@@ -1,4 +1,4 @@
-import { largestSize, numberOf } from "../data/tables.js";
+import { decimals, largestSize, numberOf } from "../data/tables.js";
 import { DIFFERENCE, percent } from "../draw/colours.js";
 import { largest, paintMap } from "../draw/paint.js";
 import { Save } from "../draw/saving.js";
@@ -80,7 +80,7 @@ export function DifferenceMap({ rows, measures, word, base, variant, state, isRe
     <p id="place" class="say" aria-live="polite">${say}</p>
     ${pinned !== null && html`<div class="chips"><span class="faint">pinned</span><button class="chip" onClick=${() => pin(null)}>row ${Math.floor(pinned / grid[1])}, column ${pinned % grid[1]} <span aria-hidden="true">×</span><span class="unseen">free</span></button></div>`}
     <p class="faint">Mean over all pairs. ${masked}</p>
-    ${measures.length > 0 && html`<dl class="measures">${measures.map((row) => html`<dt>${MEASURES_OF_MAPS[row.measure] ?? visible(row.measure)}</dt><dd>${numberOf(row.value).toFixed(3)}${row.low && html` <span class="faint">${numberOf(row.low).toFixed(3)} to ${numberOf(row.high).toFixed(3)}</span>`}</dd>`)}</dl>`}
+    ${measures.length > 0 && html`<dl class="measures">${measures.map((row) => html`<dt>${MEASURES_OF_MAPS[row.measure] ?? visible(row.measure)}</dt><dd>${decimals(row.value, 3)}${row.low && html` <span class="faint">${decimals(row.low, 3)} to ${decimals(row.high, 3)}</span>`}</dd>`)}</dl>`}
     <${Save} figure="difference" name=${`${name}-difference`} title=${[`Where the attention to “${word}” changed`, about]} caption=${`${at === null ? "" : `${say}. `}Change is in points. ${masked}`} tables=${{ CSV: table }} /></section>`;
 }
 

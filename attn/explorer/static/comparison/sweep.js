@@ -1,4 +1,4 @@
-import { numberOf } from "../data/tables.js";
+import { decimals, numberOf } from "../data/tables.js";
 import { Save } from "../draw/saving.js";
 import { visible } from "../safe.js";
 import { html, useState } from "../vendor/preact.js";
@@ -31,7 +31,7 @@ export function SweepCurve({ rows, sweep, name, about }) {
   const said =
     at === null
       ? `Against ${visible(sweep?.name ?? `the ${column}`)}: ${marks.length ? `it ${marks.join(", it ")}` : none}.`
-      : `${column} ${nameOf(rows[at])}: “${visible(word)}” ${points(numberOf(rows[at].change))} points${range(rows[at].low, rows[at].high)}, images ${numberOf(rows[at].level).toFixed(2)} of 255`;
+      : `${column} ${nameOf(rows[at])}: “${visible(word)}” ${points(numberOf(rows[at].change))} points${range(rows[at].low, rows[at].high)}, images ${decimals(rows[at].level, 2)} of 255`;
   const table = () => ({ head: Object.keys(rows[0]), rows: rows.map((row) => Object.values(row)) });
   return html`<section class="cells-box" aria-label="Sweep"><h2>Sweep: from which ${column} on?</h2><p class="faint" aria-live="polite">${said}</p>
     <div id="sweep" class="chart" tabindex="0" role="application" aria-label=${`Sweep. Left and right go from ${column} to ${column}.`} onKeyDown=${onKey}>
