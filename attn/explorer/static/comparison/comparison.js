@@ -111,7 +111,7 @@ function Comparison({ item, state, tables }) {
         measure === "share" ? "share" : "",
       )}</div>
     <${CutEffects} rows=${read.rows.get("cuts.csv")?.filter((row) => row.cut === variant) ?? []} />
-    <div class="columns"><div class="left">
+    <div class="columns roomy"><div class="left">
       ${words.length > 0 && html`<${WordChanges} words=${words} current=${current} measure=${measure} name=${item.label} about=${about} onChoose=${(/** @type {string} */ id) => state.set({ word: id, place: "" })} />`}
       ${!words.length && read.isDone && html`<p>This comparison has no table of words: it was made of other parts (--only).</p>`}
     </div><div class="right">

@@ -56,6 +56,16 @@ export class Trace {
     return !["mass", "means"].includes(this.manifest.kept.level);
   }
 
+  /** How many steps were captured: a page of one file may have fewer of them. @returns {number} */
+  get count() {
+    return this.facts.captured_steps ?? this.steps.length;
+  }
+
+  /** Of how many steps the mean is. @returns {number} */
+  get meanCount() {
+    return this.mean ? this.count : this.steps.length;
+  }
+
   /** Steps that can be looked at by themselves: those of maps, or of masses where there is nothing else. @returns {StepShard[]} */
   get singleSteps() {
     return this.hasStepMaps || !this.hasMaps ? this.steps : [];

@@ -16,7 +16,7 @@ export function About({ trace, source, branch, lost, error }) {
     backend,
     model.source,
     `seed ${request.seed}`,
-    `${trace.steps.length} steps`,
+    `${trace.count} steps`,
     request.guidance !== null && `guidance ${request.guidance}`,
     request.width && `${request.width} × ${request.height}`,
     request.scheduler,

@@ -148,7 +148,7 @@ function Screen({ item, state, work }) {
     <${Balance} wholes=${wholes} amounts=${region && sums ? sums.amounts(region) : whole} current=${current?.id} pins=${pins} onPin=${pin} onHover=${hoverWord} />
     <p class="status" aria-live="polite">${loaded.note}${loaded.ask > 0 && html` <button onClick=${() => state.set({ read: "all" })}>Read all (${(loaded.ask / 1e9).toFixed(2)} GB)</button>`}</p>
     ${(loaded.error || error) && html`<p class="error" role="alert">${visible(loaded.error || error)}</p>`}
-    <${Steps} steps=${trace.singleSteps} chosen=${selection.steps} onChoose=${(/** @type {string} */ text) => state.set({ steps: text })} />
+    <${Steps} steps=${trace.singleSteps} total=${trace.count} averaged=${trace.meanCount} chosen=${selection.steps} onChoose=${(/** @type {string} */ text) => state.set({ steps: text })} />
     <${Looks} state=${state} alpha=${alpha} threshold=${threshold} smooth=${smooth} hasSketch=${Boolean(trace.facts.sketch)}><${Save} figure="picture-figure" name=${`${item.label}-${name}`} title=${title} caption=${region ? say : ""} tables=${{ CSV: table }} /><//>
     <${PlaceLooks} trace=${trace} work=${work} selection=${selection} selectionKey=${key} region=${pinned} grid=${grid} picture=${picture} name=${item.label} about=${requestOf(trace)} />
   </div><div class="right">

@@ -174,7 +174,7 @@ function Reading({ item, state, work, trace, lost }) {
     <${TextPane} tokens=${tokens} words=${words} states=${states} ink=${ink} current=${current} last=${() => currentOf(pinned ?? lastHovered() ?? { row: -1, column: -1 })} isPinned=${Boolean(pinned)} sought=${state.get("find")} onHover=${(/** @type {number | null} */ at) => hover(at === null ? null : cellOf(at))} onPin=${pinToken} />
     <p id="cell" class="say" aria-live="polite">${say}</p>
     ${pinned && html`<div class="chips"><span class="faint">pinned</span><button class="chip" onClick=${() => pin(null)}><bdi>${focusName(pinned, names)}</bdi> <span aria-hidden="true">×</span><span class="unseen">free</span></button></div>`}
-    <${Steps} steps=${trace.singleSteps} chosen=${selection.steps} onChoose=${(/** @type {string} */ text) => state.set({ steps: text })} />
+    <${Steps} steps=${trace.singleSteps} total=${trace.count} averaged=${trace.meanCount} chosen=${selection.steps} onChoose=${(/** @type {string} */ text) => state.set({ steps: text })} />
     <p class="status" aria-live="polite">${note}${ask > 0 && html` <button onClick=${() => state.set({ read: "all" })}>Read all (${(ask / 1e9).toFixed(2)} GB)</button>`}</p>
     ${(error || unwritten || unmeasured) && html`<p class="error" role="alert">${visible(error || unwritten || unmeasured)}</p>`}
     <${Profiles} tokens=${tokens} words=${words} current=${current} reads=${profile?.reads ?? null} readers=${profile?.readers ?? null} received=${received} sink=${sink} onPin=${pinToken} />
