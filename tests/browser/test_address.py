@@ -57,5 +57,5 @@ def test_what_is_here_is_not_said(page):
     address = "t=0&steps=1&layers=2&heads=1&branch=uncond&pins=clip.w1&place=1,1,2,3&alpha=0.5"
     page.evaluate("hash => { location.hash = hash; }", address)
     page.wait_for_selector(".chip >> nth=1")
-    page.wait_for_selector(".scale canvas")
+    page.wait_for_selector("#picture-figure .scale canvas")
     eventually(lambda: page.inner_text("#strays"), "")

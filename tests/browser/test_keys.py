@@ -199,7 +199,7 @@ WALKS = {
 }
 """By screen, acts in the order in which they are done."""
 READY = {
-    "a picture": ".scale canvas",
+    "a picture": "#picture-figure .scale canvas",
     "a text": "#matrix canvas",
     "a comparison": "#difference canvas",
     "side by side": ".side-words td:nth-child(4):has-text('.')",

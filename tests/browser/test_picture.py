@@ -30,10 +30,11 @@ from tests.helpers.toy_traces import JOINT, manifest, tensors, write_trace
 GRID = (6, 10)
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
     """A trace of joint layers with two guidance rows and two pictures."""
-    return write_trace(tmp_path / "t", manifest(JOINT, branches=("cond", "uncond")))
+    about = manifest(JOINT, branches=("cond", "uncond"))
+    return write_trace(tmp_path_factory.mktemp("picture") / "t", about)
 
 
 ROWS = """rows => rows.map(row => [row.querySelector(".word").innerText,
@@ -48,7 +49,7 @@ def shown(page):
 
 def ready(page):
     """Wait until the maps are there."""
-    page.wait_for_selector(".scale canvas")
+    page.wait_for_selector("#picture-figure .scale canvas")
 
 
 def expected(trace, row, column, **chosen):
@@ -62,9 +63,9 @@ def expected(trace, row, column, **chosen):
     }
 
 
-def test_words_at_a_place(visit, folder):
+def test_words_at_a_place(look, folder):
     """Pointing at a place lists every word with what `Trace.word_maps` has there."""
-    page = visit(folder)
+    page = look(folder)
     ready(page)
     point(page, "#stage", 4, 7, GRID)
     page.wait_for_selector("h2:has-text('At row 4, column 7 of 6 × 10')")
@@ -72,9 +73,9 @@ def test_words_at_a_place(visit, folder):
     assert words == expected(open_trace(folder), 4, 7)
 
 
-def test_share_and_lift(visit, folder):
+def test_share_and_lift(look, folder):
     """Share is of what the place gives to text, lift is against the mean of the picture."""
-    page = visit(folder)
+    page = look(folder)
     ready(page)
     point(page, "#stage", 1, 2, GRID)
     page.wait_for_selector("h2:has-text('row 1, column 2')")
@@ -86,10 +87,10 @@ def test_share_and_lift(visit, folder):
     assert lift == f"{at[key] / maps.values[..., key].mean():.2f} ×"
 
 
-def test_address_holds_the_view(visit, folder):
+def test_address_holds_the_view(look, folder):
     """A link brings back word, place, step, layer and guidance row."""
     at = "branch=uncond&place=2,3,3,4&steps=1&layers=2&pins=clip.w1"
-    page = visit(folder, at=at)
+    page = look(folder, at=at)
     ready(page)
     page.wait_for_selector("h2:has-text('At row 2, column 3')")
     words = {name: values[0] for name, values in shown(page).items() if name[1] == "clip"}
@@ -102,25 +103,27 @@ def test_address_holds_the_view(visit, folder):
     assert page.inner_text("output") == "step 1"
 
 
-def test_a_whole_segment(visit, folder):
+def test_a_whole_segment(look, folder):
     """Of two texts each can be looked at as one: its map, and its part of what a place gives."""
-    page = visit(folder, at="place=2,3,3,4&pins=t5.all")
+    page = look(folder, at="place=2,3,3,4&pins=t5.all")
     ready(page)
     maps = open_trace(folder).mean_maps()
     sums = {
         name: maps.values[..., maps["segment"].values == name].sum(-1, dtype=np.float64)
         for name in ("clip", "t5")
     }
-    page.wait_for_selector(f".scale:has-text('{percent(sums['t5'].max())}'):has-text('all of t5')")
+    page.wait_for_selector(
+        f"#picture-figure .scale:has-text('{percent(sums['t5'].max())}'):has-text('all of t5')"
+    )
     part = sums["t5"][2, 3] / (sums["t5"][2, 3] + sums["clip"][2, 3])
     page.wait_for_selector(f".balance-part:has-text('t5 {percent(part)}')")
     page.wait_for_selector(".cells-box select")
     assert page.input_value(".cells-box select") == "t5"
 
 
-def test_layers_and_heads(visit, folder):
+def test_layers_and_heads(look, folder):
     """The numbers beside the layers are the masses of the word, mean over heads and steps."""
-    page = visit(folder, at="pins=clip.w1")
+    page = look(folder, at="pins=clip.w1")
     page.wait_for_function("() => document.querySelector('svg polyline')?.points.length === 3")
     trace = open_trace(folder)
     own = [float(trace.mass(layer)[:, 0, 0, :, 2].mean()) for layer in (0, 2)]
@@ -128,9 +131,9 @@ def test_layers_and_heads(visit, folder):
     assert amounts == [percent(value) for value in own]
 
 
-def test_pinned_words(visit, folder):
+def test_pinned_words(look, folder):
     """Several pinned words stand side by side, and can colour the picture."""
-    page = visit(folder)
+    page = look(folder)
     ready(page)
     page.click(".prompt .word >> nth=1")
     page.click(".prompt .word >> nth=3")
@@ -141,9 +144,9 @@ def test_pinned_words(visit, folder):
     page.wait_for_function("() => document.querySelectorAll('.chip').length === 1")
 
 
-def test_files(visit, folder):
+def test_files(look, folder):
     """Picture and numbers are saved; a word that is a formula stays a text."""
-    page = visit(folder, at="place=2,3,3,4&pins=clip.w1")
+    page = look(folder, at="place=2,3,3,4&pins=clip.w1")
     ready(page)
     files = saved(page, ".looks .saving")
     lines = files["CSV"].decode().splitlines()
@@ -165,9 +168,9 @@ PIN = "rgb(86, 180, 233)"
 PAPER = {"light": (255, 255, 255), "dark": (23, 23, 27)}
 
 
-def test_paper_of_figures(visit, folder):
+def test_paper_of_figures(look, folder):
     """A figure is saved on the paper on which it is seen."""
-    page = visit(folder)
+    page = look(folder)
     ready(page)
     for scheme, paper in PAPER.items():
         page.emulate_media(color_scheme=scheme)
@@ -176,9 +179,9 @@ def test_paper_of_figures(visit, folder):
         assert f'fill="rgb{paper}"' in files["SVG"].decode()
 
 
-def test_forced_colours(visit, folder):
+def test_forced_colours(look, folder):
     """Cells that are as dark as the paper have a line around them, where colours are forced too."""
-    page = visit(folder)
+    page = look(folder)
     page.emulate_media(color_scheme="dark", forced_colors="active")
     page.wait_for_selector(".cell-row canvas")
     row = Image.open(BytesIO(page.locator(".cell-row canvas").first.screenshot())).convert("L")
@@ -188,12 +191,9 @@ def test_forced_colours(visit, folder):
     )
 
 
-@pytest.mark.parametrize("level", ["maps", "means"])
-def test_accessible(level, visit, tmp_path):
+def test_accessible(look, folder):
     """Axe finds nothing, in light and dark, with all that can be opened open."""
-    about = manifest(JOINT, branches=("cond", "uncond"), level=level)
-    at = "pins=clip.w1+t5.w1&place=1,1,2,3"
-    page = visit(write_trace(tmp_path / "t", about), at=at)
+    page = look(folder, at="pins=clip.w1+t5.w1&place=1,1,2,3")
     ready(page)
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     assert violations(page) == []
@@ -301,7 +301,7 @@ def test_rewritten(visit, tmp_path, length):
 def test_lost(visit, tmp_path, is_gone):
     """What is shown of a trace that is gone, or was written again as a whole, is marked as old."""
     trace = write_trace(tmp_path / "t", manifest(samples=1))
-    page = visit(trace)
+    page = visit(trace, hurry=True)
     page.wait_for_selector("summary:has-text('3 of 3 files checked')")
     if is_gone:
         trace.rename(tmp_path / "other")
