@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from attn.errors import CaptureError
 
 Facts = dict[str, Any]
+COMMAND = (sys.executable, "-m", "attn.studio.worker.work")
 STOP_SECONDS = 10.0
 
 
@@ -106,10 +107,7 @@ class Child:
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "attn.studio.worker.work"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                encoding="utf-8",
+                COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
             )
         return self._process
 
