@@ -61,12 +61,14 @@ class Acts:
         self._studio, self._backend = studio, backend
         self._models, self._fields = models, fields
 
-    def plan(self, values: Mapping[str, Any]) -> str:
-        """Return what a run would keep, or why there would be none."""
+    def plan(self, values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield what a run would keep, or why there would be none."""
         try:
-            return self._studio.plan(self._request(values))
+            request = self._request(values)
         except AttnError as error:
-            return f"This cannot run: {error}"
+            yield f"This cannot run: {error}"
+            return
+        yield from self._studio.plan(request)
 
     def run(self, values: Mapping[str, Any], is_analyzed: bool) -> Iterator[RunView]:
         """Run what the form holds, and show it."""

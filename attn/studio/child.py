@@ -45,6 +45,7 @@ class Child:
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._turn = Lock()
+        self._is_stopped = False
 
     @property
     def pid(self) -> int | None:
@@ -77,7 +78,8 @@ class Child:
                 _send(self._process, {"do": "cancel"})
 
     def stop(self) -> None:
-        """End the process after the step that runs."""
+        """End the process after the step that runs, for good."""
+        self._is_stopped = True
         if self._process is None:
             return
         with suppress(OSError):
@@ -91,6 +93,8 @@ class Child:
             _close(self._process)
 
     def _ask(self, order: Facts, tell: Callable[[Facts], None]) -> Answer:
+        if self._is_stopped:
+            return Answer("gone", {"error": "the server has ended"})
         process = self._running()
         with suppress(OSError):  # it is gone, which is seen below
             _send(process, order)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -65,14 +65,17 @@ class Studio:
             return None
         return self.library.add(job.folder)
 
-    def plan(self, request: Mapping[str, Any]) -> str:
-        """Return what a request would keep, or what is wrong with it."""
-        answer = self._child.ask_if_idle({"do": "plan", "request": request})
+    def plan(self, request: Mapping[str, Any]) -> Iterator[str]:
+        """Yield what a request would keep, or what is wrong with it; before that, a wait if any."""
+        order = {"do": "plan", "request": request}
+        answer = self._child.ask_if_idle(order)
         if answer is None:
-            return BUSY
-        if answer.event != "done":
-            return f"This cannot run: {answer.facts.get('error')}"
-        return tell_plan(answer.facts, self._paces.get(_like(request)))
+            yield BUSY
+            answer = self._child.ask(order)
+        if answer.event == "done":
+            yield tell_plan(answer.facts, self._paces.get(_like(request)))
+        else:
+            yield f"This cannot run: {answer.facts.get('error')}"
 
     def defaults(self, backend: str, model: str) -> Mapping[str, Any]:
         """Return what a model takes for what is left open; empty where that cannot be said now."""

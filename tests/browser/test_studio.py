@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -14,30 +15,44 @@ import pytest
 
 import attn
 from tests.browser.conftest import watched
-from tests.helpers.studio.family import STEPS
+from tests.helpers.browsing.axe import violations
+from tests.helpers.studio.plugin import STEPS
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = 'a red square <img src=x onerror="document.title=1">'
 PATIENCE = 60_000
+STEP, NO_MEMORY = b"x", b"m"
+"""What a model that waits is sent."""
+
+
+@contextmanager
+def running(steps, *arguments, read="stdout", **environment):
+    """Run a studio of models that are held, by a pipe of that name; yield what it prints."""
+    command = [sys.executable, "-m", "tests.helpers.studio.held", *arguments]
+    environment = os.environ | environment | {STEPS: str(steps)}
+    pipe = {read: subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **pipe) as process:
+        yield getattr(process, read)
+        process.send_signal(signal.SIGINT)
+        process.communicate()
 
 
 @pytest.fixture(scope="module")
-def studio(tmp_path_factory):
-    """Serve the studio of models that are held: `url`, `out`, `worker`, and `let` steps go."""
-    root = tmp_path_factory.mktemp("studio")
-    os.mkfifo(root / "steps")
-    pipe = os.open(root / "steps", os.O_RDWR)
-    command = [sys.executable, "-m", "tests.helpers.studio.held", "studio", "--no-browser"]
-    command += ["--json", "-o", str(root / "runs")]
-    environment = os.environ | {STEPS: str(root / "steps")}
-    pipes = {"stdout": subprocess.PIPE, "text": True, "env": environment}
-    with subprocess.Popen(command, cwd=ROOT, **pipes) as process:
-        facts = json.loads(process.stdout.readline())
-        yield SimpleNamespace(
-            **facts, out=root / "runs", let=lambda count: os.write(pipe, b"x" * count)
-        )
-        process.send_signal(signal.SIGINT)
+def steps(tmp_path_factory):
+    """Return the pipe that steps are let go by, and what writes to it."""
+    path = tmp_path_factory.mktemp("held") / "steps"
+    os.mkfifo(path)
+    pipe = os.open(path, os.O_RDWR)
+    yield SimpleNamespace(path=path, let=lambda count, byte=STEP: os.write(pipe, byte * count))
     os.close(pipe)
+
+
+@pytest.fixture(scope="module")
+def studio(steps, tmp_path_factory):
+    """Serve the studio: `url`, `path`, `worker`."""
+    runs = tmp_path_factory.mktemp("studio") / "runs"
+    with running(steps.path, "studio", "--no-browser", "--json", "-o", str(runs)) as printed:
+        yield SimpleNamespace(**json.loads(printed.readline()))
 
 
 @pytest.fixture
@@ -89,27 +104,52 @@ def begin(page, steps):
     press(page, "Run")
 
 
+def tab_to(page, role, name):
+    """Press Tab until something has the focus."""
+    target = page.get_by_role(role, name=re.compile(f"^{re.escape(name)}")).first
+    target.wait_for()
+    for _ in range(200):
+        page.keyboard.press("Tab")
+        if target.evaluate("node => node === document.activeElement"):
+            return
+    raise AssertionError(f"Tab does not lead to {role} {name}")
+
+
+def type_at(page, role, name, text):
+    """Go to a field by Tab, and type into it in place of what is there."""
+    tab_to(page, role, name)
+    page.keyboard.press("Control+A")
+    page.keyboard.type(text)
+
+
+def enter(page, role, name):
+    """Go to something by Tab, and press Enter there."""
+    tab_to(page, role, name)
+    page.keyboard.press("Enter")
+
+
 def frame_of(page):
     return page.frame_locator("iframe.explorer")
 
 
-def test_draw_watch_and_compare(page, studio):
+def test_draw_watch_and_compare(page, steps):
     """A drawing is run and watched step by step, and then compared with a run without it."""
     draw(page)
     page.get_by_label("Prompt", exact=True).fill(HOSTILE)
     begin(page, 5)
     for step in (1, 2, 3):
-        studio.let(1)
+        steps.let(1)
         told(page, "progress", f"^Step {step} of 5 · noise left")
         frame_of(page).get_by_text(f"Not finished: {step} of 5 steps are here").wait_for()
     page.locator("img.forming").wait_for()
-    studio.let(2)
+    steps.let(2)
     told(page, "progress", "^Done: 5 steps")
+    assert violations(page) == []
     assert "<img src=x onerror" in frame_of(page).locator("body").inner_text()
     assert page.title() == "attn studio"
 
     press(page, "Again without the drawing")
-    studio.let(5)
+    steps.let(5)
     told(page, "command", "--sketch none")
     told(page, "progress", "^Done: 5 steps")
     page.locator("iframe.explorer[src*=',']").wait_for()
@@ -118,10 +158,10 @@ def test_draw_watch_and_compare(page, studio):
     listed.get_by_text("a red square <img").nth(1).wait_for()
 
 
-def test_cancel_and_two_tabs(page, studio):
+def test_cancel_and_two_tabs(page, steps, studio):
     """A run ends after its step, one that waits before it begins, and each tab shows its own."""
     begin(page, 5)
-    studio.let(1)
+    steps.let(1)
     told(page, "progress", "^Step 1 of 5")
     other = page.context.new_page()
     other.goto(studio.url)
@@ -132,22 +172,82 @@ def test_cancel_and_two_tabs(page, studio):
     told(other, "progress", "^Cancelled before the first step")
     press(page, "Cancel")
     told(page, "progress", "It ends after this step")
-    studio.let(1)
+    steps.let(1)
     text = told(page, "progress", "^Cancelled after step 2 of 5")
     trace = attn.open(text.splitlines()[0].partition(": ")[2])
     assert (trace.manifest.status, len(trace.steps)) == ("partial", 2)
     frame_of(page).get_by_text("Not finished: 2 of 5 steps").wait_for()
-    assert told(other, "progress", "^Cancelled before the first step")
+    told(other, "progress", "^Cancelled before the first step")
+    told(other, "plan", "^3 steps")
 
 
-def test_killed_worker(page, studio):
+def test_killed_worker(page, steps, studio):
     """A worker that is killed fails its run with a message, and the next one has another."""
     begin(page, 5)
-    studio.let(1)
+    steps.let(1)
     told(page, "progress", "^Step 1 of 5")
     os.kill(studio.worker, signal.SIGKILL)
     text = told(page, "progress", "^Failed after step 1 of 5")
     assert "the process that held the model was ended by SIGKILL" in text
     press(page, "Run")
-    studio.let(5)
+    steps.let(5)
     told(page, "progress", "^Done: 5 steps")
+
+
+def test_by_keyboard_alone(page, steps):
+    """Shapes are typed; run, cancel, run again, comparison and gallery need no mouse either."""
+    enter(page, "button", "Draw by keyboard")
+    type_at(page, "textbox", "Shapes, one a line", "circle 50 50 30")
+    enter(page, "button", "Draw these")
+    type_at(page, "spinbutton", "Steps", "5")
+    tab_to(page, "button", "Run")
+    told(page, "plan", "^5 steps")
+    page.keyboard.press("Enter")
+    for step in (1, 2, 3):
+        steps.let(1)
+        told(page, "progress", f"^Step {step} of 5")
+    enter(page, "button", "Cancel")
+    told(page, "progress", "It ends after this step")
+    steps.let(1)
+    told(page, "progress", "^Cancelled after step 4 of 5")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    steps.let(5)
+    told(page, "progress", "^Done: 5 steps")
+    page.locator(".figures img[src*='attention_evolution.gif']").first.wait_for()
+    enter(page, "button", "Again without the drawing")
+    steps.let(5)
+    page.locator("iframe.explorer[src*=',']").wait_for()
+    enter(page, "tab", "Gallery")
+    page.locator("iframe.explorer[src*='index']").wait_for()
+
+
+def test_words_and_no_memory(page, steps, studio):
+    """A text is shown as it is written; where memory is short, the run fails with what to do."""
+    page.goto(f"{studio.url.partition('?')[0]}with-held-words")
+    told(page, "plan", "^3 steps")
+    begin(page, 5)
+    steps.let(2)
+    told(page, "text-so-far", "^word word ░$")
+    steps.let(1, NO_MEMORY)
+    text = told(page, "progress", "^Failed after step 2 of 5: the memory is not enough")
+    assert "try a smaller --size" in text
+    press(page, "Run")
+    steps.let(5)
+    told(page, "progress", "^Done: 5 steps")
+
+
+def test_space(chromium, steps, tmp_path):
+    """The example for a hosted Space starts, lets a browser in without a token, and runs."""
+    app = str(ROOT / "examples/space/app.py")
+    runs = str(tmp_path / "runs")
+    with running(steps.path, "script", app, read="stderr", PORT="0", ATTN_RUNS=runs) as printed:
+        lines = (re.search(r"running on http://0.0.0.0:(\d+)", line) for line in printed)
+        port = next(filter(None, lines))[1]
+        with watched(chromium, f"localhost:{port}") as page:
+            page.set_default_timeout(PATIENCE)
+            page.goto(f"http://localhost:{port}/")
+            told(page, "plan", "^3 steps")
+            begin(page, 2)
+            steps.let(2)
+            told(page, "progress", "^Done: 2 steps")

@@ -1,35 +1,13 @@
-"""Models whose steps a test lets go: each waits for a byte that the test sends, by no clock.
-
-`held` draws pictures, takes drawings and LoRAs; `held-words` shows a text that is written; `lost`
-cannot be loaded.
-"""
+"""Models whose steps a test lets go: each waits for a byte that the test sends, by no clock."""
 
 import os
 from dataclasses import dataclass, field, replace
 
 from PIL.Image import new
 
-from attn import hookimpl
-from attn.backends import BackendSpec
 from attn.backends.testing.fake import FakeBackend, FakeOptions, FakeSession
 from attn.backends.types import AUTOMATIC
-
-STEPS = "ATTN_TEST_STEPS"
-"""The variable with the path of the pipe that a byte for each step comes through."""
-
-
-@hookimpl
-def attn_backends():
-    """Offer all three."""
-    return [
-        BackendSpec("held", "waits before each step", HeldBackend, takes=("drawings", "loras")),
-        BackendSpec("held-words", "the same, with a text", HeldWords),
-        BackendSpec("lost", "cannot be loaded", _lost),
-    ]
-
-
-def _lost():
-    raise ImportError("No module named 'flash_lost'")
+from tests.helpers.studio.plugin import STEPS
 
 
 @dataclass(frozen=True)
