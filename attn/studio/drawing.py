@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 SIDE = 384
 """Pixels of the pad."""
 WIDTH = 6
+WHITE = 255
 NUMBERS = {"circle": 3, "box": 4, "line": 4}
 SHAPES = "circle X Y RADIUS, box LEFT TOP RIGHT BOTTOM, line X Y X Y"
 
 
 def pad_file(held: Mapping[str, Any] | None) -> str | None:
-    """Return the file of what the pad holds, on white; None where nothing was ever drawn."""
+    """Return the file of what the pad holds, on white; None where there is nothing on it."""
     image = None if held is None else held["composite"]
     if image is None:
         return None
@@ -27,7 +28,8 @@ def pad_file(held: Mapping[str, Any] | None) -> str | None:
 
     flat = new("RGB", image.size, "white")
     flat.paste(image, mask=image.getchannel("A") if "A" in image.getbands() else None)
-    return drawing_file(flat)
+    is_blank = all(low == WHITE for low, _ in flat.getextrema())  # cleared, or erased
+    return None if is_blank else drawing_file(flat)
 
 
 def draw_shapes(text: str) -> Image:

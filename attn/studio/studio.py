@@ -18,7 +18,7 @@ from attn.studio.jobs import RunQueue, StudioRun
 from attn.studio.options import StudioOptions
 from attn.studio.telling import tell_plan
 from attn.studio.uploads import Uploads
-from attn.verbs.capture.folders import contents, refuse_parts
+from attn.verbs.capture.folders import choose_folder, contents, refuse_parts
 from attn.verbs.view import find_traces
 
 BUSY = "The plan follows when the run is over."
@@ -67,7 +67,8 @@ class Studio:
 
     def plan(self, request: Mapping[str, Any]) -> Iterator[str]:
         """Yield what a request would keep, or what is wrong with it; before that, a wait if any."""
-        order = {"do": "plan", "request": request}
+        folder = choose_folder(None, request["backend"], request["prompt"], self.out)
+        order = {"do": "plan", "request": {**request, "out": str(folder)}}
         answer = self._child.ask_if_idle(order)
         if answer is None:
             yield BUSY

@@ -16,13 +16,11 @@ import pytest
 import attn
 from tests.browser.conftest import watched
 from tests.helpers.browsing.axe import violations
-from tests.helpers.studio.plugin import STEPS
+from tests.helpers.studio.plugin import NO_DISK, NO_MEMORY, STEP, STEPS
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = 'a red square <img src=x onerror="document.title=1">'
 PATIENCE = 60_000
-STEP, NO_MEMORY = b"x", b"m"
-"""What a model that waits is sent."""
 
 
 @contextmanager
@@ -222,8 +220,8 @@ def test_by_keyboard_alone(page, steps):
     page.locator("iframe.explorer[src*='index']").wait_for()
 
 
-def test_words_and_no_memory(page, steps, studio):
-    """A text is shown as it is written; where memory is short, the run fails with what to do."""
+def test_words_and_what_is_missing(page, steps, studio):
+    """A text is shown as it is written; a run that lacks memory or disk says what to do."""
     page.goto(f"{studio.url.partition('?')[0]}with-held-words")
     told(page, "plan", "^3 steps")
     begin(page, 5)
@@ -232,6 +230,13 @@ def test_words_and_no_memory(page, steps, studio):
     steps.let(1, NO_MEMORY)
     text = told(page, "progress", "^Failed after step 2 of 5: the memory is not enough")
     assert "try a smaller --size" in text
+    press(page, "Run")
+    steps.let(1)
+    told(page, "progress", "^Step 1 of 5")
+    steps.let(1, NO_DISK)
+    told(
+        page, "progress", "^Failed after step 1 of 5: could not write .* no space left on the disk"
+    )
     press(page, "Run")
     steps.let(5)
     told(page, "progress", "^Done: 5 steps")

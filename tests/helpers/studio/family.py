@@ -1,5 +1,6 @@
 """Models whose steps a test lets go: each waits for a byte that the test sends, by no clock."""
 
+import errno
 import os
 from dataclasses import dataclass, field, replace
 
@@ -7,7 +8,9 @@ from PIL.Image import new
 
 from attn.backends.testing.fake import FakeBackend, FakeOptions, FakeSession
 from attn.backends.types import AUTOMATIC
-from tests.helpers.studio.plugin import STEPS
+from tests.helpers.studio.plugin import NO_DISK, NO_MEMORY, STEPS
+
+WRITTEN = os.fsync
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,17 @@ class WritingSession(HeldSession):
 
 def _wait():
     pipe = os.open(os.environ[STEPS], os.O_RDONLY)
-    try:
-        if os.read(pipe, 1) == b"m":
-            raise MemoryError("what the test wants to see")
-    finally:
-        os.close(pipe)
+    sent = os.read(pipe, 1)
+    os.close(pipe)
+    if sent == NO_MEMORY:
+        raise MemoryError("what the test wants to see")
+    if sent == NO_DISK:
+        os.fsync = _full
+
+
+def _full(handle):
+    os.fsync = WRITTEN
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 class _Held(FakeBackend):

@@ -9,6 +9,8 @@ from attn.backends import BackendSpec
 
 STEPS = "ATTN_TEST_STEPS"
 """The variable with the path of the pipe that a byte for each step comes through."""
+STEP, NO_MEMORY, NO_DISK = b"x", b"m", b"d"
+"""What a model that waits is sent: to go on, or what it is to lack."""
 
 
 @hookimpl
