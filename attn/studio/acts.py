@@ -210,12 +210,17 @@ class Acts:
                 change["forming"] = _picture(state)
             if state.text:
                 change["text"] = gr.update(value=state.text, visible=True)
+            if state.is_over:
+                change |= self._over(job, beside)
             yield RunView(**change)
-        yield self._over(job, beside)
 
-    def _over(self, job: StudioRun, beside: tuple[StudioRun, ...]) -> RunView:
+    def _over(self, job: StudioRun, beside: tuple[StudioRun, ...]) -> dict[str, Any]:
         """Return what is shown of a run that is over."""
-        change: dict[str, Any] = {}
+        change: dict[str, Any] = {
+            "run": gr.update(interactive=True),
+            "cancel": gr.update(interactive=False),
+            "forming": "",
+        }
         items = [self._studio.item(run) for run in (*beside, job)]
         numbers = [item.id for item in items if item is not None]
         if beside and len(numbers) > 1 and job.status == "complete":
@@ -228,12 +233,7 @@ class Acts:
                 "again_sketch": gr.update(visible=is_drawn),
                 **_results(job),
             }
-        return RunView(
-            run=gr.update(interactive=True),
-            cancel=gr.update(interactive=False),
-            forming="",
-            **change,
-        )
+        return change
 
     @property
     def _reads_drawings(self) -> bool:

@@ -32,6 +32,7 @@ class HeldSession(FakeSession):
         if on_call is None:
             return super().generate(requests, None)
         reached = -1
+        os.fsync = WRITTEN
 
         def call(about):
             nonlocal reached
@@ -64,7 +65,6 @@ def _wait():
 
 
 def _full(handle):
-    os.fsync = WRITTEN
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
