@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 SIDE = 384
 """Pixels of the pad."""
 WIDTH = 6
-WHITE = 255
 NUMBERS = {"circle": 3, "box": 4, "line": 4}
 SHAPES = "circle X Y RADIUS, box LEFT TOP RIGHT BOTTOM, line X Y X Y"
 
@@ -25,10 +24,11 @@ def pad_file(held: Mapping[str, Any] | None) -> str | None:
     if image is None:
         return None
     from PIL.Image import new
+    from PIL.ImageChops import invert
 
     flat = new("RGB", image.size, "white")
     flat.paste(image, mask=image.getchannel("A") if "A" in image.getbands() else None)
-    is_blank = all(low == WHITE for low, _ in flat.getextrema())  # cleared, or erased
+    is_blank = invert(flat).getbbox() is None  # cleared, or erased
     return None if is_blank else drawing_file(flat)
 
 
