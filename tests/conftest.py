@@ -2,11 +2,13 @@
 
 import os
 from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.helpers import checked_calls
+from tests.helpers.undrawn import undrawn as undrawn_figures
 
 checked_calls.lighten()
 # Tests share the machine and import torch on first use: nothing is held against the clock, and
@@ -54,6 +56,23 @@ def opened(demo_cache):
         return once(backend, model, **options)
 
     return session
+
+
+@pytest.fixture(scope="module")
+def shipped_weights(demo_cache):
+    """Let the tests of a module see the demo models with the weights that ship."""
+    from attn.demo import shipped
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shipped, "WEIGHTS", Path(shipped.__file__).with_name("weights"))
+        yield
+
+
+@pytest.fixture
+def undrawn():
+    """Write figures without drawing them, for a test that looks at what stands beside them."""
+    with undrawn_figures():
+        yield
 
 
 @pytest.fixture
