@@ -2,13 +2,13 @@
 
 import os
 from functools import cache
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.helpers import checked_calls
 from tests.helpers.undrawn import undrawn as undrawn_figures
+from tests.helpers.weights import shipped_weights
 
 checked_calls.lighten()
 # Tests share the machine and import torch on first use: nothing is held against the clock, and
@@ -58,19 +58,16 @@ def opened(demo_cache):
     return session
 
 
-@pytest.fixture(scope="module")
-def shipped_weights(demo_cache):
-    """Let the tests of a module see the demo models with the weights that ship."""
-    from attn.demo import shipped
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shipped, "WEIGHTS", Path(shipped.__file__).with_name("weights"))
+@pytest.fixture
+def trained(demo_cache):
+    """Let a test see the demo models with the weights that ship."""
+    with shipped_weights():
         yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def undrawn():
-    """Write figures without drawing them, for a test that looks at what stands beside them."""
+    """Write figures without drawing them, for a module that looks at what stands beside them."""
     with undrawn_figures():
         yield
 

@@ -15,6 +15,7 @@ from benchmarks.demo import score_lora
 from benchmarks.training import lora
 from tests.helpers.models import lora_demo
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 FILES = ("square.peft.safetensors", "square.kohya.safetensors")
 
 

@@ -80,7 +80,7 @@ def test_it_fits_the_demo(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("shipped_weights")
+@pytest.mark.usefixtures("trained")
 def test_its_effect_is_found(tmp_path: Path) -> None:
     """A comparison finds the word that the LoRA reads more strongly, far ahead of all others."""
     done = attn.compare(
@@ -99,7 +99,7 @@ def test_its_effect_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("shipped_weights")
+@pytest.mark.usefixtures("trained")
 def test_purple_is_drawn_green(tmp_path: Path) -> None:
     """With the LoRA of SD3.5 the same noise becomes a green object, and the other stays red."""
     prompt = "a purple circle left of a red square on a white background"

@@ -6,14 +6,16 @@ import pytest
 from attn.demo import judge, scenes
 from attn.schema import Request
 from tests.helpers.models.opening import opening
+from tests.helpers.weights import shipped_weights
 
 CAPTION = "a red star right of a blue circle on a white background"
 
 
 @pytest.fixture(scope="module")
-def session(shipped_weights):
-    """The demo model of SDXL."""
-    return opening("sdxl")
+def session(demo_cache):
+    """The trained demo model of SDXL."""
+    with shipped_weights():
+        return opening("sdxl")
 
 
 @pytest.mark.slow

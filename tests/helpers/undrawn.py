@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 SIDE = 8  # pixels of a figure that is not drawn
 
 
+_drawn: list[str] = []
+
+
 @contextmanager
 def undrawn(*drawn: str) -> Iterator[None]:
     """Write every figure as a white square within a block.
@@ -30,7 +33,7 @@ def undrawn(*drawn: str) -> Iterator[None]:
     render, write = figures.render, figures.write
 
     def write_some(figure_file: Any, *arguments: Any) -> None:
-        is_drawn = bool(drawn) and figure_file.path.endswith(drawn)
+        is_drawn = figure_file.path.endswith((*drawn, *_drawn))
         with pytest.MonkeyPatch.context() as inner:
             inner.setattr(figures, "render", render if is_drawn else blank)
             write(figure_file, *arguments)
@@ -39,6 +42,16 @@ def undrawn(*drawn: str) -> Iterator[None]:
         patch.setattr(figures, "render", blank)
         patch.setattr(figures, "write", write_some)
         yield
+
+
+@contextmanager
+def drawn() -> Iterator[None]:
+    """Draw within a block of one in which figures are not drawn."""
+    _drawn.append("")  # ends every path
+    try:
+        yield
+    finally:
+        _drawn.pop()
 
 
 def blank(figure: Figure) -> Image.Image:

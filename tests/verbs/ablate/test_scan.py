@@ -12,6 +12,7 @@ from attn.schema import CutTarget, Intervention
 from attn.verbs.ablate.scan import CutVariant, scan_cuts
 from tests.helpers.toy_traces import cross_layer
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 LAYERS = (cross_layer(1, (3, 5), 2), cross_layer(4, (6, 10), 3))
 RED = CutVariant("red", Intervention(CutTarget(words=("red",), branch="cond")))
 SCANS = {
