@@ -22,6 +22,7 @@ from attn.backends import Backend, find, installed, load
 from attn.backends.hookspecs import Hooks
 from attn.backends.types import BackendSpec, Session
 from attn.cli import build
+from attn.demo import example_prompt
 from attn.options import describe_options
 from tests.helpers.undrawn import undrawn
 from tests.helpers.weights import shipped_weights
@@ -104,6 +105,8 @@ def test_the_first_picture_is_what_the_first_command_makes(
     from PIL import Image
 
     monkeypatch.chdir(tmp_path)
+    # which it took when it was loaded, perhaps without the weights
+    monkeypatch.setattr(load(find("sdxl")), "example_prompt", example_prompt("sdxl"))
     recipe = re.search(r"^demo:.*?\n\n", (ROOT / "Makefile").read_text(), re.MULTILINE | re.DOTALL)
     assert recipe is not None
     command = re.search(r"attn (capture .*)", recipe[0])

@@ -87,7 +87,7 @@ def test_from_files_to_verdicts(
     pairs = lora_demo.changes(opened("sdxl").pipe, "unet")
     for file, write in zip(FILES, (lora_demo.peft, lora_demo.kohya), strict=True):
         write(tmp_path / file, pairs)
-    arguments = f"sdxl --files {tmp_path} --prompts 1 --seeds 4 --steps 1 --out {tmp_path}/out"
+    arguments = f"sdxl --files {tmp_path} --prompts 1 --seeds 2 --steps 1 --out {tmp_path}/out"
     monkeypatch.setattr("sys.argv", ["score_lora", *arguments.split()])
     with pytest.raises(SystemExit) as ended:
         score_lora.main()
