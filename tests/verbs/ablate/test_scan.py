@@ -58,7 +58,7 @@ def test_cut_that_is_limited_already():
 def scanned(demo_cache, tmp_path_factory):
     """Cut a word in each of three steps of a small model."""
     out = tmp_path_factory.mktemp("scan") / "out"
-    options = {"seed": range(3), "steps": 3, "size": (80, 112), "layers": "up_blocks.2*"}
+    options = {"seed": range(4), "steps": 3, "size": (80, 112), "layers": "up_blocks.2*"}
     return attn.ablate("sd15", "a red cat", cut="red", scan="steps", out=out, **options)
 
 
