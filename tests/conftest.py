@@ -6,9 +6,9 @@ from functools import cache
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.helpers import checked_calls
-from tests.helpers.undrawn import undrawn as undrawn_figures
-from tests.helpers.weights import shipped_weights
+from tests.helpers.cheaper import checked_calls
+from tests.helpers.cheaper.undrawn import undrawn as undrawn_figures
+from tests.helpers.models.shipped_weights import shipped_weights
 
 checked_calls.lighten()
 # Tests share the machine and import torch on first use: nothing is held against the clock, and

@@ -24,8 +24,8 @@ from attn.backends.types import BackendSpec, Session
 from attn.cli import build
 from attn.demo import example_prompt
 from attn.options import describe_options
-from tests.helpers.undrawn import undrawn
-from tests.helpers.weights import shipped_weights
+from tests.helpers.cheaper.undrawn import undrawn
+from tests.helpers.models.shipped_weights import shipped_weights
 
 ROOT = Path(__file__).parents[1]
 PAGES = (

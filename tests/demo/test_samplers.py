@@ -6,7 +6,7 @@ import pytest
 from attn.demo import judge, scenes
 from attn.schema import Request
 from tests.helpers.models.opening import opening
-from tests.helpers.weights import shipped_weights
+from tests.helpers.models.shipped_weights import shipped_weights
 
 CAPTION = "a red star right of a blue circle on a white background"
 

@@ -56,22 +56,22 @@ def test_cut_that_is_limited_already():
 
 @pytest.fixture(scope="module")
 def scanned(demo_cache, tmp_path_factory):
-    """Cut a word in each of three steps of a small model."""
+    """Cut a word in each of five steps of a small model."""
     out = tmp_path_factory.mktemp("scan") / "out"
-    options = {"seed": range(4), "steps": 3, "size": (80, 112), "layers": "up_blocks.2*"}
+    options = {"seed": range(4), "steps": 5, "size": (48, 80), "layers": "up_blocks.2*"}
     return attn.ablate("sd15", "a red cat", cut="red", scan="steps", out=out, **options)
 
 
 @pytest.mark.slow
 def test_scan(scanned):
     """A variant per unit without controls, sorted by effect, a figure of all, and the answer."""
-    assert list(scanned.variants) == [f"red in step {step} cut" for step in range(3)]
+    assert list(scanned.variants) == [f"red in step {step} cut" for step in range(5)]
     table = scanned.tables["cuts.csv"]
     levels = table[table["measure"] == "level"]["change"].tolist()
     assert levels == sorted(levels, reverse=True)
     assert set(table["controls"]) == {0}
     most = table["cut"].iloc[0].removesuffix(" cut")
-    assert scanned.answer.startswith(f"Of 3 cuts {most} changes the picture most, by ")
+    assert scanned.answer.startswith(f"Of 5 cuts {most} changes the picture most, by ")
     assert "cuts.png" in scanned.files
 
 

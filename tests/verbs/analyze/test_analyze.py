@@ -21,9 +21,9 @@ from attn.verbs.analyze.analyze import analyze
 from attn.verbs.analyze.results import Analyzed, TraceResults
 from attn.verbs.capture.collection import Entry, write_index
 from attn.verbs.report import Report
+from tests.helpers.cheaper.undrawn import drawn
 from tests.helpers.editing import edit
 from tests.helpers.toy_traces import PROMPT, joint_layer, manifest, read_csv, write_trace
-from tests.helpers.undrawn import drawn
 
 FILES = [
     "analysis.json",
