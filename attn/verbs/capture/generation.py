@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from attn.errors import AttnError, CaptureError, ModelError, TraceError
 from attn.files.disk import as_utf8, is_folder, is_there, reported
 from attn.files.names import SAFETENSORS
-from attn.schema import Step
+from attn.schema import Manifest, Step
 from attn.trace.store import MANIFEST, is_shard_file, read_manifest
 from attn.trace.writer import TraceWriter
 from attn.verbs.ablate.treatments import make_treatment
@@ -171,7 +171,7 @@ class _Outcomes:
             folder = self._job.out / entry.folder
             if entry.status == "complete" and not is_there(folder / MANIFEST):
                 self.entries[index] = replace(entry, status="pending")
-            elif entry.status == "pending" and _is_complete(folder):
+            elif entry.status == "pending" and is_complete(folder):
                 self.entries[index] = replace(entry, status="complete")
 
     def _rest(self) -> str:
@@ -185,7 +185,8 @@ class _Outcomes:
         )
 
 
-def _is_complete(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
+    """Whether a trace says that it is whole."""
     try:
         return read_manifest(folder).status == "complete"
     except TraceError:  # it was not begun
@@ -240,11 +241,11 @@ def _try(job: Job, batch: Batch, missing: Batch, progress: Progress, *remarks: s
         if not job.is_collection:
             if _is_out_of_memory(error):
                 raise CaptureError(
-                    f"the memory is not enough ({_in_words(error)}); try a smaller --size or "
+                    f"the memory is not enough ({in_words(error)}); try a smaller --size or "
                     "fewer --images, --dtype bfloat16, or --offload model"
                 ) from error
             raise
-        return as_utf8(_in_words(error))
+        return as_utf8(in_words(error))
     return None
 
 
@@ -259,7 +260,7 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's
 
 
-def _in_words(error: Exception) -> str:
+def in_words(error: Exception) -> str:
     """Return the message of an expected error; of others also what and where they are."""
     if isinstance(error, AttnError):
         return str(error)
@@ -268,6 +269,16 @@ def _in_words(error: Exception) -> str:
     where = f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}"
     said = f"{where}: {message[:LONGEST]}" if message else where
     return ". ".join([said, *getattr(error, "__notes__", ())])
+
+
+def tell_warnings(
+    job: Job, item: JobItem, manifest: Manifest, remarks: tuple[str, ...] = ()
+) -> None:
+    """Say what there is to know of a trace; what holds for all of them is said of no folder."""
+    folder = item.folder.name if job.is_collection else ""
+    for warning in manifest.warnings:
+        is_shared = warning in (*job.opening, *remarks)
+        job.report.warn(warning, "" if is_shared else folder)
 
 
 def _generate(
@@ -280,10 +291,7 @@ def _generate(
     with ExitStack() as stack:
         drafts = {item.index: draft(job, item, remarks) for item in missing}
         for item in missing:
-            folder = item.folder.name if job.is_collection else ""
-            for warning in drafts[item.index].warnings:
-                is_shared = warning in (*job.opening, *remarks)
-                job.report.warn(warning, "" if is_shared else folder)
+            tell_warnings(job, item, drafts[item.index], remarks)
         writers = {
             item.index: stack.enter_context(TraceWriter(item.folder, drafts[item.index]))
             for item in missing
