@@ -48,6 +48,7 @@ class StubBackend(FakeBackend):
     """Opens what the fake family does."""
 
     def open(self, source, options, placement):
+        """Open it, and meet what this worker is to meet."""
         session = super().open(source, options, placement)
         if not placement.weights:  # the driver
             return session
