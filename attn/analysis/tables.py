@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import StringIO
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -192,9 +192,10 @@ def append_table(table: Columns | DataFrame, path: Path) -> None:
     By the csv module, for the same reason as `Frames`.
     """
     with path.open("a", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
         if not stream.tell():
-            _spell_header(table, stream)
-        _spell_rows(table, stream)
+            writer.writerow(map(csv_cell, table))
+        _spell_rows(table, writer)
 
 
 def append_spelled(header: str, rows: str, path: Path) -> None:
@@ -208,17 +209,12 @@ def append_spelled(header: str, rows: str, path: Path) -> None:
 def spell_table(table: Columns | DataFrame) -> tuple[str, str]:
     """Return the header line and the rows of a table as `append_table` writes them."""
     header, rows = StringIO(newline=""), StringIO(newline="")
-    _spell_header(table, header)
-    _spell_rows(table, rows)
+    csv.writer(header, lineterminator="\n").writerow(map(csv_cell, table))
+    _spell_rows(table, csv.writer(rows, lineterminator="\n"))
     return header.getvalue(), rows.getvalue()
 
 
-def _spell_header(table: Columns | DataFrame, stream: TextIO) -> None:
-    csv.writer(stream, lineterminator="\n").writerow(map(csv_cell, table))
-
-
-def _spell_rows(table: Columns | DataFrame, stream: TextIO) -> None:
-    writer = csv.writer(stream, lineterminator="\n")
+def _spell_rows(table: Columns | DataFrame, writer: Any) -> None:
     for part in table_parts(table):
         columns = [np.asarray(column) for _, column in part.items()]
         for start in range(0, len(columns[0]), CHUNK):
