@@ -94,13 +94,13 @@ def read(trace: Trace, selection: SideSelection) -> SideReading:
     for row, layer in zip(mass, sums, strict=True):
         row[..., : layer.mass.shape[2]] = layer.mass.swapaxes(2, 3)
     word_maps = None if maps is None else _pool(trace, selection, maps)
+    means = mean_present(mass, 1), mean_present(mass[..., 0], 0)
+    means += mean_present(share, 1), mean_present(share, 0)
     return SideReading(
         selection.terms,
-        np.moveaxis(mean_present(mass, 1), 0, 2),
-        np.moveaxis(mean_present(mass[..., 0], 0), 0, 2),
-        np.moveaxis(mean_present(share, 1), 0, 2),
-        np.moveaxis(mean_present(share, 0), 0, 2),
-        word_maps,
+        # in C order, as a file gives them back: the order decides last bits of sums
+        *(np.ascontiguousarray(np.moveaxis(mean, 0, 2)) for mean in means),
+        None if word_maps is None else np.ascontiguousarray(word_maps),
         "maps without gaps" if maps is not None and word_maps is None else lack,
     )
 

@@ -40,8 +40,10 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def verbs(masks):
+def verbs(masks, tmp_path_factory):
     """What is done with a run, by the name of the verb."""
+    base = tmp_path_factory.mktemp("base") / "base"
+    write_collection(base, range(COUNT), seed=3)
     return {
         "analyze": lambda run, **options: attn.analyze(
             run, pictures=False, report=Report(), **options
@@ -49,16 +51,29 @@ def verbs(masks):
         "evaluate": lambda run, **options: attn.evaluate(
             run, truth=masks, sinks=True, pictures=False, report=Report(), **options
         ),
+        "compare": lambda run, **options: attn.compare(
+            run, base, out=run, pictures=False, report=Report(), **options
+        ),
     }
 
 
-@pytest.fixture(scope="module", params=["analyze", "evaluate"])
+@pytest.fixture(scope="module", params=["analyze", "evaluate", "compare"])
 def serial(request, tmp_path_factory, verbs):
     """A verb, and what one process leaves."""
     folder = tmp_path_factory.mktemp("serial") / "run"
     write_collection(folder, range(COUNT))
     done = verbs[request.param](folder)
-    return verbs[request.param], contents(folder), done.warnings
+    return verbs[request.param], left_of(folder), done.warnings
+
+
+def left_of(run):
+    """Return what there is in a run, but for what names other folders."""
+    left = contents(run)
+    return {
+        name: content
+        for name, content in left.items()
+        if not name.startswith("comparison/") or name.endswith(".csv")
+    }
 
 
 def without_paths(warnings):
@@ -73,8 +88,9 @@ def test_shards(run, serial, monkeypatch):
         verb(run, shard=shard)
     monkeypatch.setattr(traces, "plan", None)
     monkeypatch.setattr("attn.analysis.scores.scored.list_poolings", None)
+    monkeypatch.setattr("attn.analysis.compare.reading.read_sums", None)
     done = verb(run)
-    assert contents(run) == left
+    assert left_of(run) == left
     assert without_paths(done.warnings) == without_paths(warnings)
 
 
@@ -83,7 +99,7 @@ def test_workers(run, serial, monkeypatch):
     verb, left, _ = serial
     monkeypatch.setenv("PYTHONPATH", str(Path(attn.__file__).parents[1]))
     verb(run, workers=2)
-    assert contents(run) == left
+    assert left_of(run) == left
 
 
 def test_changed(run, serial, verbs):
@@ -94,7 +110,7 @@ def test_changed(run, serial, verbs):
     verb(other, shard="1/1")
     shutil.copytree(run, other, dirs_exist_ok=True)
     verb(other)
-    assert contents(other) == left
+    assert left_of(other) == left
 
 
 @pytest.mark.parametrize("option", [{"shard": "1/2"}, {"workers": 2}])
