@@ -26,7 +26,7 @@ from attn.verbs.capture.collection import Entry, read_index
 from attn.verbs.capture.folders import ANALYSIS as FOLDER
 from attn.verbs.capture.folders import ANALYSIS_INDEX as INDEX
 from attn.verbs.capture.folders import refuse_outside
-from attn.verbs.workers.pieces import Piece, PieceFolder
+from attn.verbs.workers.pieces import PieceFolder, TracePiece
 
 if TYPE_CHECKING:
     from attn.verbs.report import Report
@@ -82,7 +82,7 @@ class CollectionTraces:
             arrays |= {f"{name}\n{key}": line for key, line in digest.series.items()}
         tables = [(name, *spell_table(table)) for name, table in label_findings(entry, findings)]
         about = {name: value for name, value in vars(done).items() if name not in PATHS}
-        piece = Piece([about, self._results(entry), tables, facts, findings.digest], arrays)
+        piece = TracePiece([about, self._results(entry), tables, facts, findings.digest], arrays)
         self._pieces.write(piece, entry.folder, findings.digest)
         return done
 
@@ -127,7 +127,7 @@ def open_look(recipe: ReadRecipe, report: Report) -> Callable[[int], object]:
     return lambda index: traces.look(entries[index])
 
 
-def _digest(name: str, facts: Mapping[str, Any], piece: Piece) -> Digest:
+def _digest(name: str, facts: Mapping[str, Any], piece: TracePiece) -> Digest:
     start = f"{name}\n"
     series = {
         key.removeprefix(start): np.asarray(line)

@@ -13,7 +13,7 @@ import msgspec
 from attn.errors import TraceError
 from attn.verbs.analyze.earlier import trace_digest
 from attn.verbs.compare.pairing import ComparedRun, open_member, open_runs, pair_up
-from attn.verbs.workers.pieces import Piece, PieceFolder
+from attn.verbs.workers.pieces import PieceFolder, TracePiece
 
 if TYPE_CHECKING:
     from attn.analysis.compare.pairs import PairOptions
@@ -61,7 +61,7 @@ class KeptReadings:
         reading = self.read(trace, selection)
         arrays = {name: getattr(reading, name) for name in ARRAYS}
         present = {name: array for name, array in arrays.items() if array is not None}
-        self._pieces.write(Piece(reading.lack, present), *_key(trace, selection))
+        self._pieces.write(TracePiece(reading.lack, present), *_key(trace, selection))
 
     def forget(self) -> None:
         """Take away what was kept.

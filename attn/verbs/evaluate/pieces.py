@@ -16,7 +16,7 @@ from attn.verbs.capture.collection import read_index
 from attn.verbs.evaluate.options import SHAPES, EvaluateOptions
 from attn.verbs.evaluate.sink_table import trace_sinks
 from attn.verbs.evaluate.truths import Truth, open_truth
-from attn.verbs.workers.pieces import Piece, PieceFolder
+from attn.verbs.workers.pieces import PieceFolder, TracePiece
 
 if TYPE_CHECKING:
     from attn.analysis.scores.regions import WordRegion
@@ -137,13 +137,13 @@ class EvaluatedTraces:
             else:
                 unknown.append(f"{name}, picture {sample}" if trace.manifest.samples > 1 else name)
 
-    def _find(self, part: str, name: str, trace: Trace) -> Piece | None:
+    def _find(self, part: str, name: str, trace: Trace) -> TracePiece | None:
         try:
             return self._pieces.read(part, name, trace_digest(trace.folder or Path(name)))
         except TraceError:
             return None
 
-    def _keep(self, part: str, name: str, trace: Trace, piece: Piece) -> None:
+    def _keep(self, part: str, name: str, trace: Trace, piece: TracePiece) -> None:
         self._pieces.write(piece, part, name, trace_digest(trace.folder or Path(name)))
 
 
@@ -166,7 +166,7 @@ def _fingerprint(folder: Path) -> Iterator[tuple[str, int, int]]:
             yield str(path.relative_to(folder)), about.st_size, about.st_mtime_ns
 
 
-def _score_piece(scores: TraceScores) -> Piece:
+def _score_piece(scores: TraceScores) -> TracePiece:
     arrays: dict[str, Any] = {}
     pictures: list[list[dict[str, Any]]] = []
     for picture in scores.pictures:
@@ -176,7 +176,7 @@ def _score_piece(scores: TraceScores) -> Piece:
             arrays[key] = np.zeros(0) if score.tally is None else score.tally.counts
             facts = {**vars(score), "pooling": vars(score.pooling), "scores": dict(score.scores)}
             pictures[-1].append(facts | {"tally": None if score.tally is None else key})
-    return Piece([pictures, list(scores.unknown)], arrays)
+    return TracePiece([pictures, list(scores.unknown)], arrays)
 
 
 def _score(facts: Mapping[str, Any], arrays: Mapping[str, Any]) -> MapScore:
@@ -188,7 +188,7 @@ def _score(facts: Mapping[str, Any], arrays: Mapping[str, Any]) -> MapScore:
     return MapScore(**(dict(facts) | {"pooling": Pooling(**facts["pooling"]), "tally": tally}))
 
 
-def _table_piece(tables: Mapping[str, Columns]) -> Piece:
+def _table_piece(tables: Mapping[str, Columns]) -> TracePiece:
     columns = {
         (file, name): np.asarray(column)
         for file, table in tables.items()
@@ -198,4 +198,4 @@ def _table_piece(tables: Mapping[str, Columns]) -> Piece:
     for (file, name), column in columns.items():
         facts[file][name] = column.tolist() if column.dtype.kind == "O" else None
     numbers = {"\n".join(of): column for of, column in columns.items() if column.dtype.kind != "O"}
-    return Piece(facts, numbers)
+    return TracePiece(facts, numbers)

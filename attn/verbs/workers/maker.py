@@ -37,19 +37,19 @@ class _WarningsKept(Report):
         self.told.append((text, about))
 
 
-def open_maker(recipe: WorkerRecipe) -> Maker | Reader | BatchAnswer:
+def open_maker(recipe: WorkerRecipe) -> Maker | TraceReader | BatchAnswer:
     """Open the model of a run, or a run to be looked at; or answer why it cannot be had here."""
     try:
         if recipe.run is not None:
             return Maker(recipe.run)
         if recipe.reads is not None:
-            return Reader(recipe.reads)
+            return TraceReader(recipe.reads)
     except Exception as error:  # noqa: BLE001 - of a family or of what it needs
         return BatchAnswer(ended=as_utf8(in_words(error)))
     return BatchAnswer(ended="a recipe of another version of attn")
 
 
-class Reader:
+class TraceReader:
     """Looks at traces, one by one, and keeps what is to be put together as pieces."""
 
     def __init__(self, recipe: ReadRecipe) -> None:

@@ -31,7 +31,7 @@ FACTS = "facts"
 
 
 @dataclass(frozen=True)
-class Piece:
+class TracePiece:
     """What is known of one trace.
 
     Attributes:
@@ -56,17 +56,17 @@ class PieceFolder:
         self._folder = folder
         self._options = msgspec.to_builtins(options, enc_hook=str)
 
-    def read(self, *of: str) -> Piece | None:
+    def read(self, *of: str) -> TracePiece | None:
         """Return the piece of a trace, or None if there is none."""
         try:
             data = read_bytes(self._path(of))
             with np.load(BytesIO(data), allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
-            return Piece(json.loads(arrays.pop(FACTS).tobytes()), arrays)
+            return TracePiece(json.loads(arrays.pop(FACTS).tobytes()), arrays)
         except (TraceError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
-    def write(self, piece: Piece, *of: str) -> None:
+    def write(self, piece: TracePiece, *of: str) -> None:
         """Keep the piece of a trace.
 
         Args:

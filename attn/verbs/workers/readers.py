@@ -21,7 +21,7 @@ DRIVERS = ("shard", "workers", "engine", "report")
 """Options that only the process that puts together has."""
 
 
-class Reading(Protocol):
+class ReadingOptions(Protocol):
     """Options of a verb that reads many traces."""
 
     @property
@@ -37,12 +37,12 @@ class Reading(Protocol):
         """Where they are."""
 
 
-def wants_readers(options: Reading) -> bool:
+def wants_readers(options: ReadingOptions) -> bool:
     """Whether other processes look at the traces first."""
     return options.workers is not None or options.engine == "ray"
 
 
-def refuse_single(options: Reading, folder: Path) -> None:
+def refuse_single(options: ReadingOptions, folder: Path) -> None:
     """Refuse to part what is one trace.
 
     Raises:
@@ -68,7 +68,7 @@ def describe_reads(
     return ReadRecipe(verb, given, tuple(str(run.absolute()) for run in runs))
 
 
-def own_part(options: Reading, entries: Sequence[Entry]) -> list[int]:
+def own_part(options: ReadingOptions, entries: Sequence[Entry]) -> list[int]:
     """Return the indices of the traces of a part."""
     shard = parse_shard(str(options.shard))
     own = shard.part([entry] for entry in entries)
@@ -76,7 +76,7 @@ def own_part(options: Reading, entries: Sequence[Entry]) -> list[int]:
 
 
 def read_with_workers(
-    options: Reading, recipe: ReadRecipe, names: Iterable[str], report: Report
+    options: ReadingOptions, recipe: ReadRecipe, names: Iterable[str], report: Report
 ) -> dict[int, str]:
     """Have all traces of a run looked at.
 
@@ -105,7 +105,7 @@ def read_with_workers(
     return lost
 
 
-def _start(options: Reading, recipe: ReadRecipe) -> AbstractContextManager[Crew]:
+def _start(options: ReadingOptions, recipe: ReadRecipe) -> AbstractContextManager[Crew]:
     if options.engine == "ray":
         from attn.verbs.workers.cluster import RayCrew
 

@@ -11,7 +11,7 @@ import attn
 from attn.errors import UsageError
 from attn.verbs.analyze import traces
 from attn.verbs.report import Report
-from attn.verbs.workers.pieces import Piece, PieceFolder
+from attn.verbs.workers.pieces import PieceFolder, TracePiece
 from tests.helpers.toy_runs import contents
 from tests.helpers.toy_traces import write_collection
 
@@ -132,7 +132,7 @@ def test_nonsense(run, verbs, shard, told):
 def test_piece(tmp_path):
     """A piece comes back bit for bit, to those who ask for the same, and not if it is damaged."""
     pieces, others = (PieceFolder(tmp_path / "kept", options) for options in ({"a": 1}, {"a": 2}))
-    piece = Piece([0.1, float("nan"), "\udcff"], {"x\ny": np.array([np.nan, np.pi])})
+    piece = TracePiece([0.1, float("nan"), "\udcff"], {"x\ny": np.array([np.nan, np.pi])})
     pieces.write(piece, "0001", "digest")
     read = pieces.read("0001", "digest")
     assert repr(read.facts) == repr(piece.facts)
