@@ -20,7 +20,7 @@ from torch import Tensor
 
 from attn.engine.plan import Keep
 from attn.verbs.parsing import parse_size
-from benchmarks.blocks import BLOCKS, Block, build, capture, largest_error
+from benchmarks.networks.blocks import BLOCKS, Block, build, capture, largest_error
 
 
 def main() -> None:

@@ -30,7 +30,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from attn.choices import Level
 from attn.engine.plan import Keep
 from attn.verbs.parsing import parse_size
-from benchmarks.blocks import BLOCKS, Block, build, capture, largest_error
+from benchmarks.networks.blocks import BLOCKS, Block, build, capture, largest_error
 
 KERNELS = {
     "flash": SDPBackend.FLASH_ATTENTION,

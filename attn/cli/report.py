@@ -35,6 +35,8 @@ class ShownReport(Report):
         self._clock = RunClock()
         self._lines = JsonLines(self._clock) if as_json else None
         context.call_on_close(self.close)
+        self._first = 0
+        self._done = 0
         self._began = 0.0
         self._last = self._told = 0.0
         self._bar: tuple[Progress, TaskID] | None = None
@@ -50,11 +52,14 @@ class ShownReport(Report):
     def progress(self, done: int, total: int, written: int) -> None:
         """Show how far the job is."""
         now = time.monotonic()
-        self._began = self._began or now
         self._clock.steps = done, total
         if self._lines is not None:
             return
-        pace = f"{(now - self._began) / (done - 1):.2f} s/step" if done > 1 else "…"
+        if done <= self._done or not self._done:  # the next job, such as another variant
+            self._first, self._began = done, now
+        self._done = done
+        seen = done - self._first
+        pace = f"{(now - self._began) / seen:.2f} s/step" if seen else "…"
         text = f"step {done}/{total} · {pace} · {filesize.decimal(written)}"
         if sys.stderr.isatty():
             traces = self._clock.text(now)
@@ -97,4 +102,4 @@ class ShownReport(Report):
             self._bar = (bar, bar.add_task(text, total=total))
             bar.start()
         progress, task = self._bar
-        progress.update(task, completed=done, description=text)
+        progress.update(task, completed=done, total=total, description=text)

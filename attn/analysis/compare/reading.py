@@ -94,15 +94,23 @@ def read(trace: Trace, selection: SideSelection) -> SideReading:
     for row, layer in zip(mass, sums, strict=True):
         row[..., : layer.mass.shape[2]] = layer.mass.swapaxes(2, 3)
     word_maps = None if maps is None else _pool(trace, selection, maps)
-    means = mean_present(mass, 1), mean_present(mass[..., 0], 0)
-    means += mean_present(share, 1), mean_present(share, 0)
     return SideReading(
         selection.terms,
-        # in C order, as a file gives them back: the order decides last bits of sums
-        *(np.ascontiguousarray(np.moveaxis(mean, 0, 2)) for mean in means),
+        _in_order(mean_present(mass, 1)),
+        _in_order(mean_present(mass[..., 0], 0)),
+        _in_order(mean_present(share, 1)),
+        _in_order(mean_present(share, 0)),
         None if word_maps is None else np.ascontiguousarray(word_maps),
         "maps without gaps" if maps is not None and word_maps is None else lack,
     )
+
+
+def _in_order(means: Numbers) -> Numbers:
+    """Return means as (sample, term, …), in C order.
+
+    That is how a file gives them back, and the order decides the last bits of sums.
+    """
+    return np.ascontiguousarray(np.moveaxis(means, 0, 2))
 
 
 def _find_maps(trace: Trace, selection: SideSelection) -> tuple[MapSums | None, str]:

@@ -107,7 +107,7 @@ def _analyze_part(
 ) -> Analyzed:
     """Analyse the traces of one shard; tables of all are made when all are there."""
     own = own_part(options, entries)
-    done = SpooledList(TraceResults)
+    done: SpooledList[TraceResults] = SpooledList(TraceResults)
     for index in own:
         path = folder / entries[index].folder
         try:

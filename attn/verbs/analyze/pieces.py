@@ -76,7 +76,7 @@ class CollectionTraces:
         if kept := self.find(entry):
             return kept[0]
         done, findings = self.analyze(entry)
-        facts, arrays = {}, {}
+        facts, arrays = dict[str, Any](), dict[str, Any]()
         for name, digest in findings.digests.items():
             facts[name] = {key: value for key, value in vars(digest).items() if key != "series"}
             arrays |= {f"{name}\n{key}": line for key, line in digest.series.items()}

@@ -81,7 +81,7 @@ class PieceFolder:
         np.savez(
             stream,
             allow_pickle=False,
-            **{**piece.arrays, FACTS: np.frombuffer(facts, np.uint8)},  # type: ignore[arg-type]
+            **{**piece.arrays, FACTS: np.frombuffer(facts, np.uint8)},
         )
         write_atomic(self._path(of), stream.getvalue())
 
