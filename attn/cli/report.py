@@ -34,7 +34,8 @@ class ShownReport(Report):
         context.meta[REPORT] = self  # so that errors can say what was written, and warned of
         self._clock = RunClock()
         self._lines = JsonLines(self._clock) if as_json else None
-        context.call_on_close(self.close)
+        if as_json:
+            context.call_on_close(self.close)
         self._first = 0
         self._done = 0
         self._began = 0.0

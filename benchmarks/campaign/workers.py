@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from importlib.util import find_spec
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -85,31 +85,39 @@ class _Stage:
 
     def kill(self, engine: str, target: str, chance: random.Random, name: str) -> int:
         """Kill, give the command again, check all, and return how many batches were made again."""
-        out, log = self._place / name, self._place / f"{name}.log"
-        os.environ[LOG], os.environ[MARK] = str(log), name
-        moment, delay = chance.randrange(1, self._items - WORKERS * BATCH), chance.random() / 10
-        driver = self._fork(out, engine)
-        while _lines(out / "index.jsonl") < moment:
-            assert os.waitpid(driver, os.WNOHANG) == (0, 0), f"{name}: ended before {moment} traces"
-            time.sleep(0.005)
-        time.sleep(delay)
-        victims = _processes(TARGETS[engine, target]) if TARGETS[engine, target] else [driver]
-        if victims:  # else it came to its end in the meantime
-            os.kill(chance.choice(victims), signal.SIGKILL)
-        _wait(driver, name)
-        while _processes(TARGETS[engine, "worker"]):
-            time.sleep(0.02)
+        for attempt in count():
+            out = self._place / f"{name}-{attempt}"
+            log = out.with_name(f"{out.name}.log")
+            os.environ[LOG], os.environ[MARK] = str(log), out.name
+            if self._killed(out, engine, target, chance):
+                break  # else the run came to its end before
         whole = _complete(out)
         done = self._capture(out, engine, WORKERS)
         assert not done.failures, f"{name}: {done.failures}"
         assert contents(out) == self._serial, f"{name}: differs from the run of one process"
         entries = read_index(out)
         assert len({entry.folder for entry in entries}) == len(entries) == self._items, name
-        now = _complete(out)
-        assert whole.items() <= now.items(), f"{name}: what was complete was made again"
+        assert whole.items() <= _complete(out).items(), f"{name}: a complete trace was made again"
         again = _lines(log) - self._items // BATCH
         assert again <= WORKERS, f"{name}: {again} batches were made again"
         return again
+
+    def _killed(self, out: Path, engine: str, target: str, chance: random.Random) -> bool:
+        """Kill at a moment of a run, and wait for its end; say whether there was anything to kill."""
+        moment, delay = chance.randrange(1, self._items - WORKERS * BATCH), chance.random() / 10
+        driver = self._fork(out, engine)
+        while _lines(out / "index.jsonl") < moment:
+            if os.waitpid(driver, os.WNOHANG) != (0, 0):
+                return False
+            time.sleep(0.005)
+        time.sleep(delay)
+        called = TARGETS[engine, target]
+        victims = _processes(called) if called else [driver]
+        is_killed = bool(victims) and _kill(chance.choice(victims))
+        _wait(driver, out.name)
+        while _processes(TARGETS[engine, "worker"]):
+            time.sleep(0.02)
+        return is_killed
 
     def _capture(self, out: Path, engine: str, workers: int | None) -> attn.Captured:
         return attn.capture(
@@ -138,6 +146,14 @@ class _Stage:
             sys.stderr.write(f"{out.name}: {error}\n")
         finally:
             os._exit(status)
+
+
+def _kill(victim: int) -> bool:
+    try:
+        os.kill(victim, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _wait(driver: int, name: str) -> None:

@@ -54,7 +54,7 @@ def test_plain_lines(clock, capsys, monkeypatch):
     """Without a terminal a run of many traces says how far it is, but not at each trace."""
     now = iter([100.0, 102.0, 106.0, 107.0])
     monkeypatch.setattr("attn.cli.report.time", SimpleNamespace(monotonic=lambda: next(now)))
-    report = ShownReport(SimpleNamespace(meta={}, call_on_close=lambda call: None))
+    report = ShownReport(SimpleNamespace(meta={}))
     for done in range(4):
         report.items(ItemCounts(done, 0, 4 - done))
     assert capsys.readouterr().err == "traces: 2 done, 0 failed, 2 left · 20/min · 6 s left\n"

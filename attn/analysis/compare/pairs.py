@@ -133,7 +133,7 @@ def compare_pair(
     variant: Trace,
     options: PairOptions,
     readings: Readings,
-    read_side: ReadSide = read,
+    read_side: ReadSide | None = None,
 ) -> Pair:
     """Compare two traces.
 
@@ -142,13 +142,14 @@ def compare_pair(
         variant: the other.
         options: what to compare.
         readings: readings of the base, so that several variants need one pass over it; added to.
-        read_side: reads one of them.
+        read_side: reads one of them; None is `read`.
 
     Raises:
         AnalysisError: they share no word, or there is nothing to compare.
         TraceError: a shard is damaged.
     """
     agreement, first, second = select_pair(base, variant, options)
+    read_side = read_side or read
     if first not in readings:
         readings[first] = read_side(base, first)
     before, after = readings[first], read_side(variant, second)

@@ -141,7 +141,6 @@ def _compare_member(
 ) -> None:
     """Compare one trace of the baseline with its partner in every variant."""
     from attn.analysis.compare.pairs import compare_pair
-    from attn.analysis.compare.reading import read
 
     readings: Readings = {}
     opened: list[Trace] = []
@@ -151,7 +150,7 @@ def _compare_member(
             try:
                 opened = opened or [open_member(member)]
                 traces = opened[0], open_member(partner)
-                pair = compare_pair(*traces, options, readings, read_side or read)
+                pair = compare_pair(*traces, options, readings, read_side)
             except AttnError as error:
                 entry.errors.append(error)
                 note = f"{member.folder} and {partner.folder} are left out: {error}"
@@ -254,7 +253,6 @@ def _finish(
 ) -> Variant:
     """Describe a variant; the pair that is drawn is read again, with its maps."""
     from attn.analysis.compare.pairs import compare_pair
-    from attn.analysis.compare.reading import read
     from attn.trace.trace import open_trace
 
     same = len(entry.pairs) - len(entry.other_noise)
@@ -265,7 +263,7 @@ def _finish(
         run,
         entry.pairs,
         frozenset(base.prompt for base, _ in entry.members),
-        compare_pair(base, variant, options, {}, read_side or read),
+        compare_pair(base, variant, options, {}, read_side),
         members,
         entry.members,
         same,
