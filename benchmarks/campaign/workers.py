@@ -103,7 +103,7 @@ class _Stage:
         return again
 
     def _killed(self, out: Path, engine: str, target: str, chance: random.Random) -> bool:
-        """Kill at a moment of a run, and wait for its end; say whether there was anything to kill."""
+        """Kill at a moment of a run, and wait for its end; say whether anything was killed."""
         moment, delay = chance.randrange(1, self._items - WORKERS * BATCH), chance.random() / 10
         driver = self._fork(out, engine)
         while _lines(out / "index.jsonl") < moment:
