@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from io import StringIO
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,11 +195,31 @@ def append_table(table: Columns | DataFrame, path: Path) -> None:
         writer = csv.writer(stream, lineterminator="\n")
         if not stream.tell():
             writer.writerow(map(csv_cell, table))
-        for part in table_parts(table):
-            columns = [np.asarray(column) for _, column in part.items()]
-            for start in range(0, len(columns[0]), CHUNK):
-                cells = [_cells(column[start : start + CHUNK]) for column in columns]
-                writer.writerows(zip(*cells, strict=True))
+        _spell_rows(table, writer)
+
+
+def append_spelled(header: str, rows: str, path: Path) -> None:
+    """Add rows that are spelled already, as `append_table` does."""
+    with path.open("a", encoding="utf-8", newline="") as stream:
+        if not stream.tell():
+            stream.write(header)
+        stream.write(rows)
+
+
+def spell_table(table: Columns | DataFrame) -> tuple[str, str]:
+    """Return the header line and the rows of a table as `append_table` writes them."""
+    header, rows = StringIO(newline=""), StringIO(newline="")
+    csv.writer(header, lineterminator="\n").writerow(map(csv_cell, table))
+    _spell_rows(table, csv.writer(rows, lineterminator="\n"))
+    return header.getvalue(), rows.getvalue()
+
+
+def _spell_rows(table: Columns | DataFrame, writer: Any) -> None:
+    for part in table_parts(table):
+        columns = [np.asarray(column) for _, column in part.items()]
+        for start in range(0, len(columns[0]), CHUNK):
+            cells = [_cells(column[start : start + CHUNK]) for column in columns]
+            writer.writerows(zip(*cells, strict=True))
 
 
 def _cells(column: np.ndarray) -> Sequence[object]:

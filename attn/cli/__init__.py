@@ -4,6 +4,7 @@ commands    a file for each: options in, one verb, lines or JSON out
 errors      the one place that turns errors into exit codes
 terminal    what is printed: safe for any terminal
 report      progress and warnings on stderr
+progress    how far a run is, as text and as lines of JSON
 once, options, plan, text   what commands share
 compared, lora, inventory   what is printed of a comparison, a LoRA, the files of a model
 """

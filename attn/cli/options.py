@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+JsonProgress = Annotated[
+    bool,
+    typer.Option("--json-progress", help="Print how far it is on stderr: JSON, a line a second."),
+]
 Typed = dict[str, Any]
 """Options that were typed, by name, as a caller in Python would give them."""
 Command = Callable[..., None]

@@ -10,8 +10,9 @@ import typer
 from rich import filesize
 
 from attn.cli.errors import REPORT
+from attn.cli.progress import JsonLines, RunClock
 from attn.cli.terminal import say
-from attn.verbs.report import Report
+from attn.verbs.report import ItemCounts, Report
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -21,15 +22,24 @@ LINE_SECONDS = 5.0
 
 
 class ShownReport(Report):
-    """Prints notes and warnings at once; shows steps, seconds per step and bytes."""
+    """Prints notes and warnings at once; shows steps, seconds per step, bytes and traces.
 
-    def __init__(self, context: typer.Context) -> None:
+    Args:
+        context: of the command.
+        as_json: show how far it is as a line of JSON each second instead.
+    """
+
+    def __init__(self, context: typer.Context, as_json: bool = False) -> None:
         super().__init__()
         context.meta[REPORT] = self  # so that errors can say what was written, and warned of
+        self._clock = RunClock()
+        self._lines = JsonLines(self._clock) if as_json else None
+        if as_json:
+            context.call_on_close(self.close)
         self._first = 0
         self._done = 0
         self._began = 0.0
-        self._last = 0.0
+        self._last = self._told = 0.0
         self._bar: tuple[Progress, TaskID] | None = None
 
     def note(self, text: str) -> None:
@@ -43,6 +53,9 @@ class ShownReport(Report):
     def progress(self, done: int, total: int, written: int) -> None:
         """Show how far the job is."""
         now = time.monotonic()
+        self._clock.steps = done, total
+        if self._lines is not None:
+            return
         if done <= self._done or not self._done:  # the next job, such as another variant
             self._first, self._began = done, now
         self._done = done
@@ -50,13 +63,31 @@ class ShownReport(Report):
         pace = f"{(now - self._began) / seen:.2f} s/step" if seen else "…"
         text = f"step {done}/{total} · {pace} · {filesize.decimal(written)}"
         if sys.stderr.isatty():
-            self._show(text, done, total)
+            traces = self._clock.text(now)
+            self._show(f"{text} · {traces}" if traces else text, done, total)
         elif done in (1, total) or now - self._last >= LINE_SECONDS:
             self._last = now
             say(text, err=True)
 
+    def items(self, counts: ItemCounts) -> None:
+        """Show how many traces are done."""
+        now = time.monotonic()
+        self._clock.take(counts, now)
+        self._told = self._told or now
+        total = counts.done + counts.failed + counts.left
+        if self._lines is not None or total == 1:
+            return
+        if sys.stderr.isatty():
+            if not self._clock.steps[1]:  # else they are shown with the steps
+                self._show(self._clock.text(now), total - counts.left, total)
+        elif now - self._told >= LINE_SECONDS:
+            self._told = now
+            say(self._clock.text(now), err=True)
+
     def close(self) -> None:
-        """End the live line."""
+        """End the live line, or the lines of JSON."""
+        if self._lines is not None:
+            self._lines.close()
         if self._bar is not None:
             self._bar[0].stop()
             self._bar = None

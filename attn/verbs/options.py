@@ -81,6 +81,22 @@ Told = Annotated[
     About("Told notes, warnings and progress.", check=checks.unchecked, is_typed=False),
 ]
 """Options that several verbs have."""
+Workers = Annotated[
+    int | None,
+    About("Processes that look at traces at once; tables are what one process makes.", least=1),
+]
+Engine = Annotated[
+    Literal["local", "ray"], About("Where workers are: local, or ray: on a Ray cluster.")
+]
+ReadShard = Annotated[
+    str | None,
+    About(
+        "Look at part I of N of the traces only: I/N, or slurm; the same command without it then "
+        "puts all together.",
+        check=checks.text,
+    ),
+]
+"""Those of verbs that read many traces."""
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,32 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 SHOWN = 3
 """So many traces that failed are named, more are counted."""
+
+
+@dataclass(frozen=True)
+class ItemCounts:
+    """How far a run of many traces is.
+
+    Attributes:
+        done: traces that are complete, with those of earlier runs.
+        failed: traces that failed.
+        left: the others.
+        written: bytes of attention that this run wrote, as planned.
+        planned: bytes that it will have written at its end.
+        free: bytes of the disk; None where nothing large is written.
+    """
+
+    done: int
+    failed: int
+    left: int
+    written: int = 0
+    planned: int = 0
+    free: int | None = None
 
 
 class Report:
@@ -37,6 +59,9 @@ class Report:
 
     def progress(self, done: int, total: int, written: int) -> None:
         """Take the number of finished steps of the whole job, and the bytes written so far."""
+
+    def items(self, counts: ItemCounts) -> None:
+        """Take how many traces are done: at the beginning, and whenever one is."""
 
 
 def warn_of_failures(failures: Mapping[str, str], total: int) -> None:

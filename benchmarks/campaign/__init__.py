@@ -3,6 +3,7 @@
     integrity  one bit of a file of a trace is changed, which whoever reads the file has to notice
     kills      commands that write are killed before each change to the disk, and by signals
     models     damaged copies of model folders are opened and run
+    workers    workers, drivers and nodes of runs of many workers are killed at seeded moments
     mutations  files that were changed in any way are read by every command that reads them
 
 `run` returns figures by name, of a seeded sample if `sample` is a number and of everything if it is

@@ -25,11 +25,11 @@ def attn_backends():
 """
 
 
-SLEEP, FULL, LACKING, AHEAD = (
-    f"ATTN_STUB_{name}" for name in ("SLEEP", "FULL", "LACKING", "AHEAD")
+SLEEP, LOG, FULL, LACKING, AHEAD = (
+    f"ATTN_STUB_{name}" for name in ("SLEEP", "LOG", "FULL", "LACKING", "AHEAD")
 )
-"""In the environment: seconds that a batch takes; files, and the worker that makes one has a full
-disk, lacks a package, or has a clock that is a year ahead."""
+"""In the environment: seconds that a batch takes; a file that gets a line for each batch; files,
+and the worker that makes one has a full disk, lacks a package, or has a clock a year ahead."""
 
 
 def is_first(name):
@@ -48,7 +48,7 @@ class StubBackend(FakeBackend):
     """Opens what the fake family does."""
 
     def open(self, source, options, placement):
-        """Open it, or do what a worker is to do wrong."""
+        """Open it, and meet what this worker is to meet."""
         session = super().open(source, options, placement)
         if not placement.weights:  # the driver
             return session
@@ -63,6 +63,9 @@ class StubBackend(FakeBackend):
 
         def slow(requests, on_call):
             time.sleep(float(os.environ.get(SLEEP, "0")))
+            if log := os.environ.get(LOG):
+                with Path(log).open("a") as lines:
+                    lines.write(f"{requests[0].seed}\n")
             prompts = " ".join(request.prompt for request in requests)
             if "exit" in prompts:
                 os._exit(3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from attn.trace.trace import Trace
 
 Readings = dict[SideSelection, SideReading]
+ReadSide = Callable[["Trace", SideSelection], SideReading]
 
 COARSE = 32
 """Rows and columns at most of the maps that are kept of every pair."""
@@ -127,7 +128,13 @@ class Pair:
         )
 
 
-def compare_pair(base: Trace, variant: Trace, options: PairOptions, readings: Readings) -> Pair:
+def compare_pair(
+    base: Trace,
+    variant: Trace,
+    options: PairOptions,
+    readings: Readings,
+    read_side: ReadSide | None = None,
+) -> Pair:
     """Compare two traces.
 
     Args:
@@ -135,10 +142,37 @@ def compare_pair(base: Trace, variant: Trace, options: PairOptions, readings: Re
         variant: the other.
         options: what to compare.
         readings: readings of the base, so that several variants need one pass over it; added to.
+        read_side: reads one of them; None is `read`.
 
     Raises:
         AnalysisError: they share no word, or there is nothing to compare.
         TraceError: a shard is damaged.
+    """
+    agreement, first, second = select_pair(base, variant, options)
+    read_side = read_side or read
+    if first not in readings:
+        readings[first] = read_side(base, first)
+    before, after = readings[first], read_side(variant, second)
+    steps = agreement.base.steps or tuple(step.index for step in base.steps)
+    layers = tuple(base.layer(index) for index in agreement.base.layers)
+    images, lack = compare_image_pairs(base, variant)
+    if lack:
+        agreement = replace(agreement, notes=(*agreement.notes, lack))
+    request = base.manifest.request
+    pair = Pair(agreement, layers, steps, before, after, None, None, {}, images=images)
+    pair = replace(pair, prompt=request.prompt, seed=request.seed)
+    if before.maps is None or after.maps is None:
+        return pair
+    return _with_overlap(_with_maps(pair, base, options), base, variant)
+
+
+def select_pair(
+    base: Trace, variant: Trace, options: PairOptions
+) -> tuple[Agreement, SideSelection, SideSelection]:
+    """Return what could be compared of two traces, and what is read of each for it.
+
+    Raises:
+        AnalysisError: they share no word, or there is nothing to compare.
     """
     manifests = base.manifest, variant.manifest
     agreement = agree(*manifests, options.branch, options.layers, options.steps)
@@ -157,20 +191,7 @@ def compare_pair(base: Trace, variant: Trace, options: PairOptions, readings: Re
         _select(side, side_terms, options)
         for side, side_terms in zip((agreement.base, agreement.variant), terms, strict=True)
     )
-    if first not in readings:
-        readings[first] = read(base, first)
-    before, after = readings[first], read(variant, second)
-    steps = agreement.base.steps or tuple(step.index for step in base.steps)
-    layers = tuple(base.layer(index) for index in agreement.base.layers)
-    images, lack = compare_image_pairs(base, variant)
-    if lack:
-        agreement = replace(agreement, notes=(*agreement.notes, lack))
-    request = base.manifest.request
-    pair = Pair(agreement, layers, steps, before, after, None, None, {}, images=images)
-    pair = replace(pair, prompt=request.prompt, seed=request.seed)
-    if before.maps is None or after.maps is None:
-        return pair
-    return _with_overlap(_with_maps(pair, base, options), base, variant)
+    return agreement, first, second
 
 
 def word_indices(terms: Sequence[Term], segment: str) -> list[int]:

@@ -96,13 +96,21 @@ def read(trace: Trace, selection: SideSelection) -> SideReading:
     word_maps = None if maps is None else _pool(trace, selection, maps)
     return SideReading(
         selection.terms,
-        np.moveaxis(mean_present(mass, 1), 0, 2),
-        np.moveaxis(mean_present(mass[..., 0], 0), 0, 2),
-        np.moveaxis(mean_present(share, 1), 0, 2),
-        np.moveaxis(mean_present(share, 0), 0, 2),
-        word_maps,
+        _in_order(mean_present(mass, 1)),
+        _in_order(mean_present(mass[..., 0], 0)),
+        _in_order(mean_present(share, 1)),
+        _in_order(mean_present(share, 0)),
+        None if word_maps is None else np.ascontiguousarray(word_maps),
         "maps without gaps" if maps is not None and word_maps is None else lack,
     )
+
+
+def _in_order(means: Numbers) -> Numbers:
+    """Return means as (sample, term, …), in C order.
+
+    That is how a file gives them back, and the order decides the last bits of sums.
+    """
+    return np.ascontiguousarray(np.moveaxis(means, 0, 2))
 
 
 def _find_maps(trace: Trace, selection: SideSelection) -> tuple[MapSums | None, str]:

@@ -7,7 +7,7 @@ import typer
 from attn.cli.commands.view import look
 from attn.cli.compared import as_json as spell_json
 from attn.cli.compared import as_text
-from attn.cli.options import Json, Typed, with_options
+from attn.cli.options import Json, JsonProgress, Typed, with_options
 from attn.cli.terminal import say
 from attn.verbs.ablate.options import AblateOptions
 from attn.verbs.options import Look
@@ -20,12 +20,13 @@ def ablate(
     typed: Typed,
     view: Look = False,
     as_json: Json = False,
+    json_progress: JsonProgress = False,
 ) -> None:
     """Cut parts of the attention from the same noise: does that do what its map says?"""
     from attn.cli.report import ShownReport
     from attn.verbs.ablate.ablate import ablate as run
 
-    report = ShownReport(context)
+    report = ShownReport(context, json_progress)
     try:
         done = run(**typed, report=report)
     finally:

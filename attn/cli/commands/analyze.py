@@ -12,7 +12,7 @@ import typer
 
 from attn.cli.commands.view import look
 from attn.cli.errors import ANSWERED
-from attn.cli.options import Json, Typed, with_options
+from attn.cli.options import Json, JsonProgress, Typed, with_options
 from attn.cli.terminal import say
 from attn.cli.text import aligned, listed_files
 from attn.verbs.analyze.options import AnalyzeOptions
@@ -41,6 +41,7 @@ def analyze(
     ] = False,
     view: Look = False,
     as_json: Json = False,
+    json_progress: JsonProgress = False,
 ) -> None:
     """Make tables and pictures of what was captured; no model is loaded."""
     from attn.analysis.registry import ANALYSES
@@ -53,7 +54,7 @@ def analyze(
         return
     if "path" not in typed:
         raise UsageError("name the folder of a trace or collection: attn analyze TRACE")
-    done = run(**typed, report=ShownReport(context))
+    done = run(**typed, report=ShownReport(context, json_progress))
     say(_json(done) if as_json else "\n".join(_text(done)))
     if done.failures:
         context.meta[ANSWERED] = True

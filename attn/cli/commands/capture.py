@@ -10,7 +10,7 @@ import typer
 
 from attn.cli.commands.view import look
 from attn.cli.errors import ANSWERED
-from attn.cli.options import Json, Typed, with_options
+from attn.cli.options import Json, JsonProgress, Typed, with_options
 from attn.cli.plan import describe
 from attn.cli.terminal import say
 from attn.verbs.capture.options import CaptureOptions
@@ -38,12 +38,13 @@ def capture(
     ] = False,
     view: Look = False,
     as_json: Json = False,
+    json_progress: JsonProgress = False,
 ) -> None:
     """Generate, and record what the model attends to."""
     from attn.cli.report import ShownReport
     from attn.verbs.capture.capture import capture_with
 
-    report = ShownReport(context)
+    report = ShownReport(context, json_progress)
     try:
         options = CaptureOptions(**typed, report=report)
         captured = capture_with(options)

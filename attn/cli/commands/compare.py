@@ -10,7 +10,7 @@ import typer
 from attn.cli.commands.view import look
 from attn.cli.compared import as_json as spell_json
 from attn.cli.compared import as_text
-from attn.cli.options import Json, Typed, with_options
+from attn.cli.options import Json, JsonProgress, Typed, with_options
 from attn.cli.terminal import say
 from attn.verbs.compare.options import CompareOptions
 from attn.verbs.options import Look
@@ -27,6 +27,7 @@ def compare(
     typed: Typed,
     view: Look = False,
     as_json: Json = False,
+    json_progress: JsonProgress = False,
 ) -> None:
     """Compare runs, or a model without and with LoRAs: what changed for each word."""
     from attn.cli.report import ShownReport
@@ -35,7 +36,7 @@ def compare(
 
     if not (runs or typed.get("lora") or typed.get("sketch")):
         raise UsageError("name what to compare: attn compare A B, or attn compare --lora FILE")
-    report = ShownReport(context)
+    report = ShownReport(context, json_progress)
     try:
         done = run(*(runs or []), **typed, report=report)
     finally:

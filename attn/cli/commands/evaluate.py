@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from attn.cli.commands.view import look
-from attn.cli.options import Json, Typed, with_options
+from attn.cli.options import Json, JsonProgress, Typed, with_options
 from attn.cli.terminal import say
 from attn.cli.text import listed_files
 from attn.verbs.evaluate.options import EvaluateOptions
@@ -30,12 +30,13 @@ def evaluate(
     typed: Typed,
     view: Look = False,
     as_json: Json = False,
+    json_progress: JsonProgress = False,
 ) -> None:
     """Score the maps of words where it is known what they name; no model is loaded."""
     from attn.cli.report import ShownReport
     from attn.verbs.evaluate.evaluate import evaluate as run
 
-    done = run(**typed, report=ShownReport(context))
+    done = run(**typed, report=ShownReport(context, json_progress))
     say(_json(done) if as_json else "\n".join(_text(done)))
     if view:
         look([typed["path"]])

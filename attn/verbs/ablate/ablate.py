@@ -18,7 +18,7 @@ from attn.verbs.capture.options import read_prompt
 from attn.verbs.compare.compare import made_in_part, parse, planned, refuse_folder
 from attn.verbs.compare.pairing import FOLDER
 from attn.verbs.compare.requirements import require_in_plan, require_in_prompts
-from attn.verbs.compare.results import Compared, compare_runs
+from attn.verbs.compare.results import Compared, ComparedSources, compare_runs
 from attn.verbs.compare.runs.variant_runs import (
     BASE,
     RESERVED,
@@ -84,7 +84,7 @@ def ablate(options: AblateOptions) -> Compared:
         *(made.runs(), selection, None, made.path / FOLDER),
         pictures=options.pictures,
         report=report,
-        files={},
+        sources=ComparedSources(),
     )
 
 

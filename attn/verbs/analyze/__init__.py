@@ -8,4 +8,5 @@ earlier             results of other analyses, which stay
 answer, report      what the results say in sentences; `report.html`
 absence             words that some prompts of a collection lack
 collection_tables   what the traces of a collection have in common
+pieces              what is kept of single traces until these tables are made
 """

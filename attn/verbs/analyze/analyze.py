@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from attn.analysis.registry import ANALYSES
-from attn.errors import AnalysisError, AttnError, UsageError
-from attn.files.disk import is_there
+from attn.errors import AnalysisError, AttnError
 from attn.files.spool import SpooledList
-from attn.trace.store import MANIFEST
 from attn.verbs.analyze.absence import refuse_absent
 from attn.verbs.analyze.collection_tables import SUMMARY, Joined
 from attn.verbs.analyze.earlier import PAGE, keep_earlier
 from attn.verbs.analyze.options import AnalyzeOptions
+from attn.verbs.analyze.pieces import CollectionTraces
 from attn.verbs.analyze.results import Analyzed, Summary, TraceResults
-from attn.verbs.analyze.settings import read_settings, refuse_unread
-from attn.verbs.analyze.traces import AnalysisJob, analyze_trace, replaced_results, write_index
+from attn.verbs.analyze.traces import (
+    AnalysisJob,
+    analyze_trace,
+    read_job,
+    replaced_results,
+    write_index,
+)
 from attn.verbs.capture.collection import Entry, is_collection, read_index
 from attn.verbs.capture.folders import ANALYSIS as FOLDER
 from attn.verbs.capture.folders import ANALYSIS_INDEX as INDEX
 from attn.verbs.capture.folders import refuse_outside, refuse_parts
 from attn.verbs.options import takes
-from attn.verbs.parsing import as_tuple
 from attn.verbs.report import Report, warn_of_failures
-from attn.viz.sizes import FigureSize
+from attn.verbs.workers.readers import (
+    describe_reads,
+    own_part,
+    read_with_workers,
+    refuse_single,
+    wants_readers,
+)
 from attn.wording import count_noun
 
 REASONS = 3
@@ -53,13 +62,21 @@ def analyze(options: AnalyzeOptions) -> Analyzed:
         TraceError: there is no trace, or the results cannot be written.
     """
     folder, told = Path(options.path), options.report or Report()
-    job = _job(options, told)
+    job = read_job(options, told)
     target = Path(options.out) if options.out else None
     if target is not None:
         refuse_parts(target.parent)
     if is_collection(folder):
-        analyzed = _analyze_collection(folder, target, job)
+        traces = CollectionTraces(folder, target, job)
+        entries = SpooledList(Entry, read_index(folder))
+        refuse_absent(folder, entries, job.options)
+        if options.shard is not None:
+            analyzed = _analyze_part(folder, entries, options, traces, told)
+        else:
+            lost = _read_with_workers(options, entries, told)
+            analyzed = _analyze_collection(folder, target, job, (entries, traces, lost))
     else:
+        refuse_single(options, folder)
         done, _ = analyze_trace(folder, target, job)
         for remark in done.remarks:
             told.warn(f"{folder}: {remark}")
@@ -72,40 +89,64 @@ def analyze(options: AnalyzeOptions) -> Analyzed:
     return analyzed
 
 
-def _job(options: AnalyzeOptions, report: Report) -> AnalysisJob:
-    """Return what is asked of every trace.
+def _read_with_workers(
+    options: AnalyzeOptions, entries: Sequence[Entry], report: Report
+) -> Mapping[int, str]:
+    if not wants_readers(options):
+        return {}
+    recipe = describe_reads("analyze", options)
+    return read_with_workers(options, recipe, (entry.folder for entry in entries), report)
 
-    Raises:
-        UsageError: an analysis or an option is unknown, or pictures have no possible size.
+
+def _analyze_part(
+    folder: Path,
+    entries: Sequence[Entry],
+    options: AnalyzeOptions,
+    traces: CollectionTraces,
+    report: Report,
+) -> Analyzed:
+    """Analyse the traces of one shard; tables of all are made when all are there."""
+    own = own_part(options, entries)
+    done: SpooledList[TraceResults] = SpooledList(TraceResults)
+    for index in own:
+        path = folder / entries[index].folder
+        try:
+            done.append(traces.look(entries[index]))
+        except AttnError as error:
+            report.warn(f"{path}: {error}")
+            done.append(TraceResults(path, error=str(error)))
+    report.note(
+        f"shard {options.shard}: {len(own)} of {count_noun(len(entries), 'trace')}; when all "
+        "shards are done, the same command without --shard makes the tables of all"
+    )
+    return Analyzed(folder, done, tuple(report.warnings))
+
+
+def _analyze_collection(
+    folder: Path,
+    out: Path | None,
+    job: AnalysisJob,
+    of: tuple[Sequence[Entry], CollectionTraces, Mapping[int, str]],
+) -> Analyzed:
+    """Analyse a collection; what cannot be analysed is reported and left out.
+
+    Args:
+        folder: of the collection.
+        out: folder of the results; None is the collection itself.
+        job: what is asked of every trace.
+        of: its entries; how each is analysed; and why workers were lost with some, by index.
     """
-    names = None if options.only is None else as_tuple(options.only)
-    if names == ():
-        raise UsageError("only: nothing is named; leave the option out for all analyses")
-    listed = {"words": options.words, "phrases": options.phrases}
-    arguments: dict[str, Any] = {
-        key: as_tuple(value) for key, value in listed.items() if value is not None
-    }
-    arguments |= {} if options.topk is None else {"topk": options.topk}
-    pooling = {} if options.pooling is None else {"words.pooling": options.pooling}
-    settings = pooling | dict(options.settings or {})
-    read = read_settings(arguments, settings)
-    refuse_unread(names, arguments, settings)
-    size = FigureSize(options.dpi, options.figsize)
-    return AnalysisJob(names, read, options.pictures, size, report)
-
-
-def _analyze_collection(folder: Path, out: Path | None, job: AnalysisJob) -> Analyzed:
-    """Analyse a collection; what cannot be analysed is reported and left out."""
-    entries = SpooledList(Entry, read_index(folder))
-    refuse_absent(folder, entries, job.options)
+    entries, traces, lost = of
     target = (out or folder) / FOLDER
     if out is None:
         refuse_outside(target, folder)
     with replaced_results(target, job) as staging:
         joined = Joined(staging)
-        done = SpooledList(
-            TraceResults, (_analyze_entry(folder, entry, out, job, joined) for entry in entries)
+        looked = (
+            _analyze_entry(folder, entry, traces, joined, lost.get(at), job.report)
+            for at, entry in enumerate(entries)
         )
+        done = SpooledList(TraceResults, looked)
         if not any(entry.path for entry in done):
             raise AnalysisError(f"no trace of {folder} could be analysed: {_gather_errors(done)}")
         joined.draw(folder.resolve().name, job.size)
@@ -113,6 +154,7 @@ def _analyze_collection(folder: Path, out: Path | None, job: AnalysisJob) -> Ana
         kept = keep_earlier(target, staging, joined.manifests, [facts["name"] for facts in made])
         about = {"manifests": iter(joined.manifests), "analyses": [*made, *kept]}
         write_index(staging, _describe_collection(done, joined.files) | about)
+    traces.forget()
     for warning in _gather_remarks(done):
         job.report.warn(warning)
     summary = Summary(target, (*joined.files, INDEX))
@@ -120,22 +162,26 @@ def _analyze_collection(folder: Path, out: Path | None, job: AnalysisJob) -> Ana
 
 
 def _analyze_entry(
-    collection: Path, entry: Entry, out: Path | None, job: AnalysisJob, joined: Joined
+    collection: Path,
+    entry: Entry,
+    traces: CollectionTraces,
+    joined: Joined,
+    lost: str | None,
+    report: Report,
 ) -> TraceResults:
-    folder = collection / entry.folder
     try:
-        if entry.status == "failed":
-            raise AnalysisError(f"its capture failed: {entry.error}")
-        if entry.status == "pending" and not is_there(folder / MANIFEST):
-            raise AnalysisError("it is not captured yet; `attn capture` with --resume goes on")
-        if out is None:
-            refuse_outside(folder, collection)
-        target = out and out / entry.folder
-        done, results = analyze_trace(folder, target, job, entry)
+        if lost is not None:
+            raise AnalysisError(lost)
+        if kept := traces.find(entry):
+            done, spelled = kept
+            joined.add_spelled(entry, spelled)
+        else:
+            done, findings = traces.analyze(entry)
+            joined.add(entry, findings)
     except AttnError as error:
-        job.report.warn(f"{folder}: {error}")
+        folder = collection / entry.folder
+        report.warn(f"{folder}: {error}")
         return TraceResults(folder, error=str(error))
-    joined.add(entry, results)
     return done
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,14 @@ import numpy as np
 
 from attn.analysis.digest import Digest, Gathered
 from attn.analysis.result import Result
-from attn.analysis.tables import Columns, Table, append_table, label_table, make_table
+from attn.analysis.tables import (
+    Columns,
+    Table,
+    append_spelled,
+    append_table,
+    label_table,
+    make_table,
+)
 from attn.files.disk import as_utf8
 from attn.files.spool import SpooledList
 
@@ -70,6 +77,21 @@ class Findings:
         self.digests.update(result.digests)
 
 
+@dataclass(frozen=True)
+class SpelledFindings:
+    """What is kept of the analyses of one trace by a process that does not join them.
+
+    Attributes:
+        tables: name, header line and rows, as they are written.
+        digests: by name.
+        digest: SHA-256 of the trace's manifest.
+    """
+
+    tables: Sequence[tuple[str, str, str]]
+    digests: Mapping[str, Digest]
+    digest: str
+
+
 class Joined:
     """Gathers the results of traces, one after the other, in little memory.
 
@@ -94,20 +116,27 @@ class Joined:
 
     def add(self, entry: Entry, findings: Findings) -> None:
         """Take the results of one trace."""
-        prompt = as_utf8(" ".join(entry.prompt.split()))
-        labels = {"trace": entry.folder, "prompt": _shorten(prompt), "seed": entry.seed}
-        for name, table in findings.tables:
-            self._append(label_table(table, **labels), name)
+        for name, table in label_findings(entry, findings):
+            append_table(table, self._file(name))
+        self._note(entry, findings.digests, findings.digest)
+
+    def add_spelled(self, entry: Entry, spelled: SpelledFindings) -> None:
+        """Take the results of one trace as another process spelled them."""
+        for name, header, rows in spelled.tables:
+            append_spelled(header, rows, self._file(name))
+        self._note(entry, spelled.digests, spelled.digest)
+
+    def _note(self, entry: Entry, digests: Mapping[str, Digest], manifest: str) -> None:
+        prompt = _prompt(entry)
         number = self._prompts.setdefault(prompt, len(self._prompts) + 1)
-        for name, digest in findings.digests.items():
+        for name, digest in digests.items():
             of = prompt if digest.is_of_prompt else ""
             if not of or number <= DRAWN:
                 self._digests.setdefault((of, name), Gathered(digest)).add(digest)
-        self._append(_row(entry, findings.manifest), TRACES)
         self._count += 1
         seeds = *self._seeds, entry.seed
         self._seeds = min(seeds), max(seeds)
-        self.manifests.append(findings.digest)
+        self.manifests.append(manifest)
 
     def draw(self, name: str, size: FigureSize) -> None:
         """Write the summary page, if there is anything to show.
@@ -155,10 +184,22 @@ class Joined:
             (f"{total} prompts{hidden}", f"{self._count} traces", seeds, *map(_shorten, listed))
         )
 
-    def _append(self, table: Columns, name: str) -> None:
-        append_table(table, self.folder / name)
+    def _file(self, name: str) -> Path:
         if name not in self.files:
             self.files.append(name)
+        return self.folder / name
+
+
+def label_findings(entry: Entry, findings: Findings) -> Iterator[tuple[str, Columns]]:
+    """Yield the rows that a trace adds to joined tables, with the names of these."""
+    labels = {"trace": entry.folder, "prompt": _shorten(_prompt(entry)), "seed": entry.seed}
+    for name, table in findings.tables:
+        yield name, label_table(table, **labels)
+    yield TRACES, _row(entry, findings.manifest)
+
+
+def _prompt(entry: Entry) -> str:
+    return as_utf8(" ".join(entry.prompt.split()))
 
 
 def _shorten(text: str) -> str:

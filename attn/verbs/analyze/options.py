@@ -9,7 +9,16 @@ from typing import Annotated
 
 from attn.choices import Pooling
 from attn.verbs import checks, parsing
-from attn.verbs.options import About, Pictures, Told, Words, validate
+from attn.verbs.options import (
+    About,
+    Engine,
+    Pictures,
+    ReadShard,
+    Told,
+    Words,
+    Workers,
+    validate,
+)
 from attn.viz.sizes import DPI, LEAST, MOST
 
 
@@ -76,6 +85,9 @@ class AnalyzeOptions:
             check=checks.folder,
         ),
     ] = None
+    shard: ReadShard = None
+    workers: Workers = None
+    engine: Engine = "local"
     report: Told = None
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from attn.analysis.needs import Lack
 from attn.analysis.registry import ANALYSES, Analysis, AnalysisPlan, plan
 from attn.analysis.tables import with_layer_names, write_table
-from attn.errors import AnalysisError
+from attn.errors import AnalysisError, UsageError
 from attn.files.disk import write_json
 from attn.files.results import replaced
 from attn.schema import name_layers
@@ -19,13 +19,15 @@ from attn.verbs.analyze.absence import fit
 from attn.verbs.analyze.collection_tables import Findings
 from attn.verbs.analyze.earlier import keep_earlier, trace_digest
 from attn.verbs.analyze.figures import draw_result, note_fonts
+from attn.verbs.analyze.options import AnalyzeOptions
 from attn.verbs.analyze.report import report_trace, small_tables
 from attn.verbs.analyze.results import TraceResults
-from attn.verbs.analyze.settings import Settings
+from attn.verbs.analyze.settings import Settings, read_settings, refuse_unread
 from attn.verbs.capture.collection import Entry, require_listed
 from attn.verbs.capture.folders import ANALYSIS as FOLDER
 from attn.verbs.capture.folders import ANALYSIS_INDEX as INDEX
 from attn.verbs.capture.folders import refuse_outside
+from attn.verbs.parsing import as_tuple
 from attn.verbs.report import Report
 from attn.verbs.report_page import REPORT
 from attn.viz.sizes import FigureSize
@@ -46,6 +48,28 @@ class AnalysisJob:
     draws: bool
     size: FigureSize
     report: Report
+
+
+def read_job(options: AnalyzeOptions, report: Report) -> AnalysisJob:
+    """Return what is asked of every trace.
+
+    Raises:
+        UsageError: an analysis or an option is unknown, or pictures have no possible size.
+    """
+    names = None if options.only is None else as_tuple(options.only)
+    if names == ():
+        raise UsageError("only: nothing is named; leave the option out for all analyses")
+    listed = {"words": options.words, "phrases": options.phrases}
+    arguments: dict[str, Any] = {
+        key: as_tuple(value) for key, value in listed.items() if value is not None
+    }
+    arguments |= {} if options.topk is None else {"topk": options.topk}
+    pooling = {} if options.pooling is None else {"words.pooling": options.pooling}
+    settings = pooling | dict(options.settings or {})
+    read = read_settings(arguments, settings)
+    refuse_unread(names, arguments, settings)
+    size = FigureSize(options.dpi, options.figsize)
+    return AnalysisJob(names, read, options.pictures, size, report)
 
 
 def analyze_trace(

@@ -206,7 +206,8 @@ def _generate(
     recipe = describe_recipe(options, job.backend, settings, shared.model)
     crew = shared.crew or KeptCrew()
     try:
-        return run_job(job, entries, partial(make_with, crew.open(options, recipe)))
+        make = partial(make_with, crew.open(options, recipe))
+        return run_job(job, entries, make, options.workers or max(1, len(options.devices)))
     finally:
         if shared.crew is None:
             crew.close()

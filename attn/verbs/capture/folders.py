@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
@@ -186,6 +187,11 @@ def sweep(folder: Path) -> None:
 def existing(path: Path) -> Path:
     """Return the path, or the nearest of its parents that exists."""
     return next(parent for parent in (path, *path.absolute().parents) if is_there(parent))
+
+
+def free_bytes(path: Path) -> int:
+    """Return the bytes that are free where a folder is, or will be."""
+    return shutil.disk_usage(existing(path)).free
 
 
 @contextmanager

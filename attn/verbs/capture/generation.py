@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from rich import filesize
 
 from attn.errors import AttnError, CaptureError, ModelError, TraceError
 from attn.files.disk import as_utf8, is_folder, is_there, reported
@@ -26,11 +29,12 @@ from attn.verbs.capture.collection import (
     write_index,
     write_outcomes,
 )
-from attn.verbs.capture.jobs import Job, JobItem
+from attn.verbs.capture.folders import free_bytes
+from attn.verbs.capture.jobs import Job, JobItem, missing_bytes
 from attn.verbs.capture.manifest import Ran, draft, finished
 from attn.verbs.capture.outputs import is_output
 from attn.verbs.capture.resume import make_room
-from attn.verbs.report import Report
+from attn.verbs.report import ItemCounts, Report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,6 +89,7 @@ def run_job(
     job: Job,
     entries: Sequence[Entry],
     make: Callable[[Job, Batches, Progress], Iterator[dict[int, str | None]]] = make_here,
+    at_once: int = 1,
 ) -> tuple[Entry, ...]:
     """Have every trace generated that is pending.
 
@@ -95,12 +100,14 @@ def run_job(
         job: what is generated.
         entries: what there is of it.
         make: generates, and yields what became of traces as `make_batch` does.
+        at_once: number of batches that are made at the same time, for which there must be room.
 
     Returns:
         What became of every trace that was asked for.
 
     Raises:
-        TraceError: nothing more can be written; finished traces and the index stay usable.
+        TraceError: nothing more can be written, or the disk would be full soon; finished traces
+            and the index stay usable.
         AttnError: the one trace that was asked for failed.
     """
     outcomes = _Outcomes(job, list(entries))
@@ -109,8 +116,18 @@ def run_job(
     with outcomes:
         outcomes.write()
         make_room(job, entries)
+        planned = missing_bytes(job, entries)
+        largest = max((batch[0].plan.bytes * len(batch) for batch, _ in batches), default=0)
+        outcomes.tell(progress, planned)
         for done in make(job, batches, progress):
             outcomes.note(done)
+            free = outcomes.tell(progress, planned)
+            if outcomes.is_left and free < at_once * largest:
+                raise TraceError(
+                    f"only {filesize.decimal(free)} are free at {job.out}, and the next traces "
+                    f"have up to {filesize.decimal(at_once * largest)}: the run ends before the "
+                    "disk is full."
+                )
     return tuple(outcomes.entries)
 
 
@@ -120,6 +137,7 @@ class _Outcomes:
     def __init__(self, job: Job, entries: list[Entry]) -> None:
         self._job = job
         self.entries = entries
+        self._counts = Counter(entries[item.index].status for item in job.items)
 
     def missing(self, batch: Batch) -> Batch:
         """Return the members of a batch that are to be written."""
@@ -128,6 +146,8 @@ class _Outcomes:
     def note(self, outcomes: Mapping[int, str | None]) -> None:
         """Take the errors of traces that were tried, by place; None is for those that are done."""
         for index, error in outcomes.items():
+            self._counts[self.entries[index].status] -= 1
+            self._counts["complete" if error is None else "failed"] += 1
             self.entries[index] = replace(
                 self.entries[index],
                 status="complete" if error is None else "failed",
@@ -136,6 +156,18 @@ class _Outcomes:
         if self._job.is_collection:
             changed = [self.entries[index] for index in outcomes]
             note_outcomes(self._job.out, changed, self._job.journal or JOURNAL)
+
+    @property
+    def is_left(self) -> bool:
+        """Whether a trace is still to be made."""
+        return self._counts["pending"] > 0
+
+    def tell(self, progress: Progress, planned: int) -> int:
+        """Report how far the run is; return the bytes that are free on its disk."""
+        free = free_bytes(self._job.out)
+        done, failed, left = (self._counts[status] for status in ("complete", "failed", "pending"))
+        self._job.report.items(ItemCounts(done, failed, left, progress.written, planned, free))
+        return free
 
     def write(self) -> None:
         """Write the index; of one part of a run its journal, beside the index as it was begun."""

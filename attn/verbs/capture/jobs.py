@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +22,7 @@ from attn.schema import Sequence as TokenSequence
 from attn.trace.store import is_shard
 from attn.verbs.ablate.treatments import make_treatment
 from attn.verbs.capture.collection import Entry, Run
-from attn.verbs.capture.folders import existing
+from attn.verbs.capture.folders import free_bytes
 from attn.verbs.report import Report
 
 STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
@@ -227,7 +226,7 @@ def check_space(job: Job, entries: Sequence[Entry], budget: int, dry_run: bool) 
         TraceError: more than the disk has free.
     """
     needed, grown = missing_bytes(job, entries), growth(job, entries)
-    free = shutil.disk_usage(existing(job.out)).free
+    free = free_bytes(job.out)
     errors = [
         RequestError(
             f"this capture would write {filesize.decimal(needed)}, more than the budget of "

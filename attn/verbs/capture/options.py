@@ -11,7 +11,7 @@ from attn import choices
 from attn.errors import UsageError
 from attn.verbs import checks, parsing
 from attn.verbs.capture.drawings import Drawing, drawing, drawing_file
-from attn.verbs.options import About, Told, validate
+from attn.verbs.options import About, Engine, Told, validate
 from attn.verbs.prompt_files import read_prompts
 
 if TYPE_CHECKING:
@@ -160,14 +160,11 @@ class GenerationOptions:
             check=checks.text,
         ),
     ] = None
-
     workers: Annotated[
         int | None,
         About("Processes that make traces at once, each with the model loaded.", least=1),
     ] = None
-    engine: Annotated[
-        Literal["local", "ray"], About("Where workers are: local, or ray: on a Ray cluster.")
-    ] = "local"
+    engine: Engine = "local"
     gpus_per_worker: Annotated[
         float | None, About("GPUs, or a part of one, of each worker of --engine ray.", least=0)
     ] = None

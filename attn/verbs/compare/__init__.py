@@ -5,6 +5,7 @@ options                    what it takes: capture's options, and what is compare
 runs/                      runs that are generated: by LoRA, by drawing; LoRAs of runs
 pairing, variants          which traces belong together; pair by pair
 controls/                  variants that are controls of others: null, parts, without triggers
+pieces                     what was read of single traces, kept until they are compared
 requirements               refuse early what could not be compared
 findings                   what there is to say of runs that are there
 results                    written: tables, figures and report

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -13,14 +13,16 @@ from attn.files.disk import is_file
 from attn.files.results import COMPARISON, is_unmarked, refuse_others
 from attn.options import parse_options
 from attn.schema import UNCOND
+from attn.verbs.capture.collection import Entry, is_collection
 from attn.verbs.capture.families import SKETCH
 from attn.verbs.capture.folders import choose_folder, refuse_parts
 from attn.verbs.capture.options import GenerationOptions
 from attn.verbs.compare.controls.triggers import require_triggers
 from attn.verbs.compare.options import CompareOptions, takes_runs
-from attn.verbs.compare.pairing import FOLDER, open_runs
+from attn.verbs.compare.pairing import FOLDER, ComparedRun, open_runs
+from attn.verbs.compare.pieces import KeptReadings, look_at_pairs
 from attn.verbs.compare.requirements import require_in_plan, require_in_prompts
-from attn.verbs.compare.results import Compared, compare_runs
+from attn.verbs.compare.results import Compared, ComparedSources, compare_runs
 from attn.verbs.compare.runs.leak_runs import refuse_lone_options
 from attn.verbs.compare.runs.lora_files import find_lora_files
 from attn.verbs.compare.runs.lora_runs import generate
@@ -28,6 +30,10 @@ from attn.verbs.compare.runs.sketch_runs import generate_sketches
 from attn.verbs.compare.runs.variant_runs import Generated, Required
 from attn.verbs.parsing import as_tuple
 from attn.verbs.report import Report
+from attn.verbs.shards.parts import check_shard
+from attn.verbs.workers.readers import own_part, read_with_workers, refuse_single, wants_readers
+from attn.verbs.workers.work import ReadRecipe
+from attn.wording import count_noun
 
 if TYPE_CHECKING:
     from attn.analysis.compare.pairs import PairOptions
@@ -70,6 +76,7 @@ def compare(*runs: str | Path, **arguments: Any) -> Compared:
     _refuse_controls(options)
     refuse_folder(options.out, report)
     made: Generated | None = None
+    kept: KeptReadings | None = None
     files: Mapping[str, LoraFile] = {}
     if options.lora is not None or options.sketch is not None:
         made = _generate(options, rest, report, _required(options, selection, parts, rest))
@@ -82,22 +89,74 @@ def compare(*runs: str | Path, **arguments: Any) -> Compared:
         _refuse_generating(arguments, rest)
         if len(runs) < FEWEST:
             raise UsageError("name what is compared with the baseline: attn compare BASE VARIANT")
+        check_shard(options.shard, options.out)
         opened = open_runs([Path(path) for path in runs])
         folder = None if options.out is None else Path(options.out)
         target = choose_folder(folder, "compare", opened[0].members[0].prompt)
         files = find_lora_files(opened, report) if parts is None else {}
+        kept = KeptReadings(target, selection)
+        if not is_collection(opened[0].path):
+            refuse_single(options, opened[0].path)
+        if options.shard is not None:
+            return _read_part(opened, options, selection, kept, report)
+        if wants_readers(options):
+            _read_with_workers(opened, options, target, report)
     try:
-        return compare_runs(
+        done = compare_runs(
             *(opened, selection, parts, target / FOLDER),
             pictures=options.pictures,
             report=report,
-            files=files,
+            sources=ComparedSources(files, None if kept is None else kept.read),
         )
     except AttnError as error:
         if made is None:
             raise
         runs_of = " ".join(str(run.path) for run in opened)
         raise type(error)(f"{error} (the traces can be used: attn compare {runs_of})") from error
+    if kept is not None:
+        kept.forget()
+    return done
+
+
+def _read_part(
+    runs: Sequence[ComparedRun],
+    options: CompareOptions,
+    selection: PairOptions,
+    kept: KeptReadings,
+    report: Report,
+) -> Compared:
+    """Read the traces of one shard; runs are compared when all are read."""
+    base = runs[0]
+    own = own_part(options, [Entry(str(at), "complete", *of) for at, of in _named(base)])
+    look = look_at_pairs(runs, selection, kept)
+    for index in own:
+        try:
+            look(index)
+        except AttnError as error:
+            report.warn(str(error), base.members[index].folder.name)
+    told = (
+        f"Shard {options.shard}: {len(own)} of {count_noun(len(base.members), 'trace')} of "
+        f"{base.label}, and what is compared with them, are read. When all shards are done, the "
+        "same command without --shard compares the runs."
+    )
+    return Compared(
+        Path(str(options.out)), base.label, {}, {}, (), tuple(report.warnings), answer=told
+    )
+
+
+def _named(run: ComparedRun) -> Iterator[tuple[int, tuple[str, int]]]:
+    return ((at, (of.prompt, of.seed)) for at, of in enumerate(run.members))
+
+
+def _read_with_workers(
+    runs: Sequence[ComparedRun], options: CompareOptions, target: Path, report: Report
+) -> None:
+    given = {name: getattr(options, name) for name in ("words", "phrases", "pooling")}
+    settings, _ = _split_settings(options)
+    given |= {"settings": settings, "out": str(target.absolute())}
+    folders = tuple(str(run.path.absolute()) for run in runs)
+    names = (member.folder.name for member in runs[0].members)
+    read_with_workers(options, ReadRecipe("compare", given, folders), names, report)
 
 
 def _split_settings(options: CompareOptions) -> tuple[dict[str, str], dict[str, str]]:
@@ -199,6 +258,7 @@ def _refuse_generating(arguments: Mapping[str, Any], settings: Mapping[str, str]
     for key, value in settings.items():
         raise UsageError(f"--set takes {PREFIX}KEY=VALUE, got '{key}={value}'")
     generating = {"backend", "prompt", *(field.name for field in fields(GenerationOptions))}
+    generating -= {"shard", "workers", "engine"}
     requested = (key for key, value in arguments.items() if value is not None)
     for key in (key for key in requested if key in generating):
         hint = f" (--set {PREFIX}{key}=… chooses of what is there)" if key in CHOOSING else ""

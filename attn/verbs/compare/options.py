@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, Protocol, cast, overload
+from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, Protocol, cast, overload
 
 from attn.choices import Pooling
 from attn.verbs import checks, parsing
@@ -135,6 +135,9 @@ class Comparing(Protocol[P]):
         settings: Mapping[str, str] | None = None,
         pictures: bool = True,
         out: str | Path | None = None,
+        shard: str | None = None,
+        workers: int | None = None,
+        engine: Literal["local", "ray"] = "local",
         report: Report | None = None,
     ) -> Compared: ...
 

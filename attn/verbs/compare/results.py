@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from attn.analysis.compare.differences import Difference
-    from attn.analysis.compare.pairs import PairOptions
+    from attn.analysis.compare.pairs import PairOptions, ReadSide
     from attn.analysis.compare.sweep import Sweep
     from attn.lora import LoraFile
     from attn.verbs.capture.capture import Captured
@@ -93,6 +93,19 @@ class Compared:
         return sum(plan.predicted_bytes for plan in self.plans)
 
 
+@dataclass(frozen=True)
+class ComparedSources:
+    """What a comparison has beside traces.
+
+    Attributes:
+        files: the LoRAs of variants that have a single one, by what these are called.
+        read_side: gives what was read of a trace; None reads it.
+    """
+
+    files: Mapping[str, LoraFile] = field(default_factory=dict)
+    read_side: ReadSide | None = None
+
+
 def compare_runs(
     runs: Sequence[ComparedRun],
     options: PairOptions,
@@ -101,7 +114,7 @@ def compare_runs(
     *,
     pictures: bool,
     report: Report,
-    files: Mapping[str, LoraFile],
+    sources: ComparedSources,
 ) -> Compared:
     """Compare runs with the first of them and write the results.
 
@@ -112,16 +125,16 @@ def compare_runs(
         out: folder of the results.
         pictures: also draw.
         report: told warnings.
-        files: the LoRAs of variants that have a single one, by what these are called.
+        sources: what there is beside traces.
 
     Raises:
         AnalysisError: nothing can be compared.
         TraceError: a trace cannot be read, or the results cannot be written.
     """
-    variants = compare_traces(runs, options)
+    variants = compare_traces(runs, options, sources.read_side)
     _warn(runs[0], variants, parts, report)
     controls = find_controls(runs[0], variants, options, parts)
-    findings = compute(controls, parts, options, files, report)
+    findings = compute(controls, parts, options, sources.files, report)
     with replaced(out, "compare", COMPARISON, report.warn) as folder:
         written = _write_tables(findings, folder)
         written += write_block_lists(controls.part_rows, controls.backend, folder)

@@ -15,7 +15,7 @@ from attn.words import fold
 
 if TYPE_CHECKING:
     from attn.analysis.compare.differences import Difference
-    from attn.analysis.compare.pairs import Pair, PairOptions, Readings
+    from attn.analysis.compare.pairs import Pair, PairOptions, Readings, ReadSide
     from attn.analysis.compare.spool import Pairs
     from attn.analysis.compare.terms import Key
     from attn.trace.trace import Trace
@@ -91,11 +91,18 @@ class _MemberPairs:
     errors: list[AttnError] = field(default_factory=list)
 
 
-def compare_traces(runs: Sequence[ComparedRun], options: PairOptions) -> tuple[Variant, ...]:
+def compare_traces(
+    runs: Sequence[ComparedRun], options: PairOptions, read_side: ReadSide | None = None
+) -> tuple[Variant, ...]:
     """Compare the traces of runs with those of the first run.
 
     Every trace is read once, whatever the number of variants. A pair that cannot be compared is
     noted and left out.
+
+    Args:
+        runs: the baseline, then the variants.
+        options: what to compare.
+        read_side: reads a trace; None reads it here.
 
     Raises:
         AttnError: no pair of a variant can be compared.
@@ -113,12 +120,12 @@ def compare_traces(runs: Sequence[ComparedRun], options: PairOptions) -> tuple[V
     ]
     for at, member in enumerate(base.members):
         partners = [pairing.partners(at) for pairing in pairings]
-        _compare_member(member, partners, compared, options)
+        _compare_member(member, partners, compared, options, read_side)
     for run, pairing, entry in zip(others, pairings, compared, strict=True):
         _require_pairs(run, pairing, entry)
     shown = _typical(compared, options)
     variants = tuple(
-        _finish(run, entry, at, options)
+        _finish(run, entry, at, options, read_side)
         for run, entry, at in zip(others, compared, shown, strict=True)
     )
     _require_named(variants, options)
@@ -130,6 +137,7 @@ def _compare_member(
     partners: Sequence[Sequence[Member]],
     compared: Sequence[_MemberPairs],
     options: PairOptions,
+    read_side: ReadSide | None,
 ) -> None:
     """Compare one trace of the baseline with its partner in every variant."""
     from attn.analysis.compare.pairs import compare_pair
@@ -141,7 +149,8 @@ def _compare_member(
         for partner in others:
             try:
                 opened = opened or [open_member(member)]
-                pair = compare_pair(opened[0], open_member(partner), options, readings)
+                traces = opened[0], open_member(partner)
+                pair = compare_pair(*traces, options, readings, read_side)
             except AttnError as error:
                 entry.errors.append(error)
                 note = f"{member.folder} and {partner.folder} are left out: {error}"
@@ -235,7 +244,13 @@ def _require_pairs(run: ComparedRun, pairing: Pairing, entry: _MemberPairs) -> N
     raise AnalysisError(f"no pair of {run.path} can be compared: {entry.errors[0]}")
 
 
-def _finish(run: ComparedRun, entry: _MemberPairs, shown: int, options: PairOptions) -> Variant:
+def _finish(
+    run: ComparedRun,
+    entry: _MemberPairs,
+    shown: int,
+    options: PairOptions,
+    read_side: ReadSide | None,
+) -> Variant:
     """Describe a variant; the pair that is drawn is read again, with its maps."""
     from attn.analysis.compare.pairs import compare_pair
     from attn.trace.trace import open_trace
@@ -248,7 +263,7 @@ def _finish(run: ComparedRun, entry: _MemberPairs, shown: int, options: PairOpti
         run,
         entry.pairs,
         frozenset(base.prompt for base, _ in entry.members),
-        compare_pair(base, variant, options, {}),
+        compare_pair(base, variant, options, {}, read_side),
         members,
         entry.members,
         same,

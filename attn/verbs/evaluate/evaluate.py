@@ -8,19 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attn.errors import AnalysisError, AttnError
-from attn.verbs.capture.collection import is_collection, read_index
+from attn.verbs.capture.collection import Entry, is_collection, read_index
 from attn.verbs.capture.folders import refuse_outside, refuse_parts
 from attn.verbs.evaluate.answer import SCORES, SEGMENTATION, tell_scores
 from attn.verbs.evaluate.options import SHAPES, EvaluateOptions
+from attn.verbs.evaluate.pieces import EvaluatedTraces
 from attn.verbs.evaluate.results import FOLDER, Evaluated, EvaluationFindings, write_results
-from attn.verbs.evaluate.sink_table import sink_tables, tell_sinks
-from attn.verbs.evaluate.truths import Truth, open_truth
+from attn.verbs.evaluate.sink_table import tell_sinks
 from attn.verbs.options import takes
 from attn.verbs.report import Report
+from attn.verbs.workers.readers import (
+    describe_reads,
+    own_part,
+    read_with_workers,
+    refuse_single,
+    wants_readers,
+)
 from attn.wording import count_noun, list_some
 
 if TYPE_CHECKING:
-    from attn.analysis.scores.regions import WordRegion
     from attn.analysis.scores.scored import MapScore
     from attn.trace.trace import Trace
 
@@ -49,11 +55,46 @@ def evaluate(options: EvaluateOptions) -> Evaluated:
         refuse_outside(target, folder)
     else:
         refuse_parts(target.parent)
+    evaluated = EvaluatedTraces(options)
+    if not is_collection(folder):
+        refuse_single(options, folder)
+    elif options.shard is not None:
+        return _evaluate_part(folder, options, evaluated, report)
+    elif wants_readers(options):
+        names = [entry.folder for entry in _complete(folder)]
+        read_with_workers(options, describe_reads("evaluate", options), names, report)
     traces = dict(_open(folder, report))
-    findings = _score(traces, options, report) if options.truth is not None else None
+    findings = _score(traces, options, evaluated, report) if options.truth is not None else None
     if options.sinks:
-        findings = _with_sinks(findings, traces)
-    return write_results(_require(findings), target, options.pictures, report)
+        findings = _with_sinks(findings, traces, evaluated)
+    written = write_results(_require(findings), target, options.pictures, report)
+    evaluated.forget()
+    return written
+
+
+def _complete(folder: Path) -> list[Entry]:
+    return [entry for entry in read_index(folder) if entry.status == "complete"]
+
+
+def _evaluate_part(
+    folder: Path, options: EvaluateOptions, evaluated: EvaluatedTraces, report: Report
+) -> Evaluated:
+    """Score the traces of one shard; tables of all are made when all are there."""
+    from attn.trace.trace import open_trace
+
+    entries = _complete(folder)
+    own = own_part(options, entries)
+    for index in own:
+        name = entries[index].folder
+        try:
+            evaluated.look(name, open_trace(folder / name))
+        except AttnError as error:
+            report.warn(str(error), name)
+    told = (
+        f"Shard {options.shard}: {len(own)} of {count_noun(len(entries), 'trace')}. When all "
+        "shards are done, the same command without --shard makes the tables of all."
+    )
+    return Evaluated(folder, told, {}, (), {}, tuple(report.warnings))
 
 
 def _require(findings: EvaluationFindings | None) -> EvaluationFindings:
@@ -77,7 +118,10 @@ def _open(folder: Path, report: Report) -> Iterator[tuple[str, Trace]]:
 
 
 def _score(
-    traces: Mapping[str, Trace], options: EvaluateOptions, report: Report
+    traces: Mapping[str, Trace],
+    options: EvaluateOptions,
+    evaluated: EvaluatedTraces,
+    report: Report,
 ) -> EvaluationFindings:
     """Score all pictures against the truth.
 
@@ -88,8 +132,7 @@ def _score(
     from attn.analysis.tables import make_frame, with_layer_names
     from attn.schema import name_layers
 
-    truth = open_truth(str(options.truth))
-    pictures = list(_score_all(traces, truth, options, report))
+    pictures = list(_score_all(traces, options, evaluated, report))
     first = next(iter(traces.values()))
     names = name_layers(first.layers)
     tables = {SCORES: summarise(pictures), SEGMENTATION: summarise_segmentation(pictures)}
@@ -107,22 +150,23 @@ def _score(
 
 
 def _score_all(
-    traces: Mapping[str, Trace], truth: Truth, options: EvaluateOptions, report: Report
+    traces: Mapping[str, Trace],
+    options: EvaluateOptions,
+    evaluated: EvaluatedTraces,
+    report: Report,
 ) -> Iterator[Sequence[MapScore]]:
     """Yield the scores of each picture of which something is known.
 
     Raises:
         AnalysisError: a picture cannot be scored; of several, if it is so with all.
     """
-    from attn.analysis.scores.scored import score_trace
-
     unknown: list[str] = []
     failed: list[str] = []
     for name, trace in traces.items():
         try:
-            regions = dict(_regions(name, trace, truth, options, unknown))
-            if regions:
-                yield from score_trace(trace, regions, tuple(options.thresholds)).values()
+            scores = evaluated.scores(name, trace)
+            unknown += scores.unknown
+            yield from scores.pictures
         except AttnError as error:
             if len(traces) == 1:
                 raise
@@ -135,25 +179,6 @@ def _score_all(
         if len(unknown) == sum(trace.manifest.samples for trace in traces.values()):
             raise AnalysisError(f"{missing}: there is no word of these prompts, in no picture")
         report.warn(f"{missing}: left out")
-
-
-def _regions(
-    name: str, trace: Trace, truth: Truth, options: EvaluateOptions, unknown: list[str]
-) -> Iterator[tuple[int, Sequence[WordRegion]]]:
-    """Yield what is known of each picture of a trace, and note those of which nothing is."""
-    from attn.words import word_keys
-
-    wanted = {word_keys(word) for word in options.words or ()}
-    for sample in range(trace.manifest.samples):
-        regions = [
-            region
-            for region in truth(trace, sample)
-            if not wanted or word_keys(region.word) in wanted
-        ]
-        if regions:
-            yield sample, regions
-        else:
-            unknown.append(f"{name}, picture {sample}" if trace.manifest.samples > 1 else name)
 
 
 def _choices(options: EvaluateOptions) -> dict[str, str]:
@@ -179,12 +204,13 @@ def _choices(options: EvaluateOptions) -> dict[str, str]:
 
 
 def _with_sinks(
-    findings: EvaluationFindings | None, traces: Mapping[str, Trace]
+    findings: EvaluationFindings | None, traces: Mapping[str, Trace], evaluated: EvaluatedTraces
 ) -> EvaluationFindings:
     """Add the tables of sinks, and what they say."""
-    from attn.analysis.tables import make_frame
+    from attn.analysis.tables import make_frame, stack_tables
 
-    tables = sink_tables(traces)
+    made = [evaluated.sinks(name, trace) for name, trace in traces.items()]
+    tables = {file: stack_tables([of[file] for of in made]) for file in made[0]}
     told = tell_sinks({name: make_frame(table) for name, table in tables.items()})
     first = next(iter(traces.values())).manifest
     if findings is None:

@@ -10,7 +10,16 @@ from typing import Annotated, Any
 
 from attn.errors import UsageError
 from attn.verbs import checks, parsing
-from attn.verbs.options import About, Pictures, Told, Words, validate
+from attn.verbs.options import (
+    About,
+    Engine,
+    Pictures,
+    ReadShard,
+    Told,
+    Words,
+    Workers,
+    validate,
+)
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 SHAPES = "shapes"
@@ -71,6 +80,9 @@ class EvaluateOptions:
             "Folder of results. [default: TRACE/evaluation]", ("--out", "-o"), check=checks.folder
         ),
     ] = None
+    shard: ReadShard = None
+    workers: Workers = None
+    engine: Engine = "local"
     report: Told = None
 
     def __post_init__(self) -> None:

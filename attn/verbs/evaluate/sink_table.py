@@ -10,7 +10,7 @@ from attn.verbs.report_page import Sentence, digits
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from attn.analysis.tables import Table
+    from attn.analysis.tables import Columns
     from attn.trace.trace import Trace
 
 RULES, KEYS, CHANGES = "sink_rules.csv", "dominant_keys.csv", "dominant_changes.csv"
@@ -21,25 +21,25 @@ NAMES = {
 }
 
 
-def sink_tables(traces: Mapping[str, Trace]) -> dict[str, Table]:
+def trace_sinks(name: str, trace: Trace) -> dict[str, Columns]:
     """Return the tables of rules, dominant keys and their changes, a column `trace` first.
 
     Args:
-        traces: by what they are called.
+        name: what the trace is called.
+        trace: the trace.
 
     Raises:
-        AnalysisError: a trace has no masses of keys.
+        AnalysisError: it has no masses of keys.
     """
     from attn.analysis.scores.sink_rules import tabulate_rules
-    from attn.analysis.tables import label_table, stack_tables, with_layer_names
+    from attn.analysis.tables import label_table, with_layer_names
     from attn.schema import name_layers
 
-    made: dict[str, list[Mapping[str, object]]] = {RULES: [], KEYS: [], CHANGES: []}
-    for name, trace in traces.items():
-        layers = name_layers(trace.layers)
-        for file, table in zip(made, tabulate_rules(trace), strict=True):
-            made[file].append(label_table(with_layer_names(table, layers), trace=name))
-    return {file: stack_tables(tables) for file, tables in made.items()}
+    layers = name_layers(trace.layers)
+    tables = zip((RULES, KEYS, CHANGES), tabulate_rules(trace), strict=True)
+    return {
+        file: label_table(with_layer_names(table, layers), trace=name) for file, table in tables
+    }
 
 
 def tell_sinks(tables: Mapping[str, DataFrame]) -> list[Sentence]:

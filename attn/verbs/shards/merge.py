@@ -26,7 +26,7 @@ from attn.verbs.capture.collection import (
     require_listed,
     write_index,
 )
-from attn.verbs.capture.folders import existing, output_folder, refuse_contents, refuse_parts
+from attn.verbs.capture.folders import free_bytes, output_folder, refuse_contents, refuse_parts
 from attn.verbs.capture.outputs import check_output
 from attn.verbs.capture.run_identity import differences, manifest_facts, run_facts, summary
 from attn.verbs.report import Report
@@ -222,7 +222,7 @@ def _digests(manifest: Manifest) -> list[object]:
 
 def _require_space(out: Path, manifests: Sequence[Manifest]) -> None:
     needed = sum(shard.bytes for manifest in manifests for shard in manifest.shards)
-    free = shutil.disk_usage(existing(out)).free
+    free = free_bytes(out)
     if needed > free:
         raise TraceError(
             f"the traces have {filesize.decimal(needed)}, but only {filesize.decimal(free)} are "

@@ -15,7 +15,7 @@ import msgspec
 from attn.errors import CaptureError, UsageError
 from attn.files.outside import os_reason
 from attn.verbs.workers.drive import LOST, no_workers
-from attn.verbs.workers.work import BatchAnswer, BatchMembers, RunRecipe
+from attn.verbs.workers.work import BatchAnswer, BatchMembers, WorkerRecipe
 
 LONGEST = 300
 """Most letters of a message of Ray's."""
@@ -29,7 +29,7 @@ class RayMaker:
     def __init__(self, recipe: bytes) -> None:
         from attn.verbs.workers.maker import open_maker
 
-        self._maker = open_maker(msgspec.json.decode(recipe, type=RunRecipe))
+        self._maker = open_maker(msgspec.json.decode(recipe, type=WorkerRecipe))
 
     def load(self) -> bytes:
         """Return the answer to the recipe: nothing, or why the model cannot be had here."""
@@ -55,7 +55,7 @@ class _Actor:
 class RayCrew:
     """Actors, each with its share of the GPUs."""
 
-    def __init__(self, recipe: RunRecipe, count: int | None, gpus: float | None) -> None:
+    def __init__(self, recipe: WorkerRecipe, count: int | None, gpus: float | None) -> None:
         """Connect, or start Ray here, and start the actors.
 
         Args:

@@ -12,7 +12,7 @@ from attn.verbs.capture.generation import Batches, Progress
 from attn.verbs.capture.jobs import Job
 from attn.verbs.capture.options import GenerationOptions
 from attn.verbs.workers.drive import Crew, drive
-from attn.verbs.workers.work import RunRecipe, describe_batch
+from attn.verbs.workers.work import RunRecipe, WorkerRecipe, describe_batch
 
 
 def wants_crew(options: GenerationOptions) -> bool:
@@ -96,10 +96,10 @@ def start_crew(options: GenerationOptions, recipe: RunRecipe) -> AbstractContext
     if options.engine == "ray":
         from attn.verbs.workers.cluster import RayCrew
 
-        return RayCrew(recipe, options.workers, options.gpus_per_worker)
+        return RayCrew(WorkerRecipe(recipe), options.workers, options.gpus_per_worker)
     from attn.verbs.workers.local import LocalCrew
 
-    return LocalCrew(recipe, options.workers or len(devices), devices)
+    return LocalCrew(WorkerRecipe(recipe), options.workers or len(devices), devices)
 
 
 def make_with(

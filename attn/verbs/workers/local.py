@@ -13,7 +13,7 @@ from types import TracebackType
 import msgspec
 
 from attn.verbs.workers.drive import LOST, no_workers
-from attn.verbs.workers.work import BatchAnswer, BatchMembers, RunRecipe
+from attn.verbs.workers.work import BatchAnswer, BatchMembers, WorkerRecipe
 
 COMMAND = (sys.executable, "-m", "attn.verbs.workers.process")
 GRACE_SECONDS = 5
@@ -32,7 +32,7 @@ class _Process:
 class LocalCrew:
     """Processes that have the model loaded, each on a device of its own where several are named."""
 
-    def __init__(self, recipe: RunRecipe, count: int, devices: Sequence[str]) -> None:
+    def __init__(self, recipe: WorkerRecipe, count: int, devices: Sequence[str]) -> None:
         """Start workers.
 
         Args:
@@ -89,12 +89,16 @@ class LocalCrew:
 
     def _begin(self, number: int) -> subprocess.Popen[bytes]:
         child = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        placement = self._recipe.placement
-        if self._devices:
-            device = self._devices[number % len(self._devices)]
-            placement = replace(placement, device=device)
-        _send(child, msgspec.json.encode(replace(self._recipe, placement=placement)))
+        _send(child, msgspec.json.encode(self._placed(number)))
         return child
+
+    def _placed(self, number: int) -> WorkerRecipe:
+        """Return what a worker is for, on its device."""
+        run = self._recipe.run
+        if run is None or not self._devices:
+            return self._recipe
+        device = self._devices[number % len(self._devices)]
+        return WorkerRecipe(replace(run, placement=replace(run.placement, device=device)))
 
     def _replace(self, number: int) -> str:
         """Put another worker in the place of one that is lost; return what is known of the loss."""

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 from attn.backends import find
 from attn.backends.plugins.guard import guarded
 from attn.engine.refuse import refuse_unobservable
-from attn.errors import ModelError, TraceError
+from attn.errors import AttnError, ModelError, TraceError
 from attn.files.disk import as_utf8
 from attn.verbs.capture.families import backend_options
 from attn.verbs.capture.generation import Progress, in_words, is_complete, make_batch
 from attn.verbs.capture.jobs import plan_job
 from attn.verbs.report import Report
-from attn.verbs.workers.work import BatchAnswer, BatchMembers, RunRecipe
+from attn.verbs.workers.work import (
+    BatchAnswer,
+    BatchMembers,
+    ReadRecipe,
+    RunRecipe,
+    WorkerRecipe,
+)
 
 
 class _WarningsKept(Report):
@@ -30,12 +37,45 @@ class _WarningsKept(Report):
         self.told.append((text, about))
 
 
-def open_maker(recipe: RunRecipe) -> Maker | BatchAnswer:
-    """Open the model of a run, or answer why it cannot be had here."""
+def open_maker(recipe: WorkerRecipe) -> Maker | TraceReader | BatchAnswer:
+    """Open the model of a run, or a run to be looked at; or answer why it cannot be had here."""
     try:
-        return Maker(recipe)
+        if recipe.run is not None:
+            return Maker(recipe.run)
+        if recipe.reads is not None:
+            return TraceReader(recipe.reads)
     except Exception as error:  # noqa: BLE001 - of a family or of what it needs
         return BatchAnswer(ended=as_utf8(in_words(error)))
+    return BatchAnswer(ended="a recipe of another version of attn")
+
+
+class TraceReader:
+    """Looks at traces, one by one, and keeps what is to be put together as pieces."""
+
+    def __init__(self, recipe: ReadRecipe) -> None:
+        """Read the options.
+
+        Raises:
+            AttnError: they are not usable here.
+        """
+        self._report = _WarningsKept()
+        verb = import_module(f"attn.verbs.{recipe.verb}.pieces")
+        self._look: Callable[[int], object] = verb.open_look(recipe, self._report)
+
+    def make(self, members: BatchMembers) -> BatchAnswer:
+        """Look at traces; what is wrong with one is told by whoever puts them together."""
+        errors = dict[int, str | None]()
+        for member in members:
+            try:
+                self._look(member.index)
+            except AttnError:
+                errors[member.index] = None
+            except Exception as error:  # noqa: BLE001 - it costs this trace only
+                errors[member.index] = as_utf8(in_words(error))
+            else:
+                errors[member.index] = None
+        told, self._report.told = tuple(self._report.told), []
+        return BatchAnswer(errors, told)
 
 
 class Maker:
@@ -91,7 +131,7 @@ class Maker:
         job = plan_job(
             recipe.backend,
             self._session,
-            [member.request for member in members],
+            [member.request for member in members if member.request is not None],
             recipe.keep,
             Path(members[0].folder).parent,
             len(members),

@@ -14,7 +14,7 @@ from threading import Thread
 
 import msgspec
 
-from attn.verbs.workers.work import BatchAnswer, BatchMembers, RunRecipe
+from attn.verbs.workers.work import BatchAnswer, BatchMembers, WorkerRecipe
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
 
     from attn.verbs.workers.maker import open_maker
 
-    maker = open_maker(msgspec.json.decode(lines.get(), type=RunRecipe))
+    maker = open_maker(msgspec.json.decode(lines.get(), type=WorkerRecipe))
     if isinstance(maker, BatchAnswer):
         send(maker)
         return

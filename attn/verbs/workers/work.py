@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from attn.backends.types import Placement
 from attn.engine.plan import Keep
@@ -35,19 +35,42 @@ class RunRecipe:
 
 
 @dataclass(frozen=True)
+class ReadRecipe:
+    """All that a worker needs to know to look at traces that are there.
+
+    Attributes:
+        verb: which is done with them.
+        options: of the verb, as a caller in Python would give them.
+        runs: folders, where the verb takes several.
+    """
+
+    verb: Literal["analyze", "compare", "evaluate"]
+    options: dict[str, Any]
+    runs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WorkerRecipe:
+    """What a worker is for: to make traces, or to look at some."""
+
+    run: RunRecipe | None = None
+    reads: ReadRecipe | None = None
+
+
+@dataclass(frozen=True)
 class BatchMember:
     """A trace of a batch.
 
     Attributes:
         index: of all that were asked for.
         folder: of the trace.
-        request: as it was asked for.
+        request: as it was asked for; nothing of one that is only looked at.
         is_missing: whether it is written; others only decide the last bits of those that are.
     """
 
     index: int
     folder: str
-    request: Request
+    request: Request | None
     is_missing: bool
 
 

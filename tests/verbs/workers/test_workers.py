@@ -1,7 +1,10 @@
 """Runs that workers make: what one process would have left, whoever of them dies."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from attn.errors import UsageError
 from attn.verbs.report import Report
 from attn.verbs.workers.crews import require_plain
 from attn.verbs.workers.local import LocalCrew
-from benchmarks.cluster.stub import AHEAD, FULL, LACKING, SLEEP, write_plugin
+from benchmarks.cluster.stub import AHEAD, FULL, LACKING, write_plugin
 from tests.helpers.toy_runs import contents
 
 NAMES = (b"attn.verbs.workers.process", b"ray::RayMaker")
@@ -148,23 +151,20 @@ def test_loaded_once(tmp_path, monkeypatch):
     assert {Path(name).parts[0] for name in made} == {"base", "cat-cut", "random-0-like-cat"}
 
 
-def test_killed_driver(tmp_path, monkeypatch):
-    """Where the driver dies its workers end, and the same command makes what is missing."""
-    monkeypatch.setenv(SLEEP, "0.1")
-    run = TOY | {"out": tmp_path / "run", "seed": range(7), "report": Report(), "resume": True}
-    if not (driver := os.fork()):
-        attn.capture("stub", "a cat", workers=2, **run)
-        os._exit(0)
-    while not (tmp_path / "run" / "index.jsonl").exists():
-        assert os.waitpid(driver, os.WNOHANG) == (0, 0)
-        time.sleep(0.02)
-    os.kill(driver, signal.SIGKILL)
-    assert os.waitstatus_to_exitcode(os.waitpid(driver, 0)[1]) == -signal.SIGKILL
-    while workers():  # they end at once
-        time.sleep(0.02)
-    attn.capture("stub", "a cat", workers=2, **run)
-    attn.capture("stub", "a cat", **(run | {"out": tmp_path / "serial"}))
-    assert contents(tmp_path / "run") == contents(tmp_path / "serial")
+def test_a_sample_of_the_campaign():
+    """After a kill of a worker, and of a driver, all is there once, and little was made again."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.campaign", "workers", "--sample", "1", "--seed", "3"],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        cwd=Path(attn.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)["workers"]
+    assert result.pop("most batches made again") <= 2
+    assert result == {"local worker": 1, "local driver": 1}
 
 
 def test_loaded_pipeline():

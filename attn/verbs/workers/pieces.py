@@ -1,0 +1,98 @@
+"""What is known of single traces of a run, kept until it is put together.
+
+Whoever looks at a trace, a worker or a shard, leaves a piece: a file with what the tables of all
+traces need of it. Who then makes these tables reads the pieces in the order of the traces, so that
+they are, bit for bit, those that one process makes. A piece is named by all that decides it; one
+that is damaged is as good as none.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from attn.errors import TraceError
+from attn.files.disk import reported, write_atomic
+from attn.files.outside import read_bytes
+from attn.versions import attn_version
+
+FACTS = "facts"
+"""The array of a piece that holds its facts, as JSON."""
+
+
+@dataclass(frozen=True)
+class TracePiece:
+    """What is known of one trace.
+
+    Attributes:
+        facts: what JSON has, NaN and infinity too.
+        arrays: numbers, by name.
+    """
+
+    facts: Any
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+class PieceFolder:
+    """The pieces of one run of a verb, in a folder beside its results."""
+
+    def __init__(self, folder: Path, options: Any) -> None:
+        """Name a folder, which need not exist.
+
+        Args:
+            folder: of the pieces.
+            options: all that decides them, beside traces and version.
+        """
+        self._folder = folder
+        self._options = msgspec.to_builtins(options, enc_hook=str)
+
+    def read(self, *of: str) -> TracePiece | None:
+        """Return the piece of a trace, or None if there is none."""
+        try:
+            data = read_bytes(self._path(of))
+            with np.load(BytesIO(data), allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            return TracePiece(json.loads(arrays.pop(FACTS).tobytes()), arrays)
+        except (TraceError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+
+    def write(self, piece: TracePiece, *of: str) -> None:
+        """Keep the piece of a trace.
+
+        Args:
+            piece: what is known.
+            of: which trace, and the SHA-256 of its manifest.
+
+        Raises:
+            TraceError: the disk is full, permission is missing, ….
+        """
+        facts = json.dumps(msgspec.to_builtins(piece.facts, enc_hook=str)).encode("ascii")
+        stream = BytesIO()
+        np.savez(
+            stream,
+            allow_pickle=False,
+            **{**piece.arrays, FACTS: np.frombuffer(facts, np.uint8)},
+        )
+        write_atomic(self._path(of), stream.getvalue())
+
+    def remove(self) -> None:
+        """Take all pieces away, those of other options too."""
+        with reported(self._folder, "remove"):
+            for path in self._folder.glob("*.npz*"):
+                path.unlink(missing_ok=True)
+            if self._folder.is_dir() and not any(self._folder.iterdir()):
+                self._folder.rmdir()
+
+    def _path(self, of: tuple[str, ...]) -> Path:
+        key = json.dumps([attn_version(), self._options, *of], sort_keys=True).encode("ascii")
+        return self._folder / f"{sha256(key).hexdigest()[:40]}.npz"
