@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 import attn
 from attn.backends.loading.weights import convert
 from attn.checkpoints.families.flux import LAYOUT
-from attn.checkpoints.probe import CONFIGS, probe
+from attn.checkpoints.probe import probe
 from attn.demo.untrained import flux as untrained
 from attn.engine.plan import Keep, make_plan
 from attn.errors import ModelError, RequestError
@@ -20,7 +20,7 @@ from attn.schema import Lora, Request
 from attn.verbs.lora import find_model
 from tests.helpers.models import full_size, layouts, lora_spellings
 from tests.helpers.models.every_option import capture_everything
-from tests.helpers.models.opening import opening, refusal
+from tests.helpers.models.opening import lay_out, opening, refusal
 from tests.helpers.toy_sessions import remarks, shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
@@ -42,9 +42,7 @@ def sizes(folder, tmp_path_factory):
 
     def opened(name):
         target = tmp_path_factory.mktemp(name) / "model"
-        target.mkdir()
-        for source in (*(CONFIGS / name).iterdir(), *folder.glob("tokenizer*")):
-            (target / source.name).symlink_to(source)
+        lay_out(target, name, *folder.glob("tokenizer*"))
         return opening("flux", target, weights=False)
 
     return {name: opened(f"flux-{name}") for name in ("dev", "schnell")}

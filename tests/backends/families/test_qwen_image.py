@@ -1,21 +1,16 @@
 """Qwen-Image, in its published configuration and as a tiny model in its real format."""
 
-import numpy as np
 import pytest
 import torch
 
 from attn.backends.testing import attention_exact, rows_labelled
-from attn.checkpoints.probe import CONFIGS
 from attn.demo.untrained import qwen_image as untrained
 from attn.engine.plan import Keep, make_plan
 from attn.errors import RequestError
-from attn.lora.base.fit import fit
-from attn.lora.base.weights import open_base
-from attn.lora.reader import read
-from attn.schema import Lora, Request
+from attn.schema import Request
 from tests.helpers.models import layouts, lora_spellings
 from tests.helpers.models.every_option import capture_everything
-from tests.helpers.models.opening import opening, refusal
+from tests.helpers.models.opening import differing, lay_out, opening, refusal
 from tests.helpers.toy_sessions import shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
@@ -35,9 +30,7 @@ def folder(tmp_path_factory):
 def published(folder, tmp_path_factory):
     """Qwen-Image in full size, without weights."""
     target = tmp_path_factory.mktemp("published") / "model"
-    target.mkdir()
-    for source in (*(CONFIGS / "qwen-image").iterdir(), folder / "tokenizer"):
-        (target / source.name).symlink_to(source)
+    lay_out(target, "qwen-image", folder / "tokenizer")
     return opening("qwen-image", target, weights=False)
 
 
@@ -142,13 +135,7 @@ def files(folder, tmp_path_factory):
 @pytest.mark.parametrize("layout", ["one file", "parts", "folder and file"])
 def test_same_from_every_layout(files, layout):
     """Every weight is bit for bit that of the diffusers folder."""
-    first, second = (
-        opening("qwen-image", files[name][0], **files[name][1]) for name in ("folder", layout)
-    )
-    for part in ("transformer", "vae", "text_encoder"):
-        ours, theirs = (getattr(model.pipe, part).state_dict() for model in (first, second))
-        assert ours.keys() == theirs.keys()
-        assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    assert differing("qwen-image", files["folder"], files[layout]) == []
 
 
 def test_refused_files(files, tmp_path):
@@ -183,18 +170,8 @@ def loras(tmp_path_factory):
 @pytest.mark.parametrize("spelling", lora_spellings.SPELLINGS)
 def test_loras_of_every_spelling(loras, files, spelling):
     """One LoRA draws one picture however it is spelled, and is placed in every layout."""
-    model, path = session(), loras / f"{spelling}.safetensors"
-
-    def picture(*chosen):
-        request = model.complete(Request("a red cat", guidance=1.0, loras=chosen, **SMALL))
-        return np.asarray(model.generate([request], None)[0].images[0])
-
-    plain, changed = picture(), picture(Lora(str(path)))
-    assert not np.array_equal(plain, changed)
-    assert np.array_equal(changed, picture(Lora(str(loras / "diffusers.safetensors"))))
-    for layout in ("folder", "one file"):
-        result = fit(read(path), open_base(files[layout][0]))
-        assert (len(result.placed), result.misfits) == (2, ())
+    models = [files[layout][0] for layout in ("folder", "one file")]
+    lora_spellings.check_spelling(session(), loras, spelling, models, 2, guidance=1.0)
 
 
 def test_every_option_of_capture(loras, tmp_path):

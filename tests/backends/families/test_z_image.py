@@ -10,17 +10,13 @@ from diffusers.loaders.single_file_utils import convert_z_image_transformer_chec
 import attn
 from attn.backends.testing import attention_exact, rows_labelled
 from attn.backends.testing.observe import recorded
-from attn.checkpoints.probe import CONFIGS
 from attn.demo.untrained import z_image as untrained
 from attn.engine.plan import Keep, make_plan
 from attn.errors import ModelError
-from attn.lora.base.fit import fit
-from attn.lora.base.weights import open_base
-from attn.lora.reader import read
-from attn.schema import Lora, Request
+from attn.schema import Request
 from tests.helpers.models import layouts, lora_spellings
 from tests.helpers.models.every_option import capture_everything
-from tests.helpers.models.opening import opening, refusal
+from tests.helpers.models.opening import differing, lay_out, opening, refusal
 from tests.helpers.toy_sessions import shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
@@ -40,9 +36,7 @@ def folder(tmp_path_factory):
 def turbo(folder, tmp_path_factory):
     """Z-Image-Turbo in full size, without weights."""
     target = tmp_path_factory.mktemp("turbo") / "model"
-    target.mkdir()
-    for source in (*(CONFIGS / "z-image-turbo").iterdir(), folder / "tokenizer"):
-        (target / source.name).symlink_to(source)
+    lay_out(target, "z-image-turbo", folder / "tokenizer")
     return opening("z-image", target, weights=False)
 
 
@@ -200,13 +194,7 @@ def files(folder, tmp_path_factory):
 @pytest.mark.parametrize("layout", ["one file", "parts", "folder and file"])
 def test_same_from_every_layout(files, layout):
     """Every weight is bit for bit that of the diffusers folder."""
-    first, second = (
-        opening("z-image", files[name][0], **files[name][1]) for name in ("folder", layout)
-    )
-    for part in ("transformer", "vae", "text_encoder"):
-        ours, theirs = (getattr(model.pipe, part).state_dict() for model in (first, second))
-        assert ours.keys() == theirs.keys()
-        assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    assert differing("z-image", files["folder"], files[layout]) == []
 
 
 def test_names_are_those_of_the_library():
@@ -249,18 +237,8 @@ def loras(tmp_path_factory):
 @pytest.mark.parametrize("spelling", lora_spellings.SPELLINGS)
 def test_loras_of_every_spelling(loras, files, spelling):
     """One LoRA draws one picture however it is spelled, and is placed in every layout."""
-    model, path = session(), loras / f"{spelling}.safetensors"
-
-    def picture(*chosen):
-        request = model.complete(Request("a red cat", loras=chosen, **SMALL))
-        return np.asarray(model.generate([request], None)[0].images[0])
-
-    plain, changed = picture(), picture(Lora(str(path)))
-    assert not np.array_equal(plain, changed)
-    assert np.array_equal(changed, picture(Lora(str(loras / "diffusers.safetensors"))))
-    for layout in ("folder", "one file"):
-        result = fit(read(path), open_base(files[layout][0]))
-        assert (len(result.placed), result.misfits) == (1, ())
+    models = [files[layout][0] for layout in ("folder", "one file")]
+    lora_spellings.check_spelling(session(), loras, spelling, models, 1)
 
 
 @pytest.mark.parametrize("keep", ["heads", "factors"])

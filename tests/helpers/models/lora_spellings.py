@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
+
+from attn.backends.types import Session
+from attn.lora.base.fit import fit
+from attn.lora.base.weights import open_base
+from attn.lora.reader import read
+from attn.schema import Lora, Request
 
 Factors = Mapping[str, tuple[Tensor, Tensor]]
 """Down and up of each module."""
@@ -39,3 +48,31 @@ def write(folder: Path, library: Factors, authors: Factors) -> Path:
         }
         save_file(tensors, folder / f"{spelling}.safetensors")
     return folder
+
+
+def check_spelling(
+    session: Session, folder: Path, spelling: str, models: Sequence[Path], placed: int, **more: Any
+) -> None:
+    """Check that a spelling draws what `diffusers` draws, leaves nothing, and fits the models.
+
+    Args:
+        session: of a tiny model.
+        folder: what `write` returned.
+        spelling: of the file.
+        models: the same model in other layouts.
+        placed: modules that the file changes.
+        more: of the request.
+    """
+
+    def picture(*loras: Lora) -> NDArray[np.uint8]:
+        request = Request("a red cat", loras=loras, steps=2, width=96, height=64, **more)
+        return np.asarray(session.generate([session.complete(request)], None)[0].images[0])
+
+    path = folder / f"{spelling}.safetensors"
+    plain, changed = picture(), picture(Lora(str(path)))
+    assert not np.array_equal(plain, changed)
+    assert np.array_equal(changed, picture(Lora(str(folder / "diffusers.safetensors"))))
+    assert np.array_equal(plain, picture())
+    for model in models:
+        result = fit(read(path), open_base(model))
+        assert (len(result.placed), result.misfits) == (placed, ())

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from attn.backends import find, load
 from attn.backends.types import Placement
+from attn.checkpoints.probe import CONFIGS
 from attn.errors import ModelError
 from attn.schema import Request
 from tests.helpers.models import layouts
@@ -51,3 +53,26 @@ def changed(path, target, change, metadata=None):
     state = load_file(path)
     change(state)
     return layouts.write(state, target / "changed.safetensors", metadata)
+
+
+def differing(backend, first, second, parts=("transformer", "vae", "text_encoder")):
+    """Open a model from two sources, each (model, settings); return weights that are not equal."""
+    models = [opening(backend, model, **settings).pipe for model, settings in (first, second)]
+    states = [
+        {f"{part}.{name}": value for part in parts for name, value in _weights(model, part)}
+        for model in models
+    ]
+    assert states[0].keys() == states[1].keys()
+    return [name for name in states[0] if not torch.equal(states[0][name], states[1][name])]
+
+
+def _weights(model, part):
+    return getattr(model, part).state_dict().items()
+
+
+def lay_out(target, config, *tokenizers):
+    """Put the configuration of a published model and its tokenizers into a new folder."""
+    target.mkdir()
+    for source in (*(CONFIGS / config).iterdir(), *tokenizers):
+        (target / source.name).symlink_to(source)
+    return target
