@@ -108,8 +108,8 @@ function TextSides({ sides, state }) {
     ${sides.map((side) => html`<${Reader} key=${side.id} side=${side} state=${state} onRead=${(/** @type {Read} */ one) => setRead((before) => ({ ...before, [side.id]: one }))} />`)}
     <p class="status" aria-live="polite">${notes.map(visible).join(" ")}${asks && html` <button onClick=${() => state.set({ read: "all" })}>Read all</button>`}</p>
     <p class="faint">Rows read, columns are read; ${meant}. One cursor and one scale hold for all.</p>
-    <div id="text-sides" class="side-row text-sides" style=${`--sides:${sides.length}`}>${sides.map((side, text) => html`<${SideText} ...${ownCursor(text)} top=${top} key=${side.id} side=${side} read=${read[side.id] ?? null} state=${state} />`)}</div>
-    <${RootScale} top=${top} scale="root" isCut=${true} />
+    <div id="text-sides"><div class="side-row text-sides" style=${`--sides:${sides.length}`}>${sides.map((side, text) => html`<${SideText} ...${ownCursor(text)} top=${top} key=${side.id} side=${side} read=${read[side.id] ?? null} state=${state} />`)}</div>
+    <${RootScale} top=${top} scale="root" isCut=${true} /></div>
     <${Save} figure="text-sides" name=${sides.map((side) => side.label).join("-")} title=${["Who reads whom", ...aboutSides(sides, (side) => read[side.id]?.selection)]} caption=${`Rows read, columns are read. One scale for all, that of the root, 0 to ${percent(top)} and more.`} tables=${{ CSV: table }} />
     ${isTwo && there.length === 2 && html`<${TextDifference} ...${cursor} sides=${sides} reads=${there} axes=${axes} state=${state} />`}
     <h2>${isRow ? `What ${visible(looked)} reads` : "Most is read"}</h2>
