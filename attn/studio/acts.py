@@ -23,6 +23,8 @@ from attn.studio.telling import tell_job
 FIGURES = ("attention_evolution.gif", "text_vs_sketch_attention.png", "words.png", "roles.png")
 """What is shown of an analysis, by name; all of it is in the report."""
 SKETCH = "sketch"
+WITHOUT = {"lora": "without LoRAs", SKETCH: "without drawing"}
+"""How a run is called that was made again, by what it has no more."""
 
 
 class RunView(NamedTuple):
@@ -89,8 +91,9 @@ class Acts:
             request = {key: value for key, value in before.request.items() if key != name}
             if name == SKETCH:
                 request[SKETCH] = NONE
+            variant = f"{before.variant} {WITHOUT[name]}".strip()
             try:
-                job = self._studio.jobs.submit(request, is_analyzed=False)
+                job = self._studio.jobs.submit(request, is_analyzed=False, variant=variant)
             except AttnError as error:
                 yield RunView(progress=f"Not run: {error}")
                 return

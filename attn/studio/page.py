@@ -128,7 +128,12 @@ class _Page:
                 "sketch": gr.Button("Again without the drawing", size="sm", visible=False),
             }
         self._figures = gr.Gallery(
-            label="Results", visible=False, columns=3, interactive=False, elem_classes="figures"
+            label="Results",
+            visible=False,
+            columns=3,
+            object_fit="contain",
+            interactive=False,
+            elem_classes="figures",
         )
         self._files = gr.File(label="To keep", visible=False, file_count="multiple")
         self._frame = gr.HTML()
@@ -157,13 +162,15 @@ class _Page:
         changes = [part.change for part in form if not isinstance(part, apart)]
         changes += [part.blur for part in form if isinstance(part, gr.Textbox)]
         gr.on([page.load, *changes], plan, form, self._plan, **LATEST)
-        self._run.click(run, [self._is_analyzed, *form], watched, **QUIET)
+        ends = [self._run.click(run, [self._is_analyzed, *form], watched, **QUIET)]
         self._cancel.click(acts.cancel, self._job, None, **QUIET)
         self._die.click(acts.throw, None, self._seed, **QUIET)
         self._analyze.click(acts.analyze, self._job, watched, **QUIET)
         self._page.click(acts.save_page, self._job, self._files, **QUIET)
         for name, button in self._again.items():
-            button.click(acts.again(name), self._job, watched, **QUIET)
+            ends.append(button.click(acts.again(name), self._job, watched, **QUIET))
+        for end in ends:
+            end.then(plan, form, self._plan, **LATEST)
         self._tab.select(acts.index, None, self._index, **QUIET)
         numbers = [name for name in ("steps", "guidance", "size") if name in self._parts]
         shown = [self._parts[name] for name in numbers]

@@ -152,6 +152,7 @@ def test_draw_watch_and_compare(page, let):
     page.locator("img.forming").wait_for()
     let(2)
     told(page, "progress", "^Done: 5 steps")
+    told(page, "plan", "^5 steps, .* s a step as in the last run like it")
     assert violations(page) == []
     assert "<img src=x onerror" in frame_of(page).locator("body").inner_text()
     assert page.title() == "attn studio"
@@ -161,6 +162,7 @@ def test_draw_watch_and_compare(page, let):
     told(page, "command", "--sketch none")
     told(page, "progress", "^Done: 5 steps")
     page.locator("iframe.explorer[src*=',']").wait_for()
+    frame_of(page).get_by_text(re.compile("held-without-drawing-a-red")).first.wait_for()
     page.get_by_role("tab", name="Gallery").click()
     listed = page.frame_locator("iframe.explorer[src*='index']")
     listed.get_by_text("a red square <img").nth(1).wait_for()
