@@ -101,6 +101,18 @@ class Acts:
 
         return run
 
+    def ready(self, number: int | None) -> tuple[Any, Any]:
+        """Return what lets runs begin again: Gradio takes no click while the last one is answered.
+
+        Returns:
+            new values for the button that runs, and for the row of what is done afterwards.
+        """
+        job = self._job(number)
+        if job is not None and not job.is_over:  # another one was begun
+            return gr.skip(), gr.skip()
+        is_complete = job is not None and job.status == "complete"
+        return gr.update(interactive=True), gr.update(visible=is_complete)
+
     def cancel(self, number: int | None) -> None:
         """End a run after its step."""
         job = self._job(number)
@@ -219,11 +231,7 @@ class Acts:
 
     def _over(self, job: StudioRun, beside: tuple[StudioRun, ...]) -> dict[str, Any]:
         """Return what is shown of a run that is over."""
-        change: dict[str, Any] = {
-            "run": gr.update(interactive=True),
-            "cancel": gr.update(interactive=False),
-            "forming": "",
-        }
+        change: dict[str, Any] = {"cancel": gr.update(interactive=False), "forming": ""}
         items = [self._studio.item(run) for run in (*beside, job)]
         numbers = [item.id for item in items if item is not None]
         if beside and len(numbers) > 1 and job.status == "complete":
@@ -231,7 +239,6 @@ class Acts:
         if job.status == "complete":
             is_drawn = job.request.get(SKETCH) != NONE and self._reads_drawings
             change |= {
-                "after": gr.update(visible=True),
                 "again_lora": gr.update(visible="lora" in job.request),
                 "again_sketch": gr.update(visible=is_drawn),
                 **_results(job),

@@ -170,7 +170,8 @@ class _Page:
         for name, button in self._again.items():
             ends.append(button.click(acts.again(name), self._job, watched, **QUIET))
         for end in ends:
-            end.then(plan, form, self._plan, **LATEST)
+            over = end.then(acts.ready, self._job, [self._run, self._after], **QUIET)
+            over.then(plan, form, self._plan, **LATEST)
         self._tab.select(acts.index, None, self._index, **QUIET)
         numbers = [name for name in ("steps", "guidance", "size") if name in self._parts]
         shown = [self._parts[name] for name in numbers]
