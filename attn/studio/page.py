@@ -120,12 +120,14 @@ class _Page:
         self._text = gr.Textbox(
             label="Text so far", visible=False, lines=4, elem_classes="text-so-far"
         )
-        with gr.Row(visible=False) as self._after:
-            self._analyze = gr.Button("Analyse", size="sm")
-            self._page = gr.Button("One-file page", size="sm")
+        takes = self._facts["takes"]
+        off: Mapping[str, Any] = {"size": "sm", "interactive": False}
+        with gr.Row():
+            self._analyze = gr.Button("Analyse", **off)
+            self._page = gr.Button("One-file page", **off)
             self._again = {
-                "lora": gr.Button("Again without the LoRAs", size="sm", visible=False),
-                "sketch": gr.Button("Again without the drawing", size="sm", visible=False),
+                "lora": gr.Button("Again without the LoRAs", visible="loras" in takes, **off),
+                "sketch": gr.Button("Again without the drawing", visible=bool(self._pad), **off),
             }
         self._figures = gr.Gallery(
             label="Results",
@@ -170,7 +172,7 @@ class _Page:
         for name, button in self._again.items():
             ends.append(button.click(acts.again(name), self._job, watched, **QUIET))
         for end in ends:
-            over = end.then(acts.ready, self._job, [self._run, self._after], **QUIET)
+            over = end.then(acts.ready, self._job, watched, **QUIET)
             over.then(plan, form, self._plan, **LATEST)
         self._tab.select(acts.index, None, self._index, **QUIET)
         numbers = [name for name in ("steps", "guidance", "size") if name in self._parts]
@@ -202,7 +204,8 @@ class _Page:
             command=self._command,
             run=self._run,
             cancel=self._cancel,
-            after=self._after,
+            analyze=self._analyze,
+            save_page=self._page,
             again_lora=self._again["lora"],
             again_sketch=self._again["sketch"],
             figures=self._figures,

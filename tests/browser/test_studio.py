@@ -204,6 +204,21 @@ def test_killed_worker(page, let, studio):
     told(page, "progress", "^Done: 5 steps")
 
 
+def test_without_loras(page, let):
+    """A LoRA is chosen by name; the run is made again without it, and both stand side by side."""
+    page.get_by_role("button", name=re.compile("^LoRAs")).click()
+    page.get_by_label("LoRA 1", exact=True).click()
+    page.get_by_role("option").nth(1).click()
+    begin(page, 2)
+    let(2)
+    told(page, "command", " --lora ")
+    press(page, "Again without the LoRAs")
+    let(2)
+    told(page, "command", "^((?! --lora ).)*$")
+    page.locator("iframe.explorer[src*=',']").wait_for()
+    frame_of(page).get_by_text(re.compile("held-without-loras-a-red")).first.wait_for()
+
+
 def test_by_keyboard_alone(page, let):
     """Shapes are typed; run, cancel, run again, comparison and gallery need no mouse either."""
     enter(page, "button", "Draw by keyboard")
