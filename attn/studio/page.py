@@ -137,7 +137,9 @@ class _Page:
             interactive=False,
             elem_classes="figures",
         )
-        self._files = gr.File(label="To keep", visible=False, file_count="multiple")
+        self._files = gr.File(
+            label="To keep", visible=False, file_count="multiple", elem_classes="files"
+        )
         self._frame = gr.HTML()
         self._command = gr.Textbox(
             label="The same as a command",

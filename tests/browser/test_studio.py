@@ -205,7 +205,7 @@ def test_killed_worker(page, let, studio):
 
 
 def test_without_loras(page, let):
-    """A LoRA is chosen by name; the run is made again without it, and both stand side by side."""
+    """A LoRA is chosen by name; the run is made again without it, and its page is saved."""
     page.get_by_role("button", name=re.compile("^LoRAs")).click()
     page.get_by_label("LoRA 1", exact=True).click()
     page.get_by_role("option").nth(1).click()
@@ -217,6 +217,11 @@ def test_without_loras(page, let):
     told(page, "command", "^((?! --lora ).)*$")
     page.locator("iframe.explorer[src*=',']").wait_for()
     frame_of(page).get_by_text(re.compile("held-without-loras-a-red")).first.wait_for()
+    press(page, "One-file page")
+    with page.expect_download() as saving:
+        page.locator(".files a[download]").first.click()
+    assert re.search(r"held-without-loras-a-red.*\.html$", saving.value.suggested_filename)
+    assert saving.value.path().read_bytes().startswith(b"<!doctype html>")
 
 
 def test_by_keyboard_alone(page, let):
