@@ -157,6 +157,14 @@ def folder(name: str, value: Any) -> Path:
     return Path(value)
 
 
+def page(name: str, value: Any) -> Path:
+    """Return the path of a page, whose name says that it is one."""
+    path = folder(name, value)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise wrong(name, "the name of a page, such as page.html", value)
+    return path
+
+
 def source(name: str, value: Any) -> str:
     """Return what names a model or a drawing: a path, or a word that stands for one."""
     return str(folder(name, value)) if isinstance(value, Path) else text(name, value)
