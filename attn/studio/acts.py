@@ -23,6 +23,8 @@ from attn.studio.telling import tell_job
 FIGURES = ("attention_evolution.gif", "text_vs_sketch_attention.png", "words.png", "roles.png")
 """What is shown of an analysis, by name; all of it is in the report."""
 SKETCH = "sketch"
+WITHOUT = {"lora": "without LoRAs", SKETCH: "without drawing"}
+"""How a run is called that was made again, by what it has no more."""
 
 
 class RunView(NamedTuple):
@@ -37,7 +39,8 @@ class RunView(NamedTuple):
     command: Any = gr.skip()
     run: Any = gr.skip()
     cancel: Any = gr.skip()
-    after: Any = gr.skip()
+    analyze: Any = gr.skip()
+    save_page: Any = gr.skip()
     again_lora: Any = gr.skip()
     again_sketch: Any = gr.skip()
     figures: Any = gr.skip()
@@ -89,14 +92,30 @@ class Acts:
             request = {key: value for key, value in before.request.items() if key != name}
             if name == SKETCH:
                 request[SKETCH] = NONE
+            variant = f"{before.variant} {WITHOUT[name]}".strip()
             try:
-                job = self._studio.jobs.submit(request, is_analyzed=False)
+                job = self._studio.jobs.submit(request, is_analyzed=False, variant=variant)
             except AttnError as error:
                 yield RunView(progress=f"Not run: {error}")
                 return
             yield from self._follow(job, (before,))
 
         return run
+
+    def ready(self, number: int | None) -> RunView:
+        """Let runs begin again: Gradio takes no click while the last one is answered."""
+        job = self._job(number)
+        if job is not None and not job.is_over:  # another one was begun
+            return RunView()
+        request = job.request if job is not None and job.status == "complete" else None
+        is_drawn = request is not None and request.get(SKETCH) != NONE
+        return RunView(
+            run=gr.update(interactive=True),
+            analyze=gr.update(interactive=request is not None),
+            save_page=gr.update(interactive=request is not None),
+            again_lora=gr.update(interactive=request is not None and "lora" in request),
+            again_sketch=gr.update(interactive=is_drawn),
+        )
 
     def cancel(self, number: int | None) -> None:
         """End a run after its step."""
@@ -184,19 +203,23 @@ class Acts:
             job: the run.
             beside: those that it is compared with when it is done.
         """
+        off = gr.update(interactive=False)
         yield RunView(
             job=job.id,
             plan="",  # it may be of what was there before the last stroke
-            run=gr.update(interactive=False),
+            run=off,
             cancel=gr.update(interactive=True),
             frame="",
             forming="",
-            after=gr.update(visible=False),
-            figures=gr.update(visible=False, value=None),
-            files=gr.update(visible=False, value=None),
-            command=gr.update(visible=False),
-            text=gr.update(visible=False, value=""),
-        )
+            analyze=off,
+            save_page=off,
+            again_lora=off,
+            again_sketch=off,
+            figures=None,
+            files=None,
+            command="",
+            text="",
+        )  # nothing is hidden that is shown again: in a quick run Gradio may mix the two up
         shown = None
         for state in self._studio.jobs.follow(job):
             change: dict[str, Any] = {"progress": tell_job(state, self._studio.jobs.before(state))}
@@ -216,29 +239,14 @@ class Acts:
 
     def _over(self, job: StudioRun, beside: tuple[StudioRun, ...]) -> dict[str, Any]:
         """Return what is shown of a run that is over."""
-        change: dict[str, Any] = {
-            "run": gr.update(interactive=True),
-            "cancel": gr.update(interactive=False),
-            "forming": "",
-        }
+        change: dict[str, Any] = {"cancel": gr.update(interactive=False), "forming": ""}
         items = [self._studio.item(run) for run in (*beside, job)]
         numbers = [item.id for item in items if item is not None]
         if beside and len(numbers) > 1 and job.status == "complete":
             change["frame"] = _explorer(",".join(numbers), job.id)
         if job.status == "complete":
-            is_drawn = job.request.get(SKETCH) != NONE and self._reads_drawings
-            change |= {
-                "after": gr.update(visible=True),
-                "again_lora": gr.update(visible="lora" in job.request),
-                "again_sketch": gr.update(visible=is_drawn),
-                **_results(job),
-            }
+            change |= _results(job)
         return change
-
-    @property
-    def _reads_drawings(self) -> bool:
-        facts = next(item for item in self._studio.families if item["name"] == self._backend)
-        return "drawings" in facts["takes"]
 
 
 def _explorer(shown: str, version: int) -> str:
@@ -270,6 +278,6 @@ def _results(job: StudioRun) -> dict[str, Any]:
     pictures = [str(job.folder / name) for name in names] + [str(path) for path in figures]
     reports = _reports(job)
     return {
-        "figures": gr.update(value=pictures, visible=bool(pictures)),
-        "files": gr.update(value=reports, visible=bool(reports)),
+        "figures": gr.update(value=pictures, visible=True) if pictures else gr.skip(),
+        "files": gr.update(value=reports, visible=True) if reports else gr.skip(),
     }

@@ -29,6 +29,7 @@ class StudioRun:
         id: by which pages name it.
         request: arguments of `attn.capture`.
         is_analyzed: whether it is analysed when it is done.
+        variant: what sets it apart from an earlier run, in the name of its folder.
         status: `waiting`, `loading`, `running`, `analyzing`, or one of `OVER`.
         folder: of its trace, once it has begun.
         done, total: steps.
@@ -47,6 +48,7 @@ class StudioRun:
     id: int
     request: dict[str, Any]
     is_analyzed: bool = False
+    variant: str = ""
     status: str = "waiting"
     folder: Path | None = None
     done: int = 0
@@ -115,8 +117,8 @@ class RunQueue:
         """Return a run by its id."""
         return self._jobs[number] if 0 <= number < len(self._jobs) else None
 
-    def submit(self, request: dict[str, Any], *, is_analyzed: bool) -> StudioRun:
-        """Queue a run.
+    def submit(self, request: dict[str, Any], *, is_analyzed: bool, variant: str = "") -> StudioRun:
+        """Queue a run; see `StudioRun`.
 
         Raises:
             UsageError: too many wait already.
@@ -124,7 +126,7 @@ class RunQueue:
         with self._changed:
             if len(self._waiting) >= MOST_WAITING:
                 raise UsageError(f"{MOST_WAITING} runs wait already: wait for one of them to end")
-            job = StudioRun(len(self._jobs), request, is_analyzed)
+            job = StudioRun(len(self._jobs), request, is_analyzed, variant)
             self._jobs.append(job)
             self._waiting.append(job)
             self._changed.notify_all()
@@ -195,7 +197,8 @@ class RunQueue:
 
     def _run(self, job: StudioRun) -> Answer:
         request = job.request
-        folder = choose_folder(None, request["backend"], request["prompt"], self._out)
+        told = f"{job.variant} {request['prompt']}"
+        folder = choose_folder(None, request["backend"], told, self._out)
         job.folder = folder
 
         def tell(facts: dict[str, Any]) -> None:

@@ -120,17 +120,26 @@ class _Page:
         self._text = gr.Textbox(
             label="Text so far", visible=False, lines=4, elem_classes="text-so-far"
         )
-        with gr.Row(visible=False) as self._after:
-            self._analyze = gr.Button("Analyse", size="sm")
-            self._page = gr.Button("One-file page", size="sm")
+        takes = self._facts["takes"]
+        off: Mapping[str, Any] = {"size": "sm", "interactive": False}
+        with gr.Row():
+            self._analyze = gr.Button("Analyse", **off)
+            self._page = gr.Button("One-file page", **off)
             self._again = {
-                "lora": gr.Button("Again without the LoRAs", size="sm", visible=False),
-                "sketch": gr.Button("Again without the drawing", size="sm", visible=False),
+                "lora": gr.Button("Again without the LoRAs", visible="loras" in takes, **off),
+                "sketch": gr.Button("Again without the drawing", visible=bool(self._pad), **off),
             }
         self._figures = gr.Gallery(
-            label="Results", visible=False, columns=3, interactive=False, elem_classes="figures"
+            label="Results",
+            visible=False,
+            columns=3,
+            object_fit="contain",
+            interactive=False,
+            elem_classes="figures",
         )
-        self._files = gr.File(label="To keep", visible=False, file_count="multiple")
+        self._files = gr.File(
+            label="To keep", visible=False, file_count="multiple", elem_classes="files"
+        )
         self._frame = gr.HTML()
         self._command = gr.Textbox(
             label="The same as a command",
@@ -157,13 +166,16 @@ class _Page:
         changes = [part.change for part in form if not isinstance(part, apart)]
         changes += [part.blur for part in form if isinstance(part, gr.Textbox)]
         gr.on([page.load, *changes], plan, form, self._plan, **LATEST)
-        self._run.click(run, [self._is_analyzed, *form], watched, **QUIET)
+        ends = [self._run.click(run, [self._is_analyzed, *form], watched, **QUIET)]
         self._cancel.click(acts.cancel, self._job, None, **QUIET)
         self._die.click(acts.throw, None, self._seed, **QUIET)
         self._analyze.click(acts.analyze, self._job, watched, **QUIET)
         self._page.click(acts.save_page, self._job, self._files, **QUIET)
         for name, button in self._again.items():
-            button.click(acts.again(name), self._job, watched, **QUIET)
+            ends.append(button.click(acts.again(name), self._job, watched, **QUIET))
+        for end in ends:
+            over = end.then(acts.ready, self._job, watched, **QUIET)
+            over.then(plan, form, self._plan, **LATEST)
         self._tab.select(acts.index, None, self._index, **QUIET)
         numbers = [name for name in ("steps", "guidance", "size") if name in self._parts]
         shown = [self._parts[name] for name in numbers]
@@ -194,7 +206,8 @@ class _Page:
             command=self._command,
             run=self._run,
             cancel=self._cancel,
-            after=self._after,
+            analyze=self._analyze,
+            save_page=self._page,
             again_lora=self._again["lora"],
             again_sketch=self._again["sketch"],
             figures=self._figures,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
 
@@ -88,8 +89,9 @@ class Studio:
         self.jobs.analyze(job)
 
     def close(self) -> None:
-        """End what runs."""
+        """End what runs, and take away what was sent."""
         self.jobs.close()
+        rmtree(self.uploads.folder, ignore_errors=True)
 
     def _finished(self, job: StudioRun) -> None:
         self.item(job)

@@ -152,6 +152,7 @@ def test_draw_watch_and_compare(page, let):
     page.locator("img.forming").wait_for()
     let(2)
     told(page, "progress", "^Done: 5 steps")
+    told(page, "plan", "^5 steps, .* s a step as in the last run like it")
     assert violations(page) == []
     assert "<img src=x onerror" in frame_of(page).locator("body").inner_text()
     assert page.title() == "attn studio"
@@ -161,6 +162,7 @@ def test_draw_watch_and_compare(page, let):
     told(page, "command", "--sketch none")
     told(page, "progress", "^Done: 5 steps")
     page.locator("iframe.explorer[src*=',']").wait_for()
+    frame_of(page).get_by_text(re.compile("held-without-drawing-a-red")).first.wait_for()
     page.get_by_role("tab", name="Gallery").click()
     listed = page.frame_locator("iframe.explorer[src*='index']")
     listed.get_by_text("a red square <img").nth(1).wait_for()
@@ -200,6 +202,26 @@ def test_killed_worker(page, let, studio):
     press(page, "Run")
     let(5)
     told(page, "progress", "^Done: 5 steps")
+
+
+def test_without_loras(page, let):
+    """A LoRA is chosen by name; the run is made again without it, and its page is saved."""
+    page.get_by_role("button", name=re.compile("^LoRAs")).click()
+    page.get_by_label("LoRA 1", exact=True).click()
+    page.get_by_role("option").nth(1).click()
+    begin(page, 2)
+    let(2)
+    told(page, "command", " --lora ")
+    press(page, "Again without the LoRAs")
+    let(2)
+    told(page, "command", "^((?! --lora ).)*$")
+    page.locator("iframe.explorer[src*=',']").wait_for()
+    frame_of(page).get_by_text(re.compile("held-without-loras-a-red")).first.wait_for()
+    press(page, "One-file page")
+    with page.expect_download() as saving:
+        page.locator(".files a[download]").first.click()
+    assert re.search(r"held-without-loras-a-red.*\.html$", saving.value.suggested_filename)
+    assert saving.value.path().read_bytes().startswith(b"<!doctype html>")
 
 
 def test_by_keyboard_alone(page, let):

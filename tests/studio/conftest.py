@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def toy_server(tmp_path_factory):
-    """Serve a studio of one family; its `url`, and the paths `secret`, `runs` and `uploads`."""
+    """Serve a studio of one family: `url`, Gradio's `addresses`, paths of `secret`, `runs`, …."""
     command = [
         sys.executable,
         "-m",
@@ -23,6 +23,6 @@ def toy_server(tmp_path_factory):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
         facts = json.loads(process.stdout.readline())
-        url = facts.pop("url")
-        yield SimpleNamespace(url=url, **{name: Path(path) for name, path in facts.items()})
+        paths = {name: Path(path) for name, path in facts.pop("paths").items()}
+        yield SimpleNamespace(**facts, **paths)
         process.stdin.close()

@@ -1,13 +1,19 @@
 """Runs that wait, one at a time, and what is said of them."""
 
+from io import BytesIO
+from pathlib import Path
 from threading import Event
 
 import pytest
+from PIL import Image
 
 from attn.errors import UsageError
+from attn.studio import studio
 from attn.studio.child import Answer, Child
 from attn.studio.jobs import MOST_WAITING, RunQueue, StudioRun
+from attn.studio.options import StudioOptions
 from attn.studio.telling import tell_job, tell_plan
+from tests.helpers.studio.scripted import ScriptedChild
 
 REQUEST = {"backend": "toy", "prompt": "a cat"}
 DONE = Answer("done", {})
@@ -127,3 +133,16 @@ def test_worker_that_cannot_start(monkeypatch):
     answer = Child().ask({"do": "plan"})
     assert answer.event == "gone"
     assert "was ended with exit code 1" in answer.facts["error"]
+
+
+def test_nothing_that_was_sent_stays(tmp_path, monkeypatch):
+    """What was sent to a server goes with it."""
+    monkeypatch.setattr(studio, "Child", ScriptedChild)
+    monkeypatch.setattr(studio, "_first_family", lambda name: "toy")
+    made = studio.Studio(StudioOptions(out=tmp_path / "runs"))
+    data = BytesIO()
+    Image.new("RGB", (7, 5)).save(data, "PNG")
+    kept = Path(made.uploads.keep(data.getvalue()))
+    assert kept.exists()
+    made.close()
+    assert not kept.parent.exists()

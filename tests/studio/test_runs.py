@@ -67,11 +67,18 @@ def outputs(folder):
 
 
 def test_same_as_the_command(studio, request_of, tmp_path):
-    """Picture and checksums of a drawn run are those of the command that the page shows."""
-    request = request_of({"steps": 2, "size": "64x64"}, sketch=drawn("box 20 20 70 80"))
-    run = studio.jobs.submit(request, is_analyzed=False)
+    """Picture and checksums of a drawn run are the shown command's; figures have their names."""
+    sketch = drawn("box 20 20 70 80")
+    request = request_of({"steps": 2, "size": "64x64"}, model="demo:tokens", sketch=sketch)
+    run = studio.jobs.submit(request, is_analyzed=True)
     *_, last = studio.jobs.follow(run)
     assert (last.status, last.error, last.frames) == ("complete", "", 2)
+    figures = {path.name for path in last.files}
+    assert figures >= {"attention_evolution.gif", "text_vs_sketch_attention.png"}
+    listed = json.loads(studio.library.index())["items"]
+    assert [(item["label"], item["prompt"]) for item in listed] == [
+        (run.folder.name, request["prompt"])
+    ]
     words = shlex.split(as_command(request | {"out": str(tmp_path / "same")}))
     subprocess.run([sys.executable, "-m", *words], check=True, capture_output=True)
     assert shards(run.folder) == shards(tmp_path / "same")

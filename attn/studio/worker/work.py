@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import traceback
 from base64 import b64encode
@@ -18,10 +17,11 @@ from io import BytesIO
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from attn.errors import AttnError
 from attn.verbs.report import Report
+from attn.verbs.workers.process import open_answers
 
 if TYPE_CHECKING:
     from attn.backends.types import Preview
@@ -44,7 +44,7 @@ class Line:
         is_cancelled: set while the order that runs is to end.
     """
 
-    def __init__(self, orders: TextIO, answers: TextIO) -> None:
+    def __init__(self, orders: TextIO, answers: BinaryIO) -> None:
         self.is_cancelled = Event()
         self._orders, self._answers = orders, answers
         self._waiting: SimpleQueue[Order | None] = SimpleQueue()
@@ -88,7 +88,7 @@ class Line:
                 self._write("ending", {})
 
     def _write(self, event: str, facts: Mapping[str, Any]) -> None:
-        self._answers.write(json.dumps({"event": event, **facts}) + "\n")
+        self._answers.write(json.dumps({"event": event, **facts}).encode() + b"\n")
         self._answers.flush()
 
 
@@ -188,10 +188,7 @@ class Worker:
 
 def main() -> None:
     """Work until stdin ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the server ends this process
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    Worker(Line(sys.stdin, answers)).run()
+    Worker(Line(sys.stdin, open_answers())).run()
     sys.stderr.flush()
     os._exit(0)  # memory is not given back piece by piece: that takes seconds
 

@@ -11,17 +11,27 @@ import signal
 import sys
 from queue import SimpleQueue
 from threading import Thread
+from typing import BinaryIO
 
 import msgspec
 
 from attn.verbs.workers.work import BatchAnswer, BatchMembers, WorkerRecipe
 
 
-def main() -> None:
-    """Work until stdin ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the driver ends this process
+def open_answers() -> BinaryIO:
+    """Return what was stdout, for answers alone: what libraries print goes to stderr from now on.
+
+    Ctrl-C in the terminal is nothing to this process any more; whoever started it ends it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    return answers
+
+
+def main() -> None:
+    """Work until stdin ends."""
+    answers = open_answers()
     lines = SimpleQueue[bytes]()
     Thread(target=_read, args=[lines], daemon=True).start()
 

@@ -4,8 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from attn.studio import studio
-from attn.studio.app import StudioServer
+from attn.studio import app, studio
 from attn.studio.child import Answer
 from attn.studio.options import StudioOptions
 from tests.helpers.toy_traces import manifest, write_trace
@@ -40,6 +39,16 @@ class ScriptedChild:
     stop = cancel
 
 
+def addresses(routes, before=""):
+    """Yield the method and the address of each route, those of applications in it included."""
+    for route in routes:
+        path = before + getattr(route, "path", "")
+        if hasattr(route, "methods"):
+            yield from ((method, path) for method in route.methods or ())
+        else:  # an application, or a router of FastAPI's
+            yield from addresses(getattr(route, "original_router", route).routes, path)
+
+
 def serve(root):
     """Serve a trace in a folder with a secret beside it, and say where all of it is."""
     (root / "secret.txt").write_text("secret")
@@ -47,11 +56,21 @@ def serve(root):
     (trace / "private.txt").write_text("not listed")
     studio.Child = ScriptedChild
     studio._first_family = lambda backend: "toy"
-    server = StudioServer(StudioOptions(out=root / "runs"))
+    mount, listed = app._mount, []
+
+    def mounted(blocks):
+        made = mount(blocks)
+        listed.extend(sorted(set(addresses(made[0].routes))))
+        return made
+
+    app._mount = mounted
+    server = app.StudioServer(StudioOptions(out=root / "runs"))
     server.start()
-    facts = {"url": server.url, "secret": root / "secret.txt", "runs": root / "runs"}
-    facts["uploads"] = server.studio.uploads.folder
-    sys.stdout.write(json.dumps({name: str(value) for name, value in facts.items()}) + "\n")
+    paths = {"secret": root / "secret.txt", "runs": root / "runs"}
+    paths["uploads"] = server.studio.uploads.folder
+    facts = {"url": server.url, "addresses": listed}
+    facts["paths"] = {name: str(path) for name, path in paths.items()}
+    sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()
     sys.stdin.read()
     server.stop()
