@@ -27,7 +27,11 @@ APART = 0.18
 TITLES = {
     "level": ("the picture", "levels of 255"),
     "aimed": ("inside of the word's map more than outside", "levels of 255"),
+    "token": ("tokens that are others", "part of the text"),
+    "confidence": ("confidence of what is written", "change of the probability"),
+    "order": ("order of unmasking", "part of the pairs that changed"),
 }
+"""Panels by measure; the first one that there is decides the order of the cuts."""
 
 Row = Mapping[str, Any]
 
@@ -40,10 +44,10 @@ def draw_cuts(rows: Sequence[Row], heading: tuple[str, str], texts: dict[str, st
         heading: title and subtitle.
         texts: what the PNG says of itself.
     """
-    levels = [row for row in rows if row["measure"] == "level"]
-    ranked = sorted(levels, key=lambda row: -row["change"])
-    cuts = [row["cut"] for row in ranked][:SHOWN]
     measures = [name for name in TITLES if any(row["measure"] == name for row in rows)]
+    first = [row for row in rows if row["measure"] == measures[0]]
+    ranked = sorted(first, key=lambda row: -row["change"])
+    cuts = [row["cut"] for row in ranked][:SHOWN]
     names = ["cut", "as much at random"] if any(row["controls"] for row in rows) else ["cut"]
     size = (NAMES + PANEL * len(measures), max(len(cuts), LEAST_ROWS) * ROW + FOOT)
     figure, charts = new_charts(heading, size, legend=names, ncols=len(measures), sharey=True)

@@ -222,7 +222,8 @@ def _require_keys(name: str, before: Tensor | None, after: Tensor | None) -> Non
     if not bool((left | ~had).all()):
         raise CaptureError(
             f"the cut hides every key of a row in {name}, so that nothing is left to attend to; "
-            "cut fewer keys, or skip the layer"
+            "cut fewer keys, or of fewer queries (@queries=generated: the first tokens of a causal "
+            "model read but themselves), or skip the layer"
         )
 
 

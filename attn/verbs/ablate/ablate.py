@@ -16,9 +16,10 @@ from attn.verbs.capture.capture import capture_with, choose_prompts
 from attn.verbs.capture.folders import name_folders
 from attn.verbs.capture.options import read_prompt
 from attn.verbs.compare.compare import made_in_part, parse, planned, refuse_folder
+from attn.verbs.compare.compared import Compared
 from attn.verbs.compare.pairing import FOLDER
 from attn.verbs.compare.requirements import require_in_plan, require_in_prompts
-from attn.verbs.compare.results import Compared, compare_runs
+from attn.verbs.compare.results import compare_runs
 from attn.verbs.compare.runs.variant_runs import (
     BASE,
     RESERVED,
@@ -181,13 +182,14 @@ def _require_pictures(options: PairOptions, plan: Plan) -> None:
     """Raise, before anything is generated, if there would be nothing to compare.
 
     Raises:
-        RequestError: the model draws nothing.
+        RequestError: words are to be looked at, but the model draws nothing.
         AnalysisError: what is kept does not say how words are read.
     """
     queries = (segment for entry in plan.layers for segment in entry.layer.queries)
-    if not any(segment.kind == "image" for segment in queries):
+    if any(segment.kind == "image" for segment in queries):
+        require_in_plan(plan, options, None, has_drawing=False)
+    elif options.words:
         raise RequestError(
-            "attn ablate compares pictures, but this model writes a text: cut it with attn capture "
-            "--cut, and look at both texts with attn analyze"
+            "words chooses among maps of words, but this model writes a text, of which all "
+            "positions are compared; leave it out"
         )
-    require_in_plan(plan, options, None, has_drawing=False)

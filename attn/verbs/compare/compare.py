@@ -16,11 +16,12 @@ from attn.schema import UNCOND
 from attn.verbs.capture.families import SKETCH
 from attn.verbs.capture.folders import choose_folder, refuse_parts
 from attn.verbs.capture.options import GenerationOptions
+from attn.verbs.compare.compared import Compared
 from attn.verbs.compare.controls.triggers import require_triggers
 from attn.verbs.compare.options import CompareOptions, takes_runs
 from attn.verbs.compare.pairing import FOLDER, open_runs
 from attn.verbs.compare.requirements import require_in_plan, require_in_prompts
-from attn.verbs.compare.results import Compared, compare_runs
+from attn.verbs.compare.results import compare_runs
 from attn.verbs.compare.runs.leak_runs import refuse_lone_options
 from attn.verbs.compare.runs.lora_files import find_lora_files
 from attn.verbs.compare.runs.lora_runs import generate

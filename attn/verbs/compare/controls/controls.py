@@ -132,7 +132,7 @@ def find_controls(
 
     roles = find_roles([_added_loras(variant) for variant in variants])
     if not any(roles):
-        roles = find_cut_roles([added_cuts(variant) for variant in variants])
+        roles = find_cut_roles([added_cuts(variant.members) for variant in variants])
     if parts is not None:
         return Controls(variants, roles)
     tables = {}
