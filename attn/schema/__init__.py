@@ -30,6 +30,7 @@ from attn.schema.blocks import (
 from attn.schema.interventions import (
     ON_LOGITS,
     ROLES,
+    SWAPS,
     WITH_AMOUNT,
     ActName,
     CutTarget,
@@ -88,6 +89,7 @@ __all__ = [
     "SKETCH",
     "SKETCH_GROUND",
     "STEP_MEASURES",
+    "SWAPS",
     "TEMPLATE",
     "TEMPLATE_END",
     "UNCOND",
