@@ -90,6 +90,11 @@ def needs_probs(edits: Sequence[Edit]) -> bool:
     return any(edit.act in _ON_PROBS for edit in edits)
 
 
+def is_negative(edit: Edit) -> bool:
+    """Whether an edit makes something of probabilities that is none."""
+    return edit.act == "weigh" and edit.amount < 0
+
+
 def find_swap(edits: Sequence[Edit]) -> Edit | None:
     """Return the edit that takes keys or values of another run, if there is one."""
     return next((edit for edit in edits if edit.act in SWAPS), None)

@@ -20,6 +20,7 @@ from attn.engine.interventions.acts import (
     change_probs,
     changed_heads,
     find_swap,
+    is_negative,
     is_whole,
     logit_bias,
     needs_probs,
@@ -188,9 +189,13 @@ class InterventionMode(OperatorMode):
                 logits = torch.where(rows, swapped.logits, logits)
         probs = torch.softmax(logits, -1)
         with _disable_current_modes():
-            change_probs(probs, parts)
-            unswapped = probs @ wide
+            change_probs(probs, [edit for edit in parts if not is_negative(edit)])
         explicit = torch.matmul(probs, swapped.values)
+        with _disable_current_modes():
+            if any(map(is_negative, parts)):  # what is seen above are still probabilities
+                change_probs(probs := probs.clone(), [of for of in parts if is_negative(of)])
+                explicit = probs @ swapped.values
+            unswapped = probs @ wide
         if rows is not None:
             explicit = torch.where(rows, explicit, unswapped)
         self._treated.note(name, float(relative))
@@ -204,11 +209,7 @@ class InterventionMode(OperatorMode):
         if not parts or axis % logits.ndim != logits.ndim - 1:
             result: Tensor = func(*args, **kwargs)
             return result
-        if find_swap(parts) is not None:
-            raise CaptureError(
-                f"{edits.name} computes its softmax in the open, where its keys are not seen, so "
-                "that none can be swapped; load the model with attention=sdpa, or mask the keys"
-            )
+        _require_doable(edits.name, parts)
         with _disable_current_modes():
             bias = logit_bias(parts)
             if bias is not None:
@@ -268,6 +269,24 @@ def _require_keys(name: str, before: Tensor | None, after: Tensor | None) -> Non
             f"the cut hides every key of a row in {name}, so that nothing is left to attend to; "
             "cut fewer keys, or of fewer queries (@queries=generated: the first tokens of a causal "
             "model read but themselves), or skip the layer"
+        )
+
+
+def _require_doable(name: str, parts: Sequence[Edit]) -> None:
+    """Refuse what cannot be done to a softmax in the open.
+
+    Raises:
+        CaptureError: keys are swapped, or probabilities would be recorded that are below 0.
+    """
+    if find_swap(parts) is not None:
+        raise CaptureError(
+            f"{name} computes its softmax in the open, where its keys are not seen, so that none "
+            "can be swapped; load the model with attention=sdpa, or mask the keys"
+        )
+    if any(map(is_negative, parts)):
+        raise CaptureError(
+            f"{name} computes its softmax in the open, where a negative factor would make "
+            "probabilities below 0; load the model with attention=sdpa, or give a factor from 0"
         )
 
 

@@ -144,7 +144,7 @@ def _with_source(act: Any) -> Callable[[Intervention, str], Intervention]:
 def _with_amount(act: Any) -> Callable[[Intervention, str], Intervention]:
     def change(cut: Intervention, text: str) -> Intervention:
         amount = _number(act, text)
-        if act != "bias" and amount < 0:
+        if act == "scale" and amount < 0:
             raise UsageError(f"cut: {act} takes a factor from 0; got '{text}'")
         return replace(cut, act=act, amount=amount)
 

@@ -181,8 +181,20 @@ def test_swap_is_exact(act, head):
     assert (treated.explicit is None) == (head is None)
 
 
-def test_swap_needs_its_keys():
-    """Where the softmax is computed in the open no key is seen, which is said."""
-    edits = (Edit("swap", 0.0, where()),)
-    with pytest.raises(CaptureError, match="computes its softmax in the open, where its keys are"):
+def test_negative_factor():
+    """The output is turned around; what is recorded are the probabilities before that."""
+    query, key, value = inputs()
+    part = where(keys=range(KEYS))
+    output, attention, _ = run(lambda: sdpa(query, key, value), (Edit("weigh", -2.0, part),))
+    expected = exact(query, key)
+    np.testing.assert_allclose(whole(attention), expected, atol=3e-6)
+    weighed = oracle("weigh", -2.0, query, key, part)
+    np.testing.assert_allclose(as_float64(output), weighed @ as_float64(value), atol=1e-5)
+
+
+@pytest.mark.parametrize(("act", "amount"), [("swap", 0.0), ("weigh", -2.0)])
+def test_softmax_in_the_open(act, amount):
+    """What needs keys, or leaves no probabilities, cannot be done there, which is said."""
+    edits = (Edit(act, amount, where()),)
+    with pytest.raises(CaptureError, match="toy computes its softmax in the open, where"):
         run(lambda: in_the_open(*inputs()), edits)

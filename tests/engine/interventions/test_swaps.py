@@ -24,7 +24,7 @@ def swapped(name, target, source, act="swap"):
 
 
 def test_all_of_a_text():
-    """A model that reads its text by cross-attention alone then draws the other prompt's picture."""
+    """A model that reads its text by cross-attention alone then draws the other picture."""
     session, request, output, treatment = swapped("sd15", TEXT, "a blue dog")
     other = session.complete(replace(request, prompt="a blue dog"))
     assert same_outputs(output, session.generate([other], None))
@@ -75,6 +75,6 @@ def test_shorter_prompt():
     target = CutTarget(words=("cat",), branch="cond")
     cut = replace(request, interventions=(Intervention(target, "swap", source="red"),))
     with pytest.raises(
-        RequestError, match="cut: 'red' has no position .* of 'prompt' to swap with"
+        RequestError, match=r"cut: 'red' has no position .* of 'prompt' to swap with"
     ):
         make_treatment(session, [cut])

@@ -41,6 +41,8 @@ def draw_controls(
         files += write_figures(_draw_parts(base, controls, rows, options), folder)
     if cuts := controls.cut_rows:
         files += write_figures([_draw_cuts(base, controls, cuts, options)], folder)
+    if rows := controls.weakening_rows:
+        files += write_figures([_draw_weakening(base, controls, rows, options)], folder)
     if controls.leak is not None:
         files += write_figures(_draw_leaks(base, controls, controls.leak, options), folder)
     return files
@@ -70,6 +72,17 @@ def _draw_cuts(
     pictures = count_noun(int(max(row["n"] for row in rows)), "picture")
     heading = "How much each cut changes", f"{scene.title_of_charts} · {pictures}, mean"
     return draw_cuts(rows, heading, scene.texts)
+
+
+def _draw_weakening(
+    base: ComparedRun, controls: Controls, rows: Sequence[Row], options: PairOptions
+) -> FigureFile:
+    from attn.viz.weakening import draw_weakening
+
+    scene = make_scene(base, controls.drawn[:1], options.words)
+    pictures = count_noun(int(max(row["n"] for row in rows)), "picture")
+    heading = "How much weakened heads change", f"{scene.title_of_charts} · {pictures}, mean"
+    return draw_weakening(rows, heading, scene.texts)
 
 
 def _draw_leaks(

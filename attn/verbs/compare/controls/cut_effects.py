@@ -113,15 +113,15 @@ def effect_rows(
             "cut": label,
             "word": " ".join(words),
             "measure": name,
-            **_interval("", cut),
+            **interval("", cut),
             "controls": len(others),
-            **_interval("random_", control.mean(0) if others else cut * np.nan),
-            **_interval("difference_", cut - (control.mean(0) if others else np.nan)),
+            **interval("random_", control.mean(0) if others else cut * np.nan),
+            **interval("difference_", cut - (control.mean(0) if others else np.nan)),
             "n": len(images),
         }
 
 
-def _interval(name: str, values: Numbers) -> dict[str, float]:
+def interval(name: str, values: Numbers) -> dict[str, float]:
     """Return mean and 95 % interval, as columns."""
     from attn.analysis.compare.paired import paired_interval
 
@@ -130,6 +130,11 @@ def _interval(name: str, values: Numbers) -> dict[str, float]:
     low, high, _ = paired_interval(values[:, np.newaxis])
     ends = {f"{name}low": float(low[0]), f"{name}high": float(high[0])}
     return {f"{name}change": float(values.mean()), **ends}
+
+
+def image_effects(variant: Variant) -> dict[str, Values]:
+    """Return what is told of each picture of a variant without a word's map."""
+    return measure(variant, {}) | shape_changes(variant, ())
 
 
 def measure(variant: Variant, maps: Mapping[Image, Numbers]) -> dict[str, Values]:

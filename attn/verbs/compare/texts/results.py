@@ -17,6 +17,7 @@ from attn.verbs.compare.controls.cut_effects import (
     effect_rows,
     rank_rows,
 )
+from attn.verbs.compare.controls.weakening import WEAKENING, tell_weakening, weakening_rows
 from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.run_figures import write_figures
 from attn.verbs.compare.texts.answer import tell_texts
@@ -57,8 +58,9 @@ def compare_cut_texts(
         )
     roles = find_cut_roles([added_cuts(variant.members) for variant in variants])
     rows = _cut_rows(variants, roles)
-    tables = _tables(rows, variants)
-    answer = tell_texts(rows)
+    weakened = weakening_rows({of.run.label: of.effects for of in variants})
+    tables = _tables(rows, weakened, variants)
+    answer = [*tell_weakening(weakened), *tell_texts(rows)]
     controls = {
         variant.run.label: f"{role.kind} of {variants[role.whole].run.label}"
         for variant, role in zip(variants, roles, strict=True)
@@ -69,7 +71,7 @@ def compare_cut_texts(
             write_table(table, folder / TABLES / name)
         written = [f"{TABLES}/{name}" for name in tables]
         if pictures:
-            written += write_figures([_draw(runs[0], rows)], folder)
+            written += write_figures(_draw(runs[0], rows, weakened), folder)
         page = _lay_out(runs[0], variants, tables, written)
         written.append(
             write_report(ReportPage(*page[:2], answer, page[2], _notes(variants)), folder)
@@ -105,7 +107,11 @@ def _cut_rows(
     return rank_rows(rows, TOKEN)
 
 
-def _tables(rows: Sequence[dict[str, Any]], variants: Sequence[TextVariant]) -> dict[str, Table]:
+def _tables(
+    rows: Sequence[dict[str, Any]],
+    weakened: Sequence[dict[str, Any]],
+    variants: Sequence[TextVariant],
+) -> dict[str, Table]:
     from attn.analysis.compare.controls.controls import as_table
 
     decisions = [
@@ -113,20 +119,26 @@ def _tables(rows: Sequence[dict[str, Any]], variants: Sequence[TextVariant]) -> 
         for variant in variants
         for row in variant.decisions
     ]
-    made = {CUTS: as_table(rows), DECISIONS: as_table(decisions)}
+    made = {CUTS: as_table(rows), WEAKENING: as_table(weakened), DECISIONS: as_table(decisions)}
     return {name: table for name, table in made.items() if table is not None}
 
 
-def _draw(base: ComparedRun, rows: Sequence[Mapping[str, Any]]) -> FigureFile:
+def _draw(
+    base: ComparedRun, rows: Sequence[Mapping[str, Any]], weakened: Sequence[Mapping[str, Any]]
+) -> Iterator[FigureFile]:
     from attn.trace.store import read_manifest
     from attn.viz.cuts import draw_cuts
+    from attn.viz.weakening import draw_weakening
 
     prompts = list(dict.fromkeys(member.prompt for member in base.members))
     more = f" and {count_noun(len(prompts) - 1, 'more prompt')}" if len(prompts) > 1 else ""
     texts = count_noun(max(row["n"] for row in rows), "different text")
-    heading = "How much each cut changes the text", f"{prompts[0]}{more} · {texts}, mean"
+    subtitle = f"{prompts[0]}{more} · {texts}, mean"
     backend = read_manifest(base.members[0].folder).backend
-    return draw_cuts(rows, heading, {"prompt": prompts[0], "backend": backend})
+    about = {"prompt": prompts[0], "backend": backend}
+    yield draw_cuts(rows, ("How much each cut changes the text", subtitle), about)
+    if weakened:
+        yield draw_weakening(weakened, ("How much weakened heads change", subtitle), about)
 
 
 def _lay_out(

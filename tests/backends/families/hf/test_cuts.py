@@ -27,7 +27,9 @@ def test_first_token(make_folder, tmp_path):
     with pytest.raises(AnalysisError, match=r"hides every key of a row .* \(@queries=generated"):
         attn.ablate(
             *("hf", PROMPTS),
-            **{"cut": "keys prompt:0", "settings": settings, "out": tmp_path / "failed"},
+            cut="keys prompt:0",
+            settings=settings,
+            out=tmp_path / "failed",
             **options,
         )
     done = attn.ablate(
