@@ -2,7 +2,7 @@
 
     python -m benchmarks.compare_cost [--seeds 16] [--steps 5] [--keep means] [--out FOLDER]
 
-Generates a baseline and a variant with the SDXL-shaped model of `benchmarks.models` (70
+Generates a baseline and a variant with the SDXL-shaped model of `benchmarks.networks.shapes` (70
 cross-attention layers, 512x512) through `attn.capture`, 16 seeds each; the variant has a stronger
 guidance, so that everything differs. Then both are compared with `attn.compare`, all tables and no
 pictures. Times are those of the processor (all threads), so that a busy machine does not decide.
@@ -24,8 +24,8 @@ from attn.analysis.compare.paired import FEWEST
 from attn.backends.types import Session
 from attn.verbs.capture.capture import capture
 from attn.verbs.compare.compare import compare
-from benchmarks import models
 from benchmarks.cost import ALLOCATOR
+from benchmarks.networks import shapes
 
 GUIDANCES = {"base": 5.0, "variant": 7.0}
 PEAK = """
@@ -58,7 +58,7 @@ def main() -> None:
 
 def measure(arguments: argparse.Namespace, folder: Path) -> None:
     """Generate, compare, and print what each took."""
-    session = models.sdxl()
+    session = shapes.sdxl()
     plan = {"steps": arguments.steps, "keep": arguments.keep, "size": (512, 512)}
     generate(session, folder / "warm-up", seed=0, **plan | {"steps": 1})
     generating = 0.0
@@ -82,7 +82,7 @@ def generate(session: Session, out: Path, **plan: Any) -> float:
     """Capture, and return the processor time in seconds."""
     began = time.process_time()
     pipe = session.pipe  # type: ignore[attr-defined]
-    capture("sdxl", models.PROMPT, model=pipe, out=out, **plan)
+    capture("sdxl", shapes.PROMPT, model=pipe, out=out, **plan)
     return time.process_time() - began
 
 

@@ -33,7 +33,7 @@ from PIL import Image
 from attn.backends.types import Session
 from attn.schema import Request
 from attn.verbs.capture.capture import capture
-from benchmarks import models
+from benchmarks.networks import shapes
 
 TEXT_KEYS = {"sdxl": 77, "sd3": 77 + 256}
 ALLOCATOR = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072"}
@@ -104,15 +104,16 @@ def main() -> None:
         _compare_time(arguments)
 
 
-def _prepare(model: str, steps: int) -> tuple[Session, Request]:
-    session = models.sd3() if model == "sd3" else models.sdxl()
-    request = Request(models.PROMPT, steps=steps, guidance=5.0, width=512, height=512)
+def prepare(model: str, steps: int) -> tuple[Session, Request]:
+    """Build a model of random weights, and what is asked of it."""
+    session = shapes.sd3() if model == "sd3" else shapes.sdxl()
+    request = Request(shapes.PROMPT, steps=steps, guidance=5.0, width=512, height=512)
     return session, session.complete(request)
 
 
 def _compare_time(arguments: argparse.Namespace) -> None:
     model = arguments.model
-    session, request = _prepare(model, arguments.steps)
+    session, request = prepare(model, arguments.steps)
     names = ["plain", "attn", *(["explicit"] if arguments.explicit else [])]
     pictures = {name: METHODS[name](model, session, request) for name in names}
     wall: dict[str, list[float]] = {name: [] for name in names}
@@ -139,7 +140,7 @@ def _compare_time(arguments: argparse.Namespace) -> None:
 
 
 def _peak(model: str, method: str, steps: int) -> float:
-    session, request = _prepare(model, steps)
+    session, request = prepare(model, steps)
     METHODS[method](model, session, request)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 

@@ -1,1 +1,5 @@
-"""The networks of diffusers, as tiny configurations."""
+"""Networks to measure with.
+
+Those of diffusers as tiny configurations; two models of published shapes, `shapes`; and single
+blocks of published sizes, `blocks`.
+"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
@@ -36,7 +36,7 @@ from attn.verbs.shards.parts import (
     shard_job,
     shard_lock,
 )
-from attn.verbs.workers.crews import make_with, open_crew, wants_crew
+from attn.verbs.workers.crews import KeptCrew, describe_recipe, make_with, wants_crew
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -45,11 +45,24 @@ DEMO = "demo"
 
 
 class Shared:
-    """A session of several captures, opened when the first of them has checked its arguments."""
+    """A session of several captures, opened when the first of them has checked its arguments.
 
-    def __init__(self, opening: Callable[[], Session], model: object = None) -> None:
+    Args:
+        opening: opens it.
+        model: what is opened, where workers open it themselves.
+        settings: options of the backend that workers open it with; None is those of a capture.
+        crew: the workers of all captures.
+    """
+
+    def __init__(
+        self,
+        opening: Callable[[], Session],
+        model: object = None,
+        settings: Mapping[str, str] | None = None,
+        crew: KeptCrew | None = None,
+    ) -> None:
         self._opening = opening
-        self.model = model
+        self.model, self.settings, self.crew = model, settings, crew
 
     @cached_property
     def session(self) -> Session:
@@ -184,9 +197,15 @@ def _generate(
         return run_job(job, entries)
     if all(entries[index].status != "pending" for index in job.indices):
         return run_job(job, entries)
-    opened = model.model if isinstance(model, Shared) else model
-    with open_crew(options, job.backend, options.backend_settings, opened) as crew:
-        return run_job(job, entries, partial(make_with, crew))
+    shared = model if isinstance(model, Shared) else Shared(lambda: job.session, model)
+    settings = options.backend_settings if shared.settings is None else shared.settings
+    recipe = describe_recipe(options, job.backend, settings, shared.model)
+    crew = shared.crew or KeptCrew()
+    try:
+        return run_job(job, entries, partial(make_with, crew.open(options, recipe)))
+    finally:
+        if shared.crew is None:
+            crew.close()
 
 
 @contextmanager

@@ -171,7 +171,7 @@ class _Outcomes:
             folder = self._job.out / entry.folder
             if entry.status == "complete" and not is_there(folder / MANIFEST):
                 self.entries[index] = replace(entry, status="pending")
-            elif entry.status == "pending" and _is_complete(folder):
+            elif entry.status == "pending" and is_complete(folder):
                 self.entries[index] = replace(entry, status="complete")
 
     def _rest(self) -> str:
@@ -185,7 +185,8 @@ class _Outcomes:
         )
 
 
-def _is_complete(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
+    """Whether a trace says that it is whole."""
     try:
         return read_manifest(folder).status == "complete"
     except TraceError:  # it was not begun
@@ -240,11 +241,11 @@ def _try(job: Job, batch: Batch, missing: Batch, progress: Progress, *remarks: s
         if not job.is_collection:
             if _is_out_of_memory(error):
                 raise CaptureError(
-                    f"the memory is not enough ({_in_words(error)}); try a smaller --size or "
+                    f"the memory is not enough ({in_words(error)}); try a smaller --size or "
                     "fewer --images, --dtype bfloat16, or --offload model"
                 ) from error
             raise
-        return as_utf8(_in_words(error))
+        return as_utf8(in_words(error))
     return None
 
 
@@ -259,7 +260,7 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's
 
 
-def _in_words(error: Exception) -> str:
+def in_words(error: Exception) -> str:
     """Return the message of an expected error; of others also what and where they are."""
     if isinstance(error, AttnError):
         return str(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -11,10 +12,13 @@ from typing import Any
 
 import msgspec
 
-from attn.errors import AttnError, CaptureError, UsageError
+from attn.errors import CaptureError, UsageError
+from attn.files.outside import os_reason
 from attn.verbs.workers.drive import LOST, no_workers
 from attn.verbs.workers.work import BatchAnswer, BatchMembers, RunRecipe
 
+LONGEST = 300
+"""Most letters of a message of Ray's."""
 ANSWER_SECONDS = 30
 """So long a cluster may take to answer."""
 
@@ -23,22 +27,18 @@ class RayMaker:
     """What an actor is: a model that stays loaded. Only JSON crosses."""
 
     def __init__(self, recipe: bytes) -> None:
-        from attn.verbs.workers.maker import Maker
+        from attn.verbs.workers.maker import open_maker
 
-        self._maker: Maker | None = None
-        self._ended: str | None = None
-        try:
-            self._maker = Maker(msgspec.json.decode(recipe, type=RunRecipe))
-        except AttnError as error:
-            self._ended = str(error)
+        self._maker = open_maker(msgspec.json.decode(recipe, type=RunRecipe))
 
     def load(self) -> bytes:
         """Return the answer to the recipe: nothing, or why the model cannot be had here."""
-        return msgspec.json.encode(BatchAnswer(ended=self._ended))
+        is_ended = isinstance(self._maker, BatchAnswer)
+        return msgspec.json.encode(self._maker if is_ended else BatchAnswer())
 
     def make(self, members: bytes) -> bytes:
         """Make a batch."""
-        if self._maker is None:
+        if isinstance(self._maker, BatchAnswer):
             return self.load()
         return msgspec.json.encode(
             self._maker.make(msgspec.json.decode(members, type=BatchMembers))
@@ -48,7 +48,7 @@ class RayMaker:
 @dataclass
 class _Actor:
     handle: Any
-    made: int = 0
+    is_ready: bool = False
     lost: int = 0
 
 
@@ -67,7 +67,7 @@ class RayCrew:
             UsageError: Ray is not installed, or there are fewer GPUs than are asked for.
             CaptureError: the cluster does not answer.
         """
-        self._ray = _connect(count or 1)
+        self._ray = _connect(count)
         there = self._ray.cluster_resources().get("GPU", 0.0)
         self._gpus = (1.0 if there else 0.0) if gpus is None else gpus
         wanted = count or (max(1, int(there / self._gpus)) if self._gpus else 1)
@@ -98,18 +98,33 @@ class RayCrew:
         """Wait for a worker that has made its batch, or is lost; a lost one is replaced."""
         if not self._running:
             raise no_workers(self._reasons)
-        ((reference, *_), _) = self._ray.wait(list(self._running), num_returns=1)
+        reference = self._wait_ready()
         worker = self._running.pop(reference)
         try:
             answer = msgspec.json.decode(self._ray.get(reference), type=BatchAnswer)
         except self._ray.exceptions.RayError as error:
-            return worker, self._replace(worker, _first_line(error))
+            return worker, self._replace(worker, _loss(error))
         if answer.ended is not None:
             self._reasons.append(answer.ended)
             return worker, answer
-        self._actors[worker].made += bool(answer.errors)
+        self._actors[worker].is_ready = True
         self._idle.add(worker)
         return worker, answer
+
+    def _wait_ready(self) -> Any:
+        """Return the next reference that is ready; those of actors without a place never are.
+
+        Raises:
+            CaptureError: the cluster has no place for a worker any more.
+        """
+        while True:
+            ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=ANSWER_SECONDS)
+            if ready:
+                return ready[0]
+            has_work = any(self._actors[at].is_ready for at in self._running.values())
+            there = self._ray.cluster_resources()
+            if not has_work and (there.get("CPU", 0) < 1 or there.get("GPU", 0) < self._gpus):
+                raise no_workers([*self._reasons, "the cluster has no place for one"])
 
     def retire(self, worker: int) -> None:
         """End a worker for good."""
@@ -136,7 +151,8 @@ class RayCrew:
 
     def _replace(self, number: int, reason: str) -> str:
         gone = self._actors.pop(number)
-        lost = 1 if gone.made else gone.lost + 1
+        self._ray.kill(gone.handle)  # where only the network to it is lost, it must not write on
+        lost = 0 if gone.is_ready else gone.lost + 1
         told = f"worker {number} is lost: {reason}"
         if lost < LOST:
             self._begin(number, lost)
@@ -145,8 +161,11 @@ class RayCrew:
         return told
 
 
-def _connect(count: int) -> Any:
+def _connect(count: int | None) -> Any:
     """Return Ray, connected to the cluster of RAY_ADDRESS, or started on this machine.
+
+    Args:
+        count: of workers; on this machine that many have a place.
 
     Raises:
         UsageError: it is not installed.
@@ -161,7 +180,11 @@ def _connect(count: int) -> Any:
             "--engine ray needs Ray: pip install 'attn[ray]' (without it: --workers N, or --shard)"
         ) from error
     address = os.environ.get("RAY_ADDRESS")
+    _require_answer(address)
     here: Mapping[str, Any] = {} if address else {"num_cpus": count, "include_dashboard": False}
+    from ray._private import worker as ray_worker
+
+    ray_worker._worker_logs_enabled = False  # it would print on stdout that a worker was lost
     try:
         ray.init(
             address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **here
@@ -170,6 +193,31 @@ def _connect(count: int) -> Any:
         where = f"the Ray cluster at RAY_ADDRESS={address}" if address else "Ray on this machine"
         raise CaptureError(f"cannot use {where}: {_first_line(error)}") from error
     return ray
+
+
+def _require_answer(address: str | None) -> None:
+    """Refuse an address of a cluster where nothing listens; Ray itself would try for minutes.
+
+    Raises:
+        CaptureError: says which.
+    """
+    host, _, port = (address or "").rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+    except OSError as error:
+        raise CaptureError(
+            f"no Ray cluster answers at RAY_ADDRESS={address} ({os_reason(error)}): start one "
+            "there (ray start --head), or unset RAY_ADDRESS to use this machine"
+        ) from error
+
+
+def _loss(error: BaseException) -> str:
+    """Return what Ray knows of the end of an actor: its last line, where the cause stands."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    causes = [line for line in lines if line.startswith("The actor")]
+    return (causes or lines or [type(error).__name__])[-1][:LONGEST]
 
 
 def _first_line(error: BaseException) -> str:

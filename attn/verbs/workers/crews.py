@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 
 from attn.backends.types import Placement
 from attn.errors import UsageError
@@ -38,17 +38,60 @@ def require_plain(model: object) -> str:
         ) from None
 
 
-def open_crew(
+class KeptCrew:
+    """The workers of several captures, one after the other, which load the model once."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._recipe: RunRecipe | None = None
+        self._crew: Crew | None = None
+
+    def open(self, options: GenerationOptions, recipe: RunRecipe) -> Crew:
+        """Return the workers that there are, if they have what a run needs; else others.
+
+        Raises:
+            AttnError: none can be had.
+        """
+        if self._crew is None or recipe != self._recipe:
+            self._stack.close()
+            self._crew = self._stack.enter_context(start_crew(options, recipe))
+            self._recipe = recipe
+        return self._crew
+
+    def close(self) -> None:
+        """End the workers."""
+        self._stack.close()
+        self._crew = None
+
+
+def describe_recipe(
     options: GenerationOptions, backend: str, settings: Mapping[str, str], model: object
-) -> AbstractContextManager[Crew]:
+) -> RunRecipe:
+    """Return what workers need to know of a run.
+
+    Raises:
+        UsageError: the model is one that they cannot open.
+    """
+    import torch
+
+    device = options.devices[0] if len(options.devices) == 1 else "auto"
+    placement = Placement(device, options.dtype, options.offload)
+    return RunRecipe(
+        backend,
+        dict(settings),
+        require_plain(model),
+        placement,
+        options.wanted,
+        torch.get_num_threads(),
+    )
+
+
+def start_crew(options: GenerationOptions, recipe: RunRecipe) -> AbstractContextManager[Crew]:
     """Start the workers that options ask for.
 
     Raises:
         AttnError: none can be had.
     """
-    device = options.devices[0] if len(options.devices) == 1 else "auto"
-    placement = Placement(device, options.dtype, options.offload)
-    recipe = RunRecipe(backend, dict(settings), require_plain(model), placement, options.wanted)
     devices = options.devices if len(options.devices) > 1 else ()
     if options.engine == "ray":
         from attn.verbs.workers.cluster import RayCrew

@@ -12,12 +12,10 @@ from types import TracebackType
 
 import msgspec
 
-from attn.verbs.workers.drive import no_workers
+from attn.verbs.workers.drive import LOST, no_workers
 from attn.verbs.workers.work import BatchAnswer, BatchMembers, RunRecipe
 
 COMMAND = (sys.executable, "-m", "attn.verbs.workers.process")
-LOST = 3
-"""Workers in a row that may be lost before they have made anything, in the place of one."""
 GRACE_SECONDS = 5
 
 
@@ -27,7 +25,7 @@ class _Process:
 
     child: subprocess.Popen[bytes]
     is_idle: bool = False
-    made: int = 0
+    is_ready: bool = False
     lost: int = 0
 
 
@@ -69,10 +67,7 @@ class LocalCrew:
             if answer.ended is not None:
                 self._reasons.append(answer.ended)
                 return ready, answer
-            worker.is_idle = True
-            if answer != BatchAnswer():  # that it has loaded the model is no batch
-                worker.made += 1
-                return ready, answer
+            worker.is_idle = worker.is_ready = True
             return ready, answer
         raise no_workers(self._reasons)
 
@@ -106,7 +101,7 @@ class LocalCrew:
         gone = self._workers[number]
         _end(gone.child)
         reason = f"worker {number} ended with {_status(gone.child.returncode)}"
-        lost = 1 if gone.made else gone.lost + 1
+        lost = 0 if gone.is_ready else gone.lost + 1
         if lost < LOST:
             self._workers[number] = _Process(self._begin(number), lost=lost)
         else:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from attn.backends import find
 from attn.backends.plugins.guard import guarded
 from attn.engine.refuse import refuse_unobservable
-from attn.errors import AttnError, ModelError, TraceError
+from attn.errors import ModelError, TraceError
+from attn.files.disk import as_utf8
 from attn.verbs.capture.families import backend_options
-from attn.verbs.capture.generation import Progress, make_batch
+from attn.verbs.capture.generation import Progress, in_words, is_complete, make_batch
 from attn.verbs.capture.jobs import plan_job
 from attn.verbs.report import Report
 from attn.verbs.workers.work import BatchAnswer, BatchMembers, RunRecipe
@@ -28,6 +30,14 @@ class _WarningsKept(Report):
         self.told.append((text, about))
 
 
+def open_maker(recipe: RunRecipe) -> Maker | BatchAnswer:
+    """Open the model of a run, or answer why it cannot be had here."""
+    try:
+        return Maker(recipe)
+    except Exception as error:  # noqa: BLE001 - of a family or of what it needs
+        return BatchAnswer(ended=as_utf8(in_words(error)))
+
+
 class Maker:
     """Makes batches of one run."""
 
@@ -37,6 +47,9 @@ class Maker:
         Raises:
             AttnError: it cannot be opened here, or the family is not installed.
         """
+        import torch
+
+        torch.set_num_threads(recipe.threads)
         self._recipe = recipe
         family = guarded(find(recipe.backend))
         options = backend_options(family.Options, recipe.backend, recipe.settings)
@@ -46,39 +59,51 @@ class Maker:
             refuse_unobservable(tower, name)
 
     def make(self, members: BatchMembers) -> BatchAnswer:
-        """Make the missing traces of a batch; whatever fails is in the answer."""
-        recipe, report, errors = self._recipe, _WarningsKept(), dict[int, str | None]()
+        """Make the missing traces of a batch; whatever fails is in the answer.
+
+        Of a batch that is made again a trace may be whole: its worker was lost before it told.
+        """
+        is_made = {
+            member.index
+            for member in members
+            if member.is_missing and is_complete(Path(member.folder))
+        }
+        report, errors = _WarningsKept(), dict[int, str | None].fromkeys(is_made)
+        left = tuple(
+            replace(member, is_missing=member.is_missing and member.index not in is_made)
+            for member in members
+        )
+        ended = None
         try:
-            job = plan_job(
-                recipe.backend,
-                self._session,
-                [member.request for member in members],
-                recipe.keep,
-                Path(members[0].folder).parent,
-                len(members),
-                report,
-            )
-            items = tuple(
-                replace(
-                    item,
-                    index=members[item.index].index,
-                    folder=Path(members[item.index].folder),
-                )
-                for item in job.items
-            )
-            missing = tuple(
-                item for item, member in zip(items, members, strict=True) if member.is_missing
-            )
-            job = replace(job, items=items, is_collection=True)
-            steps = sum(item.plan.steps for item in missing)
-            for done in make_batch(job, items, missing, Progress(report, steps)):
-                errors |= done
+            if any(member.is_missing for member in left):
+                for done in self._generate(left, report):
+                    errors |= done
         except (ModelError, TraceError) as error:
-            return BatchAnswer(errors, tuple(report.told), str(error))
-        except AttnError as error:
-            errors |= {
-                member.index: str(error)
-                for member in members
-                if member.is_missing and member.index not in errors
-            }
-        return BatchAnswer(errors, tuple(report.told))
+            ended = str(error)
+        except Exception as error:  # noqa: BLE001 - of a family; it costs these traces only
+            told = as_utf8(in_words(error))
+            errors = {member.index: told for member in left if member.is_missing} | errors
+        return BatchAnswer(errors, tuple(report.told), ended)
+
+    def _generate(self, members: BatchMembers, report: Report) -> Iterator[dict[int, str | None]]:
+        """Plan a batch as the driver did, and generate it; yield as `make_batch` does."""
+        recipe = self._recipe
+        job = plan_job(
+            recipe.backend,
+            self._session,
+            [member.request for member in members],
+            recipe.keep,
+            Path(members[0].folder).parent,
+            len(members),
+            report,
+        )
+        items = tuple(
+            replace(item, index=members[item.index].index, folder=Path(members[item.index].folder))
+            for item in job.items
+        )
+        missing = tuple(
+            item for item, member in zip(items, members, strict=True) if member.is_missing
+        )
+        job = replace(job, items=items, is_collection=True)
+        steps = sum(item.plan.steps for item in missing)
+        yield from make_batch(job, items, missing, Progress(report, steps))

@@ -1,7 +1,7 @@
 """What a local worker runs: the recipe comes first, then batches; each line is JSON.
 
-Answers go to what was stdout; what libraries print goes to stderr. The worker ends when its driver
-does, since nothing comes any more.
+Answers go to what was stdout; what libraries print goes to stderr. The worker ends with its driver,
+at once, so that nobody writes where the next driver may.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from queue import SimpleQueue
+from threading import Thread
 
 import msgspec
 
-from attn.errors import AttnError
 from attn.verbs.workers.work import BatchAnswer, BatchMembers, RunRecipe
 
 
@@ -21,21 +22,29 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal; the driver ends this process
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    lines = SimpleQueue[bytes]()
+    Thread(target=_read, args=[lines], daemon=True).start()
 
     def send(answer: BatchAnswer) -> None:
         answers.write(msgspec.json.encode(answer) + b"\n")
         answers.flush()
 
-    from attn.verbs.workers.maker import Maker
+    from attn.verbs.workers.maker import open_maker
 
-    try:
-        maker = Maker(msgspec.json.decode(sys.stdin.buffer.readline(), type=RunRecipe))
-    except AttnError as error:
-        send(BatchAnswer(ended=str(error)))
+    maker = open_maker(msgspec.json.decode(lines.get(), type=RunRecipe))
+    if isinstance(maker, BatchAnswer):
+        send(maker)
         return
     send(BatchAnswer())
+    while True:
+        send(maker.make(msgspec.json.decode(lines.get(), type=BatchMembers)))
+
+
+def _read(lines: SimpleQueue[bytes]) -> None:
+    """Take lines from the driver; where they end it is gone, or needs this process no more."""
     for line in sys.stdin.buffer:
-        send(maker.make(msgspec.json.decode(line, type=BatchMembers)))
+        lines.put(line)
+    os._exit(0)
 
 
 if __name__ == "__main__":

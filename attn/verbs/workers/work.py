@@ -23,6 +23,7 @@ class RunRecipe:
         model: what is opened.
         placement: where; a worker may have a device of its own.
         keep: what is kept of the attention.
+        threads: that torch computes with, the same everywhere, since they decide last bits.
     """
 
     backend: str
@@ -30,6 +31,7 @@ class RunRecipe:
     model: str
     placement: Placement
     keep: Keep
+    threads: int = 1
 
 
 @dataclass(frozen=True)

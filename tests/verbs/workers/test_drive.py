@@ -1,5 +1,7 @@
 """The driver of workers: every batch is made once, whatever becomes of who makes it."""
 
+from dataclasses import replace
+
 import pytest
 
 from attn.errors import CaptureError
@@ -19,7 +21,7 @@ class Crew:
 
     def __init__(self, count, script):
         self._idle, self._work, self._script = list(range(count)), [], script
-        self.made = []
+        self.made, self.given = [], []
 
     def idle(self):
         return list(self._idle)
@@ -27,6 +29,7 @@ class Crew:
     def start(self, worker, members):
         self._idle.remove(worker)
         self._work.append((worker, members[0].index))
+        self.given.append(members)
 
     def wait(self):
         if not self._work:
@@ -61,24 +64,49 @@ def test_all_made(count):
 @pytest.mark.parametrize("lost", ["signal 9", ENDED], ids=["killed", "full"])
 def test_lost_once(lost):
     """A batch whose worker is lost is made by another."""
-    crew = Crew(2, {3: [lost]})
+    crew = Crew(3, {3: [lost, lost]})
     assert outcomes(crew) == dict.fromkeys(range(5))
     assert sorted(crew.made) == list(range(5))
 
 
-def test_lost_twice():
-    """A batch with which two workers were lost costs itself, and no other."""
-    crew = Crew(2, {1: ["signal 9", "signal 11"]})
-    assert outcomes(crew) == dict.fromkeys(range(5)) | {1: "signal 11"}
+def test_always_lost():
+    """A batch with which three workers were lost costs itself, and no other."""
+    crew = Crew(2, {1: ["signal 9", "signal 9", "signal 11"]})
+    told = "3 workers were lost while it was made, the last so: signal 11"
+    assert outcomes(crew) == dict.fromkeys(range(5)) | {1: told}
 
 
-def test_failed():
-    """A trace that failed is not tried again."""
-    assert outcomes(Crew(2, {4: [BatchAnswer({4: "NaN"})]})) == dict.fromkeys(range(5)) | {4: "NaN"}
+def test_failed_once():
+    """A trace that failed is made once more, after the others."""
+    crew = Crew(2, {0: [BatchAnswer({0: "NaN"})]})
+    assert outcomes(crew) == dict.fromkeys(range(5))
+    assert crew.made[-1] == 0
+
+
+def test_failed_twice():
+    """A trace that failed twice has failed, for its own reason, whoever was lost in between."""
+    crew = Crew(2, {4: [BatchAnswer({4: "NaN"}), "signal 9", BatchAnswer({4: "inf"})]})
+    assert outcomes(crew) == dict.fromkeys(range(5)) | {4: "inf"}
+
+
+def test_failed_in_part():
+    """Of a batch whose traces failed in part only those are made again."""
+    members = tuple(replace(BATCHES[at][0], index=at) for at in range(2))
+    crew = Crew(1, {0: [BatchAnswer({0: None, 1: "NaN"}), BatchAnswer({1: None})]})
+    answers = list(drive(crew, [members]))
+    assert [answer.errors for answer in answers] == [{0: None}, {1: None}]
+    assert [member.is_missing for member in crew.given[-1]] == [False, True]
 
 
 def test_no_worker_left():
     """Where no worker can make anything more the run ends, with what became of them."""
-    crew = Crew(2, {0: [ENDED], 1: [ENDED], 2: [ENDED]})
+    crew = Crew(2, {at: [ENDED] * 2 for at in range(5)})
     with pytest.raises(CaptureError, match="no worker is left: no space left"):
+        outcomes(crew)
+
+
+def test_all_lost():
+    """Where workers are lost whatever they make the run ends, instead of trying all."""
+    crew = Crew(2, {at: ["signal 9"] * 3 for at in range(5)})
+    with pytest.raises(CaptureError, match="12 were lost in a row, the last so: signal 9"):
         outcomes(crew)

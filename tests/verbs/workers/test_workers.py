@@ -2,33 +2,31 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 import attn
+from attn.backends.plugins.registry import installed
 from attn.errors import UsageError
 from attn.verbs.report import Report
 from attn.verbs.workers.crews import require_plain
+from attn.verbs.workers.local import LocalCrew
+from benchmarks.cluster.stub import AHEAD, FULL, LACKING, SLEEP, write_plugin
 from tests.helpers.toy_runs import contents
 
-COUNT = 4
-NAME = b"attn.verbs.workers.process"
+NAMES = (b"attn.verbs.workers.process", b"ray::RayMaker")
 """What workers are called among processes."""
 MARK = "ATTN_TEST_OF_WORKERS"
-RUN = {"seed": range(COUNT), "steps": 2, "keep": "mass", "size": (64, 64)}
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("demo_cache")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("demo_cache", "stub")]
 
 
 @pytest.fixture(autouse=True)
 def marked(tmp_path, monkeypatch):
     """Let the workers of a test be known by what they inherit."""
     monkeypatch.setenv(MARK, str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(Path(attn.__file__).parents[1]))
 
 
 def workers():
@@ -41,7 +39,7 @@ def workers():
             inherited = (folder / "environ").read_bytes().split(b"\0")
         except OSError:  # it has ended
             continue
-        if NAME in command and mark in inherited:
+        if any(name in command for name in NAMES) and mark in inherited:
             running.append(int(folder.name))
     return running
 
@@ -60,40 +58,113 @@ class Killing(Report):
 
 
 @pytest.fixture(scope="module")
-def serial(demo_cache, tmp_path_factory):
-    """Everything that a run of one process leaves."""
-    folder = tmp_path_factory.mktemp("serial") / "run"
-    attn.capture("sd15", "a red cat", out=folder, **RUN)
+def stub(tmp_path_factory):
+    """The stub family, for this process and those that it starts."""
+    folder = tmp_path_factory.mktemp("plugins")
+    write_plugin(folder)
+    root = str(Path(attn.__file__).parents[1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        patch.setenv("PYTHONPATH", os.pathsep.join([root, str(folder)]))
+        installed.cache_clear()
+        yield
+        installed.cache_clear()
+
+
+TOY = {"model": "demo", "size": (24, 16), "steps": 2, "batch": 2}
+PROMPTS = ["a red cat", "a bad idea", "a dog", "the exit", "trees"]
+LOST = "3 workers were lost while it was made, the last so: "
+
+
+@pytest.fixture(scope="module")
+def whole(stub, tmp_path_factory):
+    """The traces that a run of one process leaves of what neither fails nor exits."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    prompts = [prompt.replace("exit", "bad") for prompt in PROMPTS]
+    attn.capture("stub", prompts, out=folder, seed=range(2), report=Report(), **TOY)
     return contents(folder)
 
 
-def test_killed_worker(tmp_path, serial):
+@pytest.mark.parametrize(("engine", "family"), [("local", "sd15"), ("ray", "stub")])
+def test_killed_worker(engine, family, tmp_path):
     """With a worker killed meanwhile the run is complete, and bit for bit that of one process."""
+    if engine == "ray":
+        pytest.importorskip("ray")
     report = Killing()
+    run = {"seed": range(4), "steps": 2, "keep": "mass", "size": (64, 64), "model": "demo"}
     out = tmp_path / "run"
-    done = attn.capture("sd15", "a red cat", out=out, workers=2, report=report, **RUN)
+    crew = {"workers": 2, "engine": engine, "report": report}
+    done = attn.capture(family, "a red cat", out=out, **run, **crew)
     assert (len(done.failures), bool(report.killed)) == (0, True)
-    assert contents(out) == serial
+    attn.capture(family, "a red cat", out=tmp_path / "serial", report=Report(), **run)
+    assert contents(out) == contents(tmp_path / "serial")
     while workers():  # they end when they are not needed
         time.sleep(0.02)
 
 
-def test_killed_driver(tmp_path, serial):
+def traces(left, *numbers):
+    """Return what is in the folders of traces, by file."""
+    starts = tuple(f"{number:04d}/" for number in numbers)
+    return {name: content for name, content in left.items() if name.startswith(starts)}
+
+
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_hostile(engine, tmp_path, monkeypatch, whole):
+    """What workers and items meet is said of each, and costs nobody else a bit.
+
+    A worker lacks a package, one has a full disk, one is a year ahead; an item fails, one ends
+    every process that makes it.
+    """
+    if engine == "ray":
+        pytest.importorskip("ray")
+    for name in (LACKING, FULL, AHEAD):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    report, out = Report(), tmp_path / "run"
+    crew = {"workers": 3, "engine": engine, "report": report}
+    done = attn.capture("stub", PROMPTS, out=out, seed=range(2), **TOY, **crew)
+    errors = [entry.error for entry in done.entries]
+    good = [0, 1, 4, 5, 8, 9]
+    assert [at for at, error in enumerate(errors) if error is None] == good
+    assert errors[2:4] == ["the dog ate it"] * 2
+    assert all(error.startswith(LOST) for error in errors[6:8])
+    assert traces(contents(out), *good) == traces(whole, *good)
+    told = "\n".join(report.warnings)
+    for reason in ("others go on: could not write", "it failed, and is made again: the dog"):
+        assert reason in told
+
+
+def test_loaded_once(tmp_path, monkeypatch):
+    """All variants of a comparison are made by the same workers, as one process makes them."""
+    begun, begin = [], LocalCrew._begin
+    monkeypatch.setattr(LocalCrew, "_begin", lambda *of: begun.append(of[1]) or begin(*of))
+    run = {"model": "demo", "seed": range(2), "steps": 2, "size": (24, 16), "random": 1}
+    for out, workers in (("crew", 1), ("serial", None)):
+        told = {"report": Report(), "pictures": False, "out": tmp_path / out}
+        attn.ablate("stub", "a red cat", cut="cat", workers=workers, **run, **told)
+    assert begun == [0]
+    left, serial = (contents(tmp_path / out) for out in ("crew", "serial"))
+    made = {name for name in serial if not name.startswith("comparison/")}
+    assert {name: left[name] for name in made} == {name: serial[name] for name in made}
+    assert {Path(name).parts[0] for name in made} == {"base", "cat-cut", "random-0-like-cat"}
+
+
+def test_killed_driver(tmp_path, monkeypatch):
     """Where the driver dies its workers end, and the same command makes what is missing."""
-    out = tmp_path / "run"
-    command = [*(sys.executable, "-m", "attn", "capture", "-b", "sd15", "-p", "a red cat")]
-    command += ["--seed", f"0-{COUNT - 1}", "--steps", "2", "--keep", "mass", "--size", "64x64"]
-    command += ["--workers", "2", "--resume", "--out", str(out)]
-    driver = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while not (out / "index.jsonl").exists():
-        assert driver.poll() is None
+    monkeypatch.setenv(SLEEP, "0.1")
+    run = TOY | {"out": tmp_path / "run", "seed": range(7), "report": Report(), "resume": True}
+    if not (driver := os.fork()):
+        attn.capture("stub", "a cat", workers=2, **run)
+        os._exit(0)
+    while not (tmp_path / "run" / "index.jsonl").exists():
+        assert os.waitpid(driver, os.WNOHANG) == (0, 0)
         time.sleep(0.02)
-    driver.kill()
-    driver.wait()
-    while workers():  # they end with the batch that they make
+    os.kill(driver, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(driver, 0)[1]) == -signal.SIGKILL
+    while workers():  # they end at once
         time.sleep(0.02)
-    subprocess.run(command, check=True, capture_output=True)
-    assert contents(out) == serial
+    attn.capture("stub", "a cat", workers=2, **run)
+    attn.capture("stub", "a cat", **(run | {"out": tmp_path / "serial"}))
+    assert contents(tmp_path / "run") == contents(tmp_path / "serial")
 
 
 def test_loaded_pipeline():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from attn.verbs.capture.options import CaptureOptions, GenerationOptions, Prompt
 from attn.verbs.compare.pairing import FOLDER, ComparedRun, open_run
 from attn.verbs.report import Report
 from attn.verbs.shards.parts import check_shard
+from attn.verbs.workers.crews import KeptCrew
 
 if TYPE_CHECKING:
     from attn.backends import Backend, Session
@@ -200,7 +201,10 @@ def generate_variants(
     target = choose_folder(folder, f"{setting.name}-{setting.verb}", prompts[0])
     captured = {}
     is_shared = options.shard is not None
-    with nullcontext() if options.dry_run else output_folder(target, shared=is_shared):
+    with (
+        nullcontext() if options.dry_run else output_folder(target, shared=is_shared),
+        closing(sessions),
+    ):
         changes = variants[0][2]
         first = replace(options, **changes, model=sessions.shared(changes), seed=options.seeds[0])
         first = replace(first, dry_run=True, resume=False, shard=None)
@@ -235,22 +239,31 @@ class Sessions:
         self._require = require
         self._options: Any = None
         self._shared: Shared | None = None
+        self._crew = KeptCrew()
+
+    def close(self) -> None:
+        """End the workers, if there are any."""
+        self._crew.close()
 
     def shared(self, arguments: Mapping[str, Any]) -> Shared:
         """Return the session that a variant's own arguments of `attn.capture` ask for."""
-        options = self._options_of(arguments.get("settings", self._setting.settings))
+        setting = self._setting
+        settings = self._common(arguments.get("settings", setting.settings))
+        options = backend_options(setting.family.Options, setting.name, settings)
         if self._shared is None or options != self._options:
             self._options = options
-            self._shared = Shared(partial(self._open, options), self._setting.model)
+            opening = partial(self._open, options)
+            self._shared = Shared(opening, setting.model, settings, self._crew)
         return self._shared
 
-    def _options_of(self, settings: Mapping[str, str]) -> Any:
-        """Return the options of a session: what differs between its requests is left out."""
+    def _common(self, settings: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the settings of a session: what differs between its requests is left out."""
         setting = self._setting
         varying = setting.family.request_options
         common = {name: value for name, value in settings.items() if name not in varying}
-        common |= {name: setting.settings[name] for name in varying if name in setting.settings}
-        return backend_options(setting.family.Options, setting.name, common)
+        return common | {
+            name: setting.settings[name] for name in varying if name in setting.settings
+        }
 
     def _open(self, options: Any) -> Session:
         setting = self._setting

@@ -1,6 +1,6 @@
 """Whether every sampler that `--scheduler` takes draws the right scene, with every trained demo.
 
-    python -m benchmarks.samplers [sdxl published …] [--captions 4] [--steps 20]
+    python -m benchmarks.demo.samplers [sdxl published …] [--captions 4] [--steps 20]
 
 The captions are held-out ones that the model's own sampler draws without a fault. For each sampler
 and schedule their pictures are judged, and a cell says which share of what the captions say is

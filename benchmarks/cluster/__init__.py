@@ -1,0 +1,1 @@
+"""Runs of many workers, with a stub in the place of a model."""
