@@ -55,7 +55,7 @@ class WrittenDecisions:
     @property
     def length(self) -> int:
         """Positions up to the first of those that the text ends with over and over."""
-        others = np.flatnonzero(self.tokens != self.tokens[-1]) if len(self.tokens) else []
+        others = np.flatnonzero(self.tokens != self.tokens[-1:])
         return min(int(others[-1]) + 2 if len(others) else 1, len(self.tokens))
 
     @property

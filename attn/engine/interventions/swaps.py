@@ -100,9 +100,10 @@ class SwapStates:
                 if (offsets is None or of.offset in offsets)
                 and side.positions[of.position] != ABSENT
             }
-            parts = (of[row][:, list(columns.values())].detach().cpu() for of in (keys, values))
-            order = {offset: at for at, offset in enumerate(columns)}
-            self._states[self._name(key, call, row)] = (order, *parts)
+            at = list(columns.values())
+            kept = [of[row][:, at].detach().cpu() for of in (keys, values)]
+            order = {offset: place for place, offset in enumerate(columns)}
+            self._states[self._name(key, call, row)] = order, kept[0], kept[1]
 
     def states(
         self, key: LayerKey, call: Call, rows: Sequence[Columns]
