@@ -167,7 +167,8 @@ def levels(name: str, value: Any) -> tuple[float, ...]:
     listed = value.split(",") if isinstance(value, str) else as_tuple(value)
     numbers = [finite_number(str(of)) for of in listed]
     if not numbers or any(number is None or not 0 < number <= 1 for number in numbers):
-        raise UsageError(f"{name}: expected numbers above 0, up to 1, as in 0.3,0.6; got {value!r}")
+        shown = ",".join(map(str, listed))
+        raise UsageError(f"{name}: expected numbers above 0, up to 1, as in 0.3,0.6; got '{shown}'")
     return tuple(sorted({number for number in numbers if number}, reverse=True))
 
 

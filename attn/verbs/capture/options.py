@@ -264,9 +264,12 @@ class CaptureOptions(GenerationOptions):
         ),
     ] = None
     noise: Annotated[
-        str | float | Sequence[float] | None,
+        float | Sequence[float] | None,
         About(
-            "Parts of noise with which --picture is shown, a step each. [default: 0.6,0.3]",
+            "Parts of noise with which --picture is shown, NUMBER,NUMBER,…, a step each. "
+            "[default: 0.6,0.3]",
+            python="Parts of noise with which `picture` is shown, a step each.",
+            read=parsing.split,
             check=checks.levels,
         ),
     ] = None
