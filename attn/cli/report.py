@@ -26,6 +26,8 @@ class ShownReport(Report):
     def __init__(self, context: typer.Context) -> None:
         super().__init__()
         context.meta[REPORT] = self  # so that errors can say what was written, and warned of
+        self._first = 0
+        self._done = 0
         self._began = 0.0
         self._last = 0.0
         self._bar: tuple[Progress, TaskID] | None = None
@@ -41,8 +43,11 @@ class ShownReport(Report):
     def progress(self, done: int, total: int, written: int) -> None:
         """Show how far the job is."""
         now = time.monotonic()
-        self._began = self._began or now
-        pace = f"{(now - self._began) / (done - 1):.2f} s/step" if done > 1 else "…"
+        if done <= self._done or not self._done:  # the next job, such as another variant
+            self._first, self._began = done, now
+        self._done = done
+        seen = done - self._first
+        pace = f"{(now - self._began) / seen:.2f} s/step" if seen else "…"
         text = f"step {done}/{total} · {pace} · {filesize.decimal(written)}"
         if sys.stderr.isatty():
             self._show(text, done, total)
@@ -67,4 +72,4 @@ class ShownReport(Report):
             self._bar = (bar, bar.add_task(text, total=total))
             bar.start()
         progress, task = self._bar
-        progress.update(task, completed=done, description=text)
+        progress.update(task, completed=done, total=total, description=text)

@@ -61,12 +61,14 @@ class Acts:
         self._studio, self._backend = studio, backend
         self._models, self._fields = models, fields
 
-    def plan(self, values: Mapping[str, Any]) -> str:
-        """Return what a run would keep, or why there would be none."""
+    def plan(self, values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield what a run would keep, or why there would be none."""
         try:
-            return self._studio.plan(self._request(values))
+            request = self._request(values)
         except AttnError as error:
-            return f"This cannot run: {error}"
+            yield f"This cannot run: {error}"
+            return
+        yield from self._studio.plan(request)
 
     def run(self, values: Mapping[str, Any], is_analyzed: bool) -> Iterator[RunView]:
         """Run what the form holds, and show it."""
@@ -208,12 +210,17 @@ class Acts:
                 change["forming"] = _picture(state)
             if state.text:
                 change["text"] = gr.update(value=state.text, visible=True)
+            if state.is_over:
+                change |= self._over(job, beside)
             yield RunView(**change)
-        yield self._over(job, beside)
 
-    def _over(self, job: StudioRun, beside: tuple[StudioRun, ...]) -> RunView:
+    def _over(self, job: StudioRun, beside: tuple[StudioRun, ...]) -> dict[str, Any]:
         """Return what is shown of a run that is over."""
-        change: dict[str, Any] = {}
+        change: dict[str, Any] = {
+            "run": gr.update(interactive=True),
+            "cancel": gr.update(interactive=False),
+            "forming": "",
+        }
         items = [self._studio.item(run) for run in (*beside, job)]
         numbers = [item.id for item in items if item is not None]
         if beside and len(numbers) > 1 and job.status == "complete":
@@ -226,12 +233,7 @@ class Acts:
                 "again_sketch": gr.update(visible=is_drawn),
                 **_results(job),
             }
-        return RunView(
-            run=gr.update(interactive=True),
-            cancel=gr.update(interactive=False),
-            forming="",
-            **change,
-        )
+        return change
 
     @property
     def _reads_drawings(self) -> bool:

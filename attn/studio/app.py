@@ -126,6 +126,7 @@ def _mount(blocks: gradio.Blocks) -> tuple[Any, list[str]]:
     from starlette.applications import Starlette
 
     from attn.studio.page import HEAD
+    from attn.studio.parts import make_theme
 
     frontend = Path(gradio.__file__).parent / "templates" / "frontend"
     files = [
@@ -150,6 +151,7 @@ def _mount(blocks: gradio.Blocks) -> tuple[Any, list[str]]:
             mcp_server=False,
             pwa=False,
             head=HEAD,
+            theme=make_theme(),
             css_paths=STATIC / "studio.css",
         )
     return app, [*files, *pages]

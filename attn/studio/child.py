@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from attn.errors import CaptureError
 
 Facts = dict[str, Any]
+COMMAND = (sys.executable, "-m", "attn.studio.worker.work")
 STOP_SECONDS = 10.0
 
 
@@ -44,6 +45,7 @@ class Child:
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
         self._turn = Lock()
+        self._is_stopped = False
 
     @property
     def pid(self) -> int | None:
@@ -76,7 +78,8 @@ class Child:
                 _send(self._process, {"do": "cancel"})
 
     def stop(self) -> None:
-        """End the process after the step that runs."""
+        """End the process after the step that runs, for good."""
+        self._is_stopped = True
         if self._process is None:
             return
         with suppress(OSError):
@@ -90,6 +93,8 @@ class Child:
             _close(self._process)
 
     def _ask(self, order: Facts, tell: Callable[[Facts], None]) -> Answer:
+        if self._is_stopped:
+            return Answer("gone", {"error": "the server has ended"})
         process = self._running()
         with suppress(OSError):  # it is gone, which is seen below
             _send(process, order)
@@ -106,10 +111,7 @@ class Child:
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "attn.studio.worker.work"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                encoding="utf-8",
+                COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
             )
         return self._process
 

@@ -19,15 +19,17 @@ SHAPES = "circle X Y RADIUS, box LEFT TOP RIGHT BOTTOM, line X Y X Y"
 
 
 def pad_file(held: Mapping[str, Any] | None) -> str | None:
-    """Return the file of what the pad holds, on white; None where nothing was ever drawn."""
+    """Return the file of what the pad holds, on white; None where there is nothing on it."""
     image = None if held is None else held["composite"]
     if image is None:
         return None
     from PIL.Image import new
+    from PIL.ImageChops import invert
 
     flat = new("RGB", image.size, "white")
     flat.paste(image, mask=image.getchannel("A") if "A" in image.getbands() else None)
-    return drawing_file(flat)
+    is_blank = invert(flat).getbbox() is None  # cleared, or erased
+    return None if is_blank else drawing_file(flat)
 
 
 def draw_shapes(text: str) -> Image:

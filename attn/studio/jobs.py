@@ -40,6 +40,8 @@ class StudioRun:
         frames: how many there were.
         text: what is written so far, of a model that writes one.
         files: what the analysis drew.
+        is_cancelled: whether somebody wants it to end.
+        is_ending: whether the worker knows that, and ends it after its step.
     """
 
     id: int
@@ -58,6 +60,7 @@ class StudioRun:
     text: str = ""
     files: list[Path] = field(default_factory=list)
     is_cancelled: bool = False
+    is_ending: bool = False
     _began: float = 0.0
 
     @property
@@ -83,6 +86,8 @@ class StudioRun:
                 self.frame, self.frames = b64decode(facts["png"]), self.frames + 1
             case "text":
                 self.text = facts["text"]
+            case "ending":
+                self.is_ending = True
             case "note" | "warning":
                 self.remarks.append(facts["text"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -15,7 +16,12 @@ from attn.studio.studio import Studio
 TITLE = "attn studio"
 SCRIPT = "/studio/pad.js"
 HEAD = f'<script type="module" src="{SCRIPT}"></script>'
-LATEST: Mapping[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}
+LATEST: Mapping[str, Any] = {
+    "trigger_mode": "always_last",
+    "show_progress": "hidden",
+    "concurrency_id": "plan",
+    "concurrency_limit": 8,  # those that wait for a run must not take all of Gradio's threads
+}
 QUIET: Mapping[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 
 
@@ -54,6 +60,10 @@ class _Page:
 
     def build(self, page: gr.Blocks) -> None:
         """Put all parts onto the page."""
+        gr.HTML(f"<h1>{TITLE}: {escape(self._facts['name'])}</h1>")
+        if self._studio.broken:
+            lines = [f"{name}: {reason}" for name, reason in self._studio.broken.items()]
+            gr.Textbox("\n".join(lines), label="Families that cannot be used", lines=1)
         with gr.Row():
             with gr.Column(scale=2, min_width=380):
                 self._build_form()
@@ -110,14 +120,6 @@ class _Page:
         self._text = gr.Textbox(
             label="Text so far", visible=False, lines=4, elem_classes="text-so-far"
         )
-        self._frame = gr.HTML()
-        self._command = gr.Textbox(
-            label="The same as a command",
-            visible=False,
-            buttons=["copy"],
-            lines=2,
-            elem_classes="command",
-        )
         with gr.Row(visible=False) as self._after:
             self._analyze = gr.Button("Analyse", size="sm")
             self._page = gr.Button("One-file page", size="sm")
@@ -129,6 +131,14 @@ class _Page:
             label="Results", visible=False, columns=3, interactive=False, elem_classes="figures"
         )
         self._files = gr.File(label="To keep", visible=False, file_count="multiple")
+        self._frame = gr.HTML()
+        self._command = gr.Textbox(
+            label="The same as a command",
+            visible=False,
+            buttons=["copy"],
+            lines=2,
+            elem_classes="command",
+        )
 
     def _connect(self, page: gr.Blocks) -> None:
         acts = Acts(self._studio, self._facts["name"], self._models, self._fields)
@@ -136,8 +146,8 @@ class _Page:
         form += [self._parts[about.name] for about in self._fields]
         watched = self._watched()
 
-        def plan(*values: Any) -> str:
-            return acts.plan(self._values(values))
+        def plan(*values: Any) -> Iterator[str]:
+            yield from acts.plan(self._values(values))
 
         def run(is_analyzed: bool, *values: Any) -> Iterator[RunView]:
             yield from acts.run(self._values(values), is_analyzed)

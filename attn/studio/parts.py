@@ -17,6 +17,20 @@ MOST_SEED = 2**32 - 1
 STROKES = ["#000000"]
 
 
+def make_theme() -> Any:
+    """Return Gradio's theme with texts that stand out enough to be read."""
+    return gr.themes.Default().set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        input_placeholder_color="*neutral_600",
+        input_placeholder_color_dark="*neutral_300",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_hover_dark="*primary_800",
+    )
+
+
 def field_part(about: Field) -> Any:
     """Return a component for a field."""
     common = {

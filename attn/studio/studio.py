@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -18,7 +18,7 @@ from attn.studio.jobs import RunQueue, StudioRun
 from attn.studio.options import StudioOptions
 from attn.studio.telling import tell_plan
 from attn.studio.uploads import Uploads
-from attn.verbs.capture.folders import contents, refuse_parts
+from attn.verbs.capture.folders import choose_folder, contents, refuse_parts
 from attn.verbs.view import find_traces
 
 BUSY = "The plan follows when the run is over."
@@ -65,14 +65,18 @@ class Studio:
             return None
         return self.library.add(job.folder)
 
-    def plan(self, request: Mapping[str, Any]) -> str:
-        """Return what a request would keep, or what is wrong with it."""
-        answer = self._child.ask_if_idle({"do": "plan", "request": request})
+    def plan(self, request: Mapping[str, Any]) -> Iterator[str]:
+        """Yield what a request would keep, or what is wrong with it; before that, a wait if any."""
+        folder = choose_folder(None, request["backend"], request["prompt"], self.out)
+        order = {"do": "plan", "request": {**request, "out": str(folder)}}
+        answer = self._child.ask_if_idle(order)
         if answer is None:
-            return BUSY
-        if answer.event != "done":
-            return f"This cannot run: {answer.facts.get('error')}"
-        return tell_plan(answer.facts, self._paces.get(_like(request)))
+            yield BUSY
+            answer = self._child.ask(order)
+        if answer.event == "done":
+            yield tell_plan(answer.facts, self._paces.get(_like(request)))
+        else:
+            yield f"This cannot run: {answer.facts.get('error')}"
 
     def defaults(self, backend: str, model: str) -> Mapping[str, Any]:
         """Return what a model takes for what is left open; empty where that cannot be said now."""

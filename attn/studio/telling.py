@@ -20,7 +20,8 @@ def tell_job(job: StudioRun, before: int) -> str:
         job: the run.
         before: runs that come first.
     """
-    lines = [_state(job, before), *job.remarks]
+    ending = "It ends after this step." if job.is_ending and not job.is_over else ""
+    lines = [_state(job, before), ending, *job.remarks]
     return "\n".join(line for line in lines if line)
 
 

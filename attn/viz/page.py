@@ -50,6 +50,7 @@ class Sheet:
         heading: lines above the cells.
         narrowest: the page is at least as wide as this between its margins.
         footer: height that is left below the cells.
+        small: how many of the lines above are the subtitle's.
     """
 
     columns: int
@@ -58,6 +59,7 @@ class Sheet:
     heading: tuple[str, ...]
     narrowest: float
     footer: float
+    small: int = 1
 
     @property
     def size(self) -> tuple[float, float]:
@@ -80,14 +82,14 @@ class Sheet:
 
 
 def arrange(
-    cells: int, aspect: float, heading: Sequence[str], *, narrowest: float, footer: float
+    cells: int, aspect: float, heading: tuple[str, str], *, narrowest: float, footer: float
 ) -> Sheet:
     """Choose the number of columns: close to `SHEET_RATIO`, few empty cells.
 
     Args:
         cells: how many there are.
         aspect: height of a cell divided by its width.
-        heading: lines above the cells; the first is wrapped into at most three.
+        heading: title and subtitle above the cells, each wrapped into at most three lines.
         narrowest: least width between the margins, inches.
         footer: height below the cells, inches.
     """
@@ -96,7 +98,7 @@ def arrange(
         largest = CELL_WIDTHS[1] / max(aspect, 1.0) ** 0.5
         width = min(max((SHEET_WIDTH + GAP) / columns - GAP, CELL_WIDTHS[0]), largest)
         rows = -(-cells // columns)
-        return Sheet(columns, rows, (width, width * aspect), tuple(heading), narrowest, footer)
+        return Sheet(columns, rows, (width, width * aspect), heading, narrowest, footer)
 
     def badness(sheet: Sheet) -> float:
         width, height = sheet.size
@@ -105,8 +107,9 @@ def arrange(
 
     best = min((sheet(columns) for columns in range(1, cells + 1)), key=badness)
     letters = int((best.size[0] - 2 * MARGIN) / LETTER)
-    lines = (*wrap(heading[0], letters, 3), *heading[1:])
-    return Sheet(best.columns, best.rows, best.cell, lines, narrowest, footer)
+    title, subtitle = wrap(heading[0], letters, 3), wrap(heading[1], SMALLER * letters, 3)
+    lines = (*title, *subtitle)
+    return Sheet(best.columns, best.rows, best.cell, lines, narrowest, footer, len(subtitle))
 
 
 def add_axes(figure: Figure, left: float, upper: float, width: float, height: float) -> Axes:

@@ -254,7 +254,7 @@ def draw_tokens(sample: _Sample) -> Figure:
         scale = common or colour_scale(values)
         show_heat(axes, values, sample.image, scale, shape=(shape[0], shape[1]))
         show_strokes(axes, sample.subject.strokes)
-        write_title(axes, str(token_map["series"].item()), f"mean {values.mean():.2g}", size=9.5)
+        write_title(axes, str(token_map["series"].item()), f"mean {values.mean():.3g}", size=9.5)
         if common is None:
             label = "attention probability, own scale"
             show_scale(figure, [axes], (HEAT, scale), label, ticks=MaxNLocator(3))

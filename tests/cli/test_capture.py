@@ -315,6 +315,18 @@ def test_progress_is_rare_without_a_terminal(capsys, monkeypatch):
     )
 
 
+def test_each_job_has_a_pace_of_its_own(capsys, monkeypatch):
+    """Seconds per step are of the steps since the job's first one: of a variant, or resumed."""
+    now = [100.0]
+    monkeypatch.setattr("attn.cli.report.time.monotonic", lambda: now[0])
+    report = ShownReport(SimpleNamespace(meta={}))
+    for step in (1, 2, 2, 3, 1, 2):
+        report.progress(step, 3, 0)
+        now[0] += 7
+    paces = [line.split(" · ")[1] for line in capsys.readouterr().err.splitlines()]
+    assert paces == ["…", "7.00 s/step", "…", "7.00 s/step", "…", "7.00 s/step"]
+
+
 def test_warnings_are_shown_once(capsys):
     """The same warning of many traces is one line, and one entry."""
     report = ShownReport(SimpleNamespace(meta={}))

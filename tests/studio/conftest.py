@@ -14,7 +14,12 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="session")
 def toy_server(tmp_path_factory):
     """Serve a studio of one family; its `url`, and the paths `secret`, `runs` and `uploads`."""
-    command = [sys.executable, "-m", "tests.helpers.toy_studio", str(tmp_path_factory.mktemp("s"))]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.helpers.studio.scripted",
+        str(tmp_path_factory.mktemp("s")),
+    ]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:
         facts = json.loads(process.stdout.readline())

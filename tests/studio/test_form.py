@@ -11,7 +11,7 @@ from attn.errors import UsageError
 from attn.studio.command import as_command
 from attn.studio.drawing import SIDE, draw_shapes
 from attn.studio.form import FIRST, FURTHER, Field, capture_fields, make_request, setting_fields
-from tests.helpers.toy_studio import FACTS
+from tests.helpers.studio.scripted import FACTS
 
 
 def option(name, kind, default):

@@ -123,7 +123,7 @@ def test_plan_is_told():
 
 def test_worker_that_cannot_start(monkeypatch):
     """A process that ends at once ends its order, and is not waited for."""
-    monkeypatch.setattr("sys.executable", "/bin/false")
+    monkeypatch.setattr("attn.studio.child.COMMAND", ("/bin/false",))
     answer = Child().ask({"do": "plan"})
     assert answer.event == "gone"
     assert "was ended with exit code 1" in answer.facts["error"]

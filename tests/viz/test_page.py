@@ -32,11 +32,14 @@ def test_shape_of_the_sheet():
     assert (page.columns, page.rows) == (6, 4)
 
 
-def test_long_prompt():
-    """A long prompt is wrapped into three lines and says that it goes on."""
-    lines = sheet(8, 1.0, "word " * 300).heading
-    assert len(lines) == 4
-    assert lines[2].endswith("…")
+def test_long_headings():
+    """Long prompts and subtitles are wrapped into three lines each, which say that they go on."""
+    page = arrange(8, 1.0, ("word " * 300, "fact " * 300), narrowest=4.6, footer=0.7)
+    assert (len(page.heading), page.small) == (6, 3)
+    assert [line[-1] for line in page.heading[2::3]] == ["…", "…"]
+    figure = new_figure(*page.size)
+    write_heading(figure, page.heading, page.small)
+    assert max(text.get_window_extent().x1 for text in figure.texts) < figure.bbox.x1
 
 
 @pytest.mark.parametrize(("prompt", "written"), [("", "(empty prompt)"), ("a cat", "a cat")])

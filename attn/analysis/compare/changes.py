@@ -216,12 +216,13 @@ def is_clear(entry: TermChange) -> bool:
 def headline(entries: Iterable[TermChange]) -> TermChange | None:
     """Return the word that a comparison is told by, or None where there is none.
 
-    It is the one of largest absolute change: of content words if any of these changed, and of those
-    whose interval leaves 0 out if there are any.
+    It is the one of largest absolute change: of content words if any of these changed, or if no
+    word did, and of those whose interval leaves 0 out if there are any.
     """
     words = [entry for entry in by_size(entries) if entry.term.kind == "word"]
     changed = [entry for entry in words if entry.change.change != 0]
-    content = [entry for entry in changed if is_content(entry.term.text)] or changed or words
+    content = [entry for entry in changed if is_content(entry.term.text)] or changed
+    content = content or content_first(words)
     return next(filter(is_clear, content), next(iter(content), None))
 
 

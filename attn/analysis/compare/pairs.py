@@ -170,8 +170,7 @@ def compare_pair(base: Trace, variant: Trace, options: PairOptions, readings: Re
     pair = replace(pair, prompt=request.prompt, seed=request.seed)
     if before.maps is None or after.maps is None:
         return pair
-    pair = _with_maps(pair, base, options)
-    return replace(pair, overlap=_overlap(pair, base, variant))
+    return _with_overlap(_with_maps(pair, base, options), base, variant)
 
 
 def word_indices(terms: Sequence[Term], segment: str) -> list[int]:
@@ -257,19 +256,28 @@ def coarsen(maps: WordMaps) -> Numbers:
     return regrid(maps, (max(1, round(rows / factor)), max(1, round(columns / factor))))
 
 
-def _overlap(pair: Pair, *traces: Trace) -> Numbers | None:
+def _with_overlap(pair: Pair, *traces: Trace) -> Pair:
     """Hold the maps of both against the strokes of the base, or of the variant if it has none."""
-    drawings = (read_strokes(trace) for trace in traces if trace.sketch())
+    drawings = [read_strokes(trace) for trace in traces if trace.sketch()]
+    if not drawings or pair.base.maps is None or pair.variant.maps is None:
+        return pair
     strokes = next((drawing for drawing in drawings if drawing.any()), None)
-    if strokes is None or pair.base.maps is None or pair.variant.maps is None:
-        return None
+    if strokes is None:
+        return _with_note(pair, sketch.NO_STROKES)
     rows, columns = pair.base.maps.shape[-2:]
     drawn = lay_out(strokes, (rows, columns))
     maps = np.stack([pair.base.maps, pair.variant.maps])
     measured = [measure_mean(side[:, np.newaxis], drawn) for side in maps]
-    return np.stack(
+    overlap = np.stack(
         [np.stack([measures[name] for name in sketch.COMPARED], -1) for measures in measured]
     )
+    pair = replace(pair, overlap=overlap)
+    return pair if drawn.inside.any() else _with_note(pair, sketch.NO_SHAPES)
+
+
+def _with_note(pair: Pair, note: str) -> Pair:
+    notes = (*pair.agreement.notes, note)
+    return replace(pair, agreement=replace(pair.agreement, notes=notes))
 
 
 def _aspect(trace: Trace, maps: WordMaps) -> float:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,11 @@ class Sweep:
     column: str = SCALE
     files: tuple[str, ...] = ()
 
+    @property
+    def has_intervals(self) -> bool:
+        """Whether there are enough pairs to tell from where on it works or breaks."""
+        return any(bool(np.isfinite(self.table[end]).any()) for end in ("low", "level_low"))
+
     def spell(self, value: float) -> str:
         """Return how a number of the sweep is written: of a file what tells it from others."""
         if not self.files:
@@ -149,6 +155,14 @@ def find_files(differences: Sequence[Sequence[Difference]]) -> tuple[str, ...] |
         "-".join(str(listed[at]) for at in varying) if len(listed) == longest else END
         for listed in numbers
     )
+
+
+def name_training(differences: Sequence[Sequence[Difference]]) -> str:
+    """Return what varies where `find_files` finds files: `file of LoRA style`."""
+    names = [listed[0].name.removeprefix(LORA).strip() for listed in differences]
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    start = re.sub(r"[\d\W_]+$", "", "".join(letters[0] for letters in alike))
+    return f"file of {LORA} {start}" if start else f"{LORA} file"
 
 
 def order_files(files: Sequence[str]) -> list[int]:

@@ -72,6 +72,7 @@ NEEDS = Needs(
 COMPARED = ("on", "near", "inside", "iou")
 """What a comparison tells of two runs."""
 VALUES = ("on", "on_ratio", "near", "inside", "inside_ratio", "iou")
+NO_STROKES = "the sketch has no strokes, so nothing can overlap them"
 NO_SHAPES = "the sketch has no closed shapes, so no word is held against one"
 
 
@@ -111,7 +112,7 @@ def run(trace: Trace, options: SketchOptions) -> Result:
     """
     selection = choose(trace, options)
     pixels = read_strokes(trace)
-    made = Result({}, notes=("the sketch has no strokes, so nothing can overlap them",))
+    made = Result({}, notes=(NO_STROKES,))
     if pixels.any():
         maps = word_maps(trace, selection)  # sample, step, word, row, column
         parts = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,8 @@ Tokens = Any
 
 NO_ID = -1
 """The id of a position of which nobody says what token it is."""
+SPELLED = re.compile(r"<\|.+\|>|</?s>|<(?:bos|eos|mask|pad|unk)>|\[(?:CLS|MASK|PAD|SEP|UNK)\]")
+"""How tokenizers spell tokens that are no text."""
 LOOK_BACK = 8
 """So many tokens before one may change how it is decoded."""
 
@@ -137,11 +140,12 @@ def _of_list(
     written = {segment.name for segment in segments if segment.is_generated}
     for token, text in zip(blank, texts, strict=True):
         start = len(prompt) + len(joint) * bool(prompt)
-        is_prompt = token.segment not in written and not token.padding
+        special = SPELLED.fullmatch(text.strip()) is not None
+        is_prompt = not (special or token.padding or token.segment in written)
         span = (start, start + len(text)) if is_prompt else (0, 0)
         prompt = (prompt + joint if prompt else "") + text if is_prompt else prompt
         named.append(
-            replace(token, text=text.strip() or text, special=False, start=span[0], stop=span[1])
+            replace(token, text=text.strip() or text, special=special, start=span[0], stop=span[1])
         )
     return _with_words(prompt, named)
 

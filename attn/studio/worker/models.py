@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from attn.backends import find
 from attn.backends.plugins.guard import attributed, guarded
+from attn.errors import UsageError
 from attn.verbs.capture.capture import Captured, Shared, capture_with, open_session
 from attn.verbs.capture.families import backend_options
 from attn.verbs.capture.options import CaptureOptions
@@ -41,7 +42,7 @@ class HeldModel:
         Raises:
             AttnError: see `attn.capture`.
         """
-        options = CaptureOptions(**requested)
+        options = _options(requested)
         shared = Shared(lambda: self._open(options), options.model)
         return capture_with(CaptureOptions(**requested | {"model": shared, "report": report}))
 
@@ -51,7 +52,7 @@ class HeldModel:
         Raises:
             AttnError: see `attn.capture`.
         """
-        options = CaptureOptions(**requested | {"dry_run": True, "report": Report()})
+        options = _options(requested | {"dry_run": True, "report": Report()})
         shared = Shared(lambda: self._weightless(options), options.model)
         return capture_with(replace(options, model=shared))
 
@@ -90,6 +91,18 @@ def plan(held: HeldModel, requested: Requested) -> dict[str, Any]:
         "level": planned.kept.level,
         "warnings": list(captured.warnings),
     }
+
+
+def _options(requested: Requested) -> CaptureOptions:
+    """Return the options of a request, which one model on one device can make.
+
+    Raises:
+        UsageError: it cannot, or an option cannot be meant.
+    """
+    options = CaptureOptions(**requested)
+    if len(options.devices) > 1:
+        raise UsageError(f"device: a run of the studio has one; got '{options.device}'")
+    return options
 
 
 def _family(options: CaptureOptions) -> tuple[Backend, object, Any]:

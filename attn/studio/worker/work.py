@@ -2,7 +2,7 @@
 
 Orders come on stdin and answers go to what was stdout, each a line of JSON; what libraries print
 goes to stderr. An order is `{"do": …}` with arguments, an answer `{"event": …}`: `done`, `failed`
-or `cancelled` end an order.
+or `cancelled` end an order; `ending` says that the one that runs ends after its step.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from attn.studio.worker.models import HeldModel
 
 Order = dict[str, Any]
+ENDS = ("done", "failed", "cancelled")
 ANALYSES: tuple[str | None, ...] = (None, "evolution")
 """All that run unless one is named, and how maps form, with a film."""
 
@@ -48,13 +49,14 @@ class Line:
         self._orders, self._answers = orders, answers
         self._waiting: SimpleQueue[Order | None] = SimpleQueue()
         self._lock = Lock()
+        self._is_working = False
         Thread(target=self._read, daemon=True).start()
 
     def send(self, event: str, **facts: Any) -> None:
         """Send an answer."""
         with self._lock:
-            self._answers.write(json.dumps({"event": event, **facts}) + "\n")
-            self._answers.flush()
+            self._is_working = event not in ENDS
+            self._write(event, facts)
 
     def orders(self) -> Iterator[Order]:
         """Yield orders until the server is gone."""
@@ -70,12 +72,24 @@ class Line:
         for line in self._orders:
             order = json.loads(line)
             if order["do"] == "cancel":
-                self.is_cancelled.set()
-            else:
-                self.is_cancelled.clear()  # the server sends one order at a time
+                self._cancel()
+            else:  # the server sends one order at a time
+                self.is_cancelled.clear()
+                self._is_working = True
                 self._waiting.put(order)
         self.is_cancelled.set()
         self._waiting.put(None)
+
+    def _cancel(self) -> None:
+        """Let the order that runs end; one that has ended is not spoken of."""
+        with self._lock:
+            if self._is_working:
+                self.is_cancelled.set()
+                self._write("ending", {})
+
+    def _write(self, event: str, facts: Mapping[str, Any]) -> None:
+        self._answers.write(json.dumps({"event": event, **facts}) + "\n")
+        self._answers.flush()
 
 
 class SentReport(Report):

@@ -21,8 +21,9 @@ from attn.verbs.capture.drawings import read_picture
 from attn.verbs.capture.families import SKETCH, backend_options, complete_loras
 from attn.verbs.capture.first_checks import check_drawing, check_folder, check_loras, check_model
 from attn.verbs.capture.folders import choose_folder, output_folder
-from attn.verbs.capture.generation import check_session, run_job
+from attn.verbs.capture.generation import check_session, run_job, tell_warnings
 from attn.verbs.capture.jobs import Job, check_space, plan_job
+from attn.verbs.capture.manifest import draft
 from attn.verbs.capture.options import CaptureOptions, GenerationOptions, read_prompt
 from attn.verbs.capture.prompt_syntax import WeightedPrompt, parse_a1111, shared_loras
 from attn.verbs.capture.remains import find_previous
@@ -182,7 +183,10 @@ def capture_with(options: CaptureOptions) -> Captured:
         job = shard_job(job, shard)
         entries = job.entries if previous is None else keep_finished(job, previous)
         check_space(job, entries, options.limit, options.dry_run)
-        if not options.dry_run:
+        if options.dry_run:
+            for item in job.items:
+                tell_warnings(job, item, draft(job, item))
+        else:
             report.begin(target)
             entries = _generate(job, entries, options, model)
     plans = tuple(item.plan for item in job.items)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from attn.errors import AttnError, CaptureError, ModelError, TraceError
 from attn.files.disk import as_utf8, is_folder, is_there, reported
 from attn.files.names import SAFETENSORS
-from attn.schema import Step
+from attn.schema import Manifest, Step
 from attn.trace.store import MANIFEST, is_shard_file, read_manifest
 from attn.trace.writer import TraceWriter
 from attn.verbs.ablate.treatments import make_treatment
@@ -271,6 +271,16 @@ def in_words(error: Exception) -> str:
     return ". ".join([said, *getattr(error, "__notes__", ())])
 
 
+def tell_warnings(
+    job: Job, item: JobItem, manifest: Manifest, remarks: tuple[str, ...] = ()
+) -> None:
+    """Say what there is to know of a trace; what holds for all of them is said of no folder."""
+    folder = item.folder.name if job.is_collection else ""
+    for warning in manifest.warnings:
+        is_shared = warning in (*job.opening, *remarks)
+        job.report.warn(warning, "" if is_shared else folder)
+
+
 def _generate(
     job: Job, batch: Batch, missing: Batch, progress: Progress, remarks: tuple[str, ...]
 ) -> None:
@@ -281,10 +291,7 @@ def _generate(
     with ExitStack() as stack:
         drafts = {item.index: draft(job, item, remarks) for item in missing}
         for item in missing:
-            folder = item.folder.name if job.is_collection else ""
-            for warning in drafts[item.index].warnings:
-                is_shared = warning in (*job.opening, *remarks)
-                job.report.warn(warning, "" if is_shared else folder)
+            tell_warnings(job, item, drafts[item.index], remarks)
         writers = {
             item.index: stack.enter_context(TraceWriter(item.folder, drafts[item.index]))
             for item in missing

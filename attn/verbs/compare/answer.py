@@ -304,7 +304,13 @@ def _tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
     unit = "file " if sweep.files else "scale " if sweep.name.startswith(LORA) else ""
     first, *_, last = points.values()
     span = f"from {unit}{first} to {last}"
-
+    if not sweep.has_intervals:
+        yield Sentence(
+            f"{name} was swept {span} in too few images to tell from where on it works or breaks "
+            "the picture: from four on there are intervals.",
+            SWEEP,
+        )
+        return
     rows = table_rows(sweep.table)
     works = next((row for row in rows if row["works"]), None)
     breaks = next((row for row in rows if row["breaks"]), None)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from attn.analysis.compare.pairs import PairOptions
     from attn.analysis.compare.sweep import Sweep
     from attn.analysis.compare.weights import WeightsAgainstAttention
-    from attn.analysis.tables import Columns
+    from attn.analysis.tables import Columns, Table
     from attn.lora import LoraFile
 
 
@@ -90,7 +90,7 @@ def compute(
     weights = {} if parts else _weigh(variants, files, options, report)
     places = _places(sweep, controls)
     tables = _stack(by_variant, variants, places) | _weight_tables(weights, places)
-    tables |= controls.tables
+    tables |= {name: _with_places(table, places) for name, table in controls.tables.items()}
     if sweep is not None and parts is None:
         tables["sweep.csv"] = sweep.table
     plain = {variant.label for variant in controls.plain}
@@ -106,13 +106,19 @@ def compute(
 
 def _find_sweep(variants: Sequence[Variant], options: PairOptions) -> Sweep | None:
     """Return the sweep that variants are: they differ in one number or file alone; else None."""
-    from attn.analysis.compare.sweep import find_files, find_scales, make_sweep, order_files
+    from attn.analysis.compare.sweep import (
+        find_files,
+        find_scales,
+        make_sweep,
+        name_training,
+        order_files,
+    )
 
     differences = [variant.differences for variant in variants]
     files, varying = find_files(differences), find_scales(differences)
     if files is not None:
         places = order_files(files)
-        varying = "LoRA file", 0.0, [float(place) for place in places]
+        varying = name_training(differences), 0.0, [float(place) for place in places]
         files = tuple(files[places.index(place)] for place in sorted(places))
     if varying is None:
         return None
@@ -169,6 +175,17 @@ def _places(sweep: Sweep | None, controls: Controls) -> dict[str, tuple[str, flo
     numbers |= {variant.label: sweep.base for variant in controls.plain}
     numbers |= {point.label: point.scale for point in sweep.points}
     return {label: (sweep.column, number) for label, number in numbers.items()}
+
+
+def _with_places(table: Table, places: Mapping[str, tuple[str, float]]) -> Table:
+    """Give the rows of a table of controls the number in a sweep of the variant they are of."""
+    from attn.analysis.tables import make_table
+
+    labels = table.get("whole_name", table.get("variant_name"))
+    if labels is None or not places:
+        return table
+    (column,) = {column for column, _ in places.values()}
+    return make_table({**table, column: [places[label][1] for label in labels]})
 
 
 def _told(

@@ -67,7 +67,8 @@ def draw_difference(
     if image is not None:
         levels = colour_scale(image.levels)
         panels[0].imshow(image.levels, cmap=COLOURS, norm=levels, interpolation="antialiased")
-        write_title(panels[0], "image", f"mean {image.levels.mean():.3g}", size=10.5)
+        mean = f"mean {image.levels.mean():.3g}" if image.levels.any() else "the same pictures"
+        write_title(panels[0], "image", mean, size=10.5)
     ends = [float(np.nanmax(np.abs(entry.change.change), initial=0)) or 1.0 for entry in words]
     if scale != "own":
         ends = [max(ends, default=1.0)] * len(ends)

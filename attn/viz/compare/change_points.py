@@ -57,10 +57,11 @@ def leading(changes: Changes) -> list[Key]:
     telling = {
         entry.term.key for listed in changes for entry in listed if is_content(entry.term.text)
     }
-    ranked = sorted(
-        largest, key=lambda key: (largest[key] == 0 or key not in telling, -largest[key])
-    )
-    return ranked[:count]
+
+    def rank(key: Key) -> tuple[bool, float, bool]:
+        return largest[key] == 0 or key not in telling, -largest[key], key not in telling
+
+    return sorted(largest, key=rank)[:count]
 
 
 def name_words(changes: Changes) -> dict[Key, str]:

@@ -141,7 +141,7 @@ def _draw_maps(
         left = MARGIN + number * (cell[0] + GAP)
         axes = add_axes(figure, left, top + TITLE, *cell)
         show_map(axes, side, word, scale)
-        mean = "" if side.maps is None else f"{float(side.maps[word].mean()):.2g}"
+        mean = "" if side.maps is None else f"{float(side.maps[word].mean()):.3g}"
         write_title(axes, scene.words[word].label, mean, size=9.5)
     _draw_bar(figure, scale, len(sides) * (cell[0] + GAP) - GAP, top + TITLE + cell[1])
 
@@ -166,5 +166,5 @@ def _write_relative(axes: Axes, entry: TermChange, level: float, colour: str) ->
     relative = float(entry.change.relative)
     if not np.isfinite(relative):
         return
-    text = f"{signed(100 * relative, 2)} %" if abs(relative) < LARGE else f"×{1 + relative:.3g}"
+    text = f"{signed(100 * relative)} %" if abs(relative) < LARGE else f"×{1 + relative:.3g}"
     write_at_edge(axes, text, level, colour)

@@ -52,7 +52,7 @@ def draw_cells(
     lines = heading[0], heading[1] + say_shown(len(shown), len(maps))
     sheet = arrange(1 + len(shown), side.aspect, lines, narrowest=NARROWEST, footer=FOOT)
     figure = new_figure(*sheet.size)
-    write_heading(figure, sheet.heading)
+    write_heading(figure, sheet.heading, sheet.small)
     axes = add_axes(figure, *sheet.corner(0), *sheet.cell)
     show_side(axes, side)
     _draw_lines(axes, count, "white")

@@ -103,7 +103,7 @@ def draw_page(formation: Formation) -> Figure:
     aspect = formation.aspect / count
     sheet = arrange(maps.sizes["step"] + offset, aspect, heading, narrowest=SIDE, footer=FOOTER)
     figure = new_figure(*sheet.size)
-    write_heading(figure, sheet.heading)
+    write_heading(figure, sheet.heading, sheet.small)
     common, is_own = colour_scale(maps.values), maps.attrs["scale"] == "own"
     if image is not None:
         first, *rest = _panels(figure, sheet, 0, count)

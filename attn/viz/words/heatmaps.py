@@ -50,6 +50,9 @@ NARROWEST = 4.6  # inches: as wide as the colour bar and its label
 FOOTER = 0.72
 BAR = 0.13  # height of the colour bar
 LARGE, SMALL = 13.0, 10.5  # points of a title
+DIM = 0.15
+"""A map whose largest value is a smaller part of the scale is all but black."""
+DARK = "\na dark panel: the word gets little attention; a scale of its own shows where"
 SAID = {True: "the scale of all words", False: "the scale of this map"}
 
 
@@ -79,11 +82,11 @@ def _draw_maps(
     """Draw the sheets, and each word by itself."""
     kind, scale = maps.attrs["kind"], maps.attrs["scale"]
     start = f"{maps.attrs['segment']}/heatmaps/{kind}"
-    heading = (subject.prompt, _subtitle(maps, subject))
     sheets: dict[str, Scale] = {"": "shared", "-own-scale": "own"}
     if scale != "auto":
         sheets = {"": scale}
     for name, of_sheet in sheets.items():
+        heading = (subject.prompt, _subtitle(maps, subject, of_sheet))
         figure = draw_sheet(maps, image, heading, of_sheet, subject.strokes)
         yield FigureFile(f"{start}{name}{ending}.png", figure, texts)
     for index, word in zip(maps["word"].values, maps["text"].values, strict=True):
@@ -166,7 +169,7 @@ def draw_sheet(
     cells = len(maps["word"]) + offset
     sheet = arrange(cells, height / width, heading, narrowest=NARROWEST, footer=FOOTER)
     figure = new_figure(*sheet.size)
-    write_heading(figure, sheet.heading)
+    write_heading(figure, sheet.heading, sheet.small)
     common = colour_scale(maps.values)
     if image is not None:
         show_image(add_axes(figure, *sheet.corner(0), *sheet.cell), image)
@@ -175,15 +178,21 @@ def draw_sheet(
         panel = common if scale == "shared" else range_scale(word_map.values)
         show_heat(axes, word_map.values, image, panel)
         show_strokes(axes, strokes)
-        mean = f"mean {float(word_map.mean()):.2g}"
+        mean = f"mean {float(word_map.mean()):.3g}"
         remark = mean if scale == "shared" else name_scale(panel)
         write_title(axes, str(word_map["label"].item()), remark, size=SMALL)
     unit = str(maps.attrs["unit"])
     if scale == "shared":
-        _write_footer(figure, common, f"{unit} · all panels on this scale")
+        _write_footer(figure, common, f"{unit} · all panels on this scale{_say_dark(maps, common)}")
     else:
         show_ends(figure, _footer(figure), f"{unit} · each panel on its own scale, named above it")
     return figure
+
+
+def _say_dark(maps: xr.DataArray, scale: ColourScale) -> str:
+    """Say why panels are dark on the scale of all, if any is."""
+    largest = maps.max(("row", "column")).values
+    return DARK if (largest < DIM * (scale.vmax or 1.0)).any() else ""
 
 
 def _shape(heat: Heat, image: Pixels | None) -> tuple[int, int]:
@@ -192,13 +201,14 @@ def _shape(heat: Heat, image: Pixels | None) -> tuple[int, int]:
     return height, width
 
 
-def _subtitle(maps: xr.DataArray, subject: Subject) -> str:
+def _subtitle(maps: xr.DataArray, subject: Subject, scale: Scale) -> str:
     attrs = maps.attrs
     name = attrs["kind"].removesuffix("s")
     branch = "" if attrs["branch"] == "cond" else f" · {attrs['branch']}"
     facts = f"{subject.backend} · seed {subject.seed} · {attrs['segment']}{branch}"
     told = f" · {attrs['told']}" if attrs.get("told") else ""
-    return f"{facts} · mean: of the map of each {name}{_left_out(maps)}{told}"
+    mean = f" · mean: of the map of each {name}" if scale == "shared" else ""
+    return f"{facts}{mean}{_left_out(maps)}{told}"
 
 
 def _left_out(maps: xr.DataArray) -> str:

@@ -7,7 +7,13 @@ import pytest
 
 from attn.analysis.compare.differences import Difference, find_differences, list_differences
 from attn.analysis.compare.pairs import PairOptions, compare_pair
-from attn.analysis.compare.sweep import find_files, find_scales, make_sweep, order_files
+from attn.analysis.compare.sweep import (
+    find_files,
+    find_scales,
+    make_sweep,
+    name_training,
+    order_files,
+)
 from attn.analysis.tables import make_frame
 from attn.schema import Lora
 from tests.helpers.toy_traces import make_trace, manifest
@@ -93,6 +99,19 @@ def test_what_is_a_training(differences, found, places):
     assert find_files(differences) == found
     if found is not None:
         assert order_files(found) == places
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("style-000010", "style-000002", "style"), "file of LoRA style"),
+        (("v2-s1", "v2-s10"), "file of LoRA v2-s"),
+        (("1", "12"), "LoRA file"),
+    ],
+)
+def test_a_training_has_a_name(names, told):
+    """The axis of a training's files says of which LoRA they are."""
+    assert name_training(files(*names)) == told
 
 
 SEEDS = range(5)

@@ -12,7 +12,7 @@ from attn.analysis import registry
 from attn.analysis.compare import pairs
 from attn.analysis.compare.change_tables import PARTS
 from attn.analysis.sketch.regions import _describe_largest
-from attn.analysis.sketch.sketch import SketchOptions, run
+from attn.analysis.sketch.sketch import NO_SHAPES, NO_STROKES, SketchOptions, run
 from attn.analysis.sketch.strokes import lay_out, read_strokes, surrounded
 from attn.analysis.tables import write_table
 from attn.errors import TraceError
@@ -160,14 +160,18 @@ def test_compared(drawn, who_draws):
 
 
 def test_compared_without_strokes(drawn):
-    """Without strokes on either side there is no such table; open strokes surround nothing."""
+    """Both are said: without any strokes there is no such table; open ones surround nothing."""
     blank = [drawn(strokes() & False, name=name) for name in "ab"]
     pair = pairs.compare_pair(*blank, pairs.PairOptions(), {})
     assert PARTS["sketch"]([pair], None) == {}
+    assert pair.agreement.notes == (NO_STROKES,)
     opened = drawn(strokes() & (np.arange(40) < 12), name="c")
     pair = pairs.compare_pair(opened, blank[0], pairs.PairOptions(), {})
     measures = PARTS["sketch"]([pair], None)["sketch.csv"]["measure"]
     assert set(measures) == {"on", "near", "iou"}
+    assert pair.agreement.notes == (NO_SHAPES,)
+    closed = pairs.compare_pair(drawn(name="d"), blank[0], pairs.PairOptions(), {})
+    assert closed.agreement.notes == ()
 
 
 def test_distance_table(drawn):

@@ -11,12 +11,20 @@ SCHEMES = {
     "forced": ({"color_scheme": "dark", "forced_colors": "active"}, OF_COLOURS),
 }
 
+SHOWN = """async () => {
+  for (let frame = 0; frame < 2; frame++) await new Promise((ok) => requestAnimationFrame(ok));
+  const changes = document.getAnimations().filter((item) => item instanceof CSSTransition);
+  await Promise.allSettled(changes.map((item) => item.finished));
+}"""
+"""Comes when colours have changed to those of another scheme."""
+
 
 def violations(page):
     """Return what axe finds wrong, in light, dark and forced colours."""
     result = []
     for scheme, (media, rules) in SCHEMES.items():
         page.emulate_media(**media)
+        page.evaluate(SHOWN)
         answer = Axe().run(page, options={"runOnly": rules}).response["violations"]
         result += [
             (scheme, item["id"], [node["html"] for node in item["nodes"]]) for item in answer

@@ -198,6 +198,12 @@ def test_warning_of_the_request(run, dry_run):
         assert attn.open(done.path / "0001").manifest.warnings == expected
 
 
+def test_a_dry_run_warns_of_prompts(run):
+    """What a prompt asks for in another program's syntax is warned of before anything is made."""
+    (warning,) = run("a (red:1.3) cat", steps=1, dry_run=True).warnings
+    assert warning.startswith("'(red:1.3)' in the prompt is read as plain text, like any word: ")
+
+
 def test_default_folder(run, tmp_path, monkeypatch):
     """Without a place to go, a trace goes to attn-runs, under date, family and prompt."""
     monkeypatch.chdir(tmp_path)

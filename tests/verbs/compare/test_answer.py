@@ -184,19 +184,21 @@ def test_no_words():
 
 
 @pytest.mark.parametrize(
-    ("works", "breaks", "expected"),
+    ("works", "breaks", "low", "expected"),
     [
-        (1, 1, "LoRA style works from scale 1: there “cat” gets 50 % more attention. It breaks the "
-         "picture from scale 1, where a step changes it at least twice as fast as the step "
-         "before, to 20 of 255 levels."),
-        (0, 0, "LoRA style is not shown to work from scale 0.5 to 1: no interval of the leading "
-         "word “cat” leaves 0 out. It breaks the picture nowhere from scale 0.5 to 1: no step of "
-         "it is shown to change the picture twice as fast as the step before, and visibly (over "
-         "2.55 of 255 levels)."),
+        (1, 1, 0.1, "LoRA style works from scale 1: there “cat” gets 50 % more attention. It "
+         "breaks the picture from scale 1, where a step changes it at least twice as fast as the "
+         "step before, to 20 of 255 levels."),
+        (0, 0, 0.0, "LoRA style is not shown to work from scale 0.5 to 1: no interval of the "
+         "leading word “cat” leaves 0 out. It breaks the picture nowhere from scale 0.5 to 1: no "
+         "step of it is shown to change the picture twice as fast as the step before, and "
+         "visibly (over 2.55 of 255 levels)."),
+        (0, 0, np.nan, "LoRA style was swept from scale 0.5 to 1 in too few images to tell from "
+         "where on it works or breaks the picture: from four on there are intervals."),
     ],
 )  # fmt: skip
-def test_sweep(works, breaks, expected):
-    """A sweep says from where on it works and breaks, or that it does nowhere."""
+def test_sweep(works, breaks, low, expected):
+    """A sweep says from where on it works and breaks, that it does nowhere, or what is lacking."""
     term = Term("clip", "word", "cat", 1, False, (("clip", 1),))
     word = TermChange(term, paired_change(*[np.array([0.1, 0.2])] * 2))
     points = tuple(SweepPoint(f"style:{at}", at, [word], {}) for at in (0.5, 1.0))
@@ -206,7 +208,9 @@ def test_sweep(works, breaks, expected):
             "word": ["cat"] * 2,
             "change": [0.0, 0.1],
             "relative_change": [0.0, 0.5],
+            "low": [np.nan, low],
             "level": [5.0, 20.0],
+            "level_low": [np.nan] * 2,
             "works": [0, works],
             "breaks": [0, breaks],
         }
@@ -228,7 +232,9 @@ def test_files():
             "word": ["cat"] * 3,
             "change": [0.0, 0.1, 0.3],
             "relative_change": [0.0, 0.5, 1.5],
+            "low": [0.0, 0.1, 0.2],
             "level": [5.0, 10.0, 30.0],
+            "level_low": [4.0, 9.0, 28.0],
             "works": [0, 1, 0],
             "breaks": [0, 0, 1],
         }

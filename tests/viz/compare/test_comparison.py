@@ -6,7 +6,8 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from attn.analysis.compare.changes import TermChange, by_size
+from attn.analysis.compare.changes import TermChange, by_size, headline
+from attn.analysis.compare.images import ImageDifference
 from attn.analysis.compare.paired import paired_change
 from attn.analysis.compare.terms import Term
 from attn.schema import Layer
@@ -14,6 +15,7 @@ from attn.viz.compare.change_bars import draw_change_bars, draw_distribution
 from attn.viz.compare.change_difference import draw_difference
 from attn.viz.compare.change_heads import draw_change_heads
 from attn.viz.compare.change_map import draw_change_map
+from attn.viz.compare.change_points import leading
 from attn.viz.compare.change_sketch import draw_change_sketch
 from attn.viz.compare.change_summary import draw_summary
 from attn.viz.compare.comparison_scene import (
@@ -265,6 +267,27 @@ def test_scale_of_differences(scale):
     )
     told = [text for text in texts(figure) if text.startswith("to ±")]
     assert told == [f"to ±{100 * end:.3g} %" for end in largest if scale == "own"]
+
+
+@pytest.mark.parametrize(
+    ("article", "noun", "first"), [(0, 0, "cat"), (1, 0, "the"), (1, 2, "cat")]
+)
+def test_who_leads(article, noun, first):
+    """Content words lead, but for articles that changed while they did not."""
+    sides = np.full(4, 0.25)
+    entries = [
+        TermChange(term, paired_change(sides, sides + size / 64))
+        for term, size in zip(terms(["the", "cat"]), (article, noun), strict=True)
+    ]
+    assert leading([entries])[0] == headline(entries).term.key
+    assert headline(entries).term.text == first
+
+
+@pytest.mark.parametrize(("level", "told"), [(0.0, "the same pictures"), (1.5, "mean 1.5")])
+def test_equal_images_have_a_reason_to_be_black(level, told):
+    """Where no image changed the black panel says so."""
+    image = ImageDifference(np.full((3, 5), level), 4, 0)
+    assert told in texts(draw_difference(scene(), [], image).figure)
 
 
 @pytest.mark.parametrize("scale", ["shared", "own"])

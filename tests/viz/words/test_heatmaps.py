@@ -107,7 +107,7 @@ def test_sheet():
     array = maps()[0]
     figure = draw_sheet(array, PICTURE, HEADING)
     assert len(heats(figure)) == 3
-    means = [f"mean {float(mean):.2g}" for mean in array.mean(("row", "column"))]
+    means = [f"mean {float(mean):.3g}" for mean in array.mean(("row", "column"))]
     assert titles(figure) == [text for pair in zip(means, WORDS, strict=True) for text in pair]
     unit = "attention probability, mean over 2 layers · all panels on this scale"
     assert figure.axes[-1].get_xlabel() == unit
@@ -131,6 +131,14 @@ def test_scale(scale):
     assert "each panel on its own scale" in sheet.axes[-1].get_xlabel()
     (same,) = {image.get_clim() for image in heats(draw_sheet(array, PICTURE, HEADING))}
     assert same == shared
+
+
+def test_dark_panels_have_a_reason():
+    """A word that is all but black on the scale of all is explained below; else nothing is."""
+    array = maps()[0]
+    dark = array.copy(data=array.values * np.array([1, 0.1, 1])[:, None, None])
+    labels = [draw_sheet(each, PICTURE, HEADING).axes[-1].get_xlabel() for each in (array, dark)]
+    assert ["a dark panel" in label for label in labels] == [False, True]
 
 
 def read_cells(figure, heat, image_axes):

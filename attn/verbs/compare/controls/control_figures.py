@@ -15,7 +15,6 @@ from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.run_figures import write_figures
 from attn.verbs.compare.scenes import make_scene
 from attn.verbs.compare.variants import Variant
-from attn.wording import count_noun
 
 if TYPE_CHECKING:
     from attn.analysis.compare.pairs import PairOptions
@@ -68,9 +67,9 @@ def _draw_cuts(
 ) -> FigureFile:
     from attn.viz.cuts import draw_cuts
 
-    scene = make_scene(base, controls.drawn[:1], options.words)
-    pictures = count_noun(int(max(row["n"] for row in rows)), "picture")
-    heading = "How much each cut changes", f"{scene.title_of_charts} · {pictures}, mean"
+    scene = make_scene(base, controls.drawn, options.words)
+    about = f"{scene.title_of_charts} · {scene.subtitle} · mean and 95 % interval"
+    heading = "How much each cut changes", about
     return draw_cuts(rows, heading, scene.texts)
 
 

@@ -1,0 +1,264 @@
+"""The studio in a real browser, with models whose steps the test lets go one by one."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import pytest
+
+import attn
+from tests.browser.conftest import watched
+from tests.helpers.browsing.axe import violations
+from tests.helpers.studio.plugin import NO_DISK, NO_MEMORY, STEP, STEPS
+
+ROOT = Path(__file__).parents[2]
+HOSTILE = 'a red square <img src=x onerror="document.title=1">'
+PATIENCE = 60_000
+
+
+@contextmanager
+def running(steps, *arguments, read="stdout", **environment):
+    """Run a studio of models that are held, by a pipe of that name; yield what it prints."""
+    command = [sys.executable, "-m", "tests.helpers.studio.held", *arguments]
+    environment = os.environ | environment | {STEPS: str(steps)}
+    pipe = {read: subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **pipe) as process:
+        yield getattr(process, read)
+        process.send_signal(signal.SIGINT)
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def pipe(tmp_path_factory):
+    """Return the path of the pipe that steps are let go by, and its end here."""
+    path = tmp_path_factory.mktemp("held") / "steps"
+    os.mkfifo(path)
+    end = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+    yield SimpleNamespace(path=path, end=end)
+    os.close(end)
+
+
+@pytest.fixture
+def let(pipe):
+    """Return what lets steps go; what a test before has left is taken out."""
+    with suppress(BlockingIOError):
+        os.read(pipe.end, 999)
+    return lambda count, byte=STEP: os.write(pipe.end, byte * count)
+
+
+@pytest.fixture(scope="module")
+def studio(pipe, tmp_path_factory):
+    """Serve the studio: `url`, `path`, `worker`."""
+    runs = tmp_path_factory.mktemp("studio") / "runs"
+    with running(pipe.path, "studio", "--no-browser", "--json", "-o", str(runs)) as printed:
+        yield SimpleNamespace(**json.loads(printed.readline()))
+
+
+@pytest.fixture
+def page(studio, chromium):
+    """The page of the first family, once it says what a run would keep."""
+    with watched(chromium, urlsplit(studio.url).netloc) as page:
+        page.set_default_timeout(PATIENCE)
+        page.goto(studio.url)
+        told(page, "plan", "^3 steps")
+        yield page
+
+
+def told(page, box, pattern):
+    """Wait until a text stands in a box, and return all that stands there."""
+    from playwright.sync_api import expect
+
+    area = page.locator(f".{box} textarea")
+    expect(area).to_have_value(re.compile(pattern), timeout=PATIENCE)
+    return area.input_value()
+
+
+def fill(page, name, value):
+    """Type into a field, and leave it."""
+    box = page.locator(f".field-{name}").locator("input, textarea").first
+    box.fill(value)
+    box.blur()
+
+
+def press(page, name):
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def draw(page):
+    """Draw a stroke with the mouse: the first thing that is done with the pad."""
+    box = page.locator(".pad canvas").first.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 60, y - 50)
+    page.mouse.down()
+    page.mouse.move(x + 60, y - 50, steps=2)
+    page.mouse.move(x + 60, y + 50, steps=2)
+    page.mouse.up()
+
+
+def begin(page, count):
+    """Begin a run of so many steps."""
+    page.get_by_label("Analyse when it is done").uncheck()
+    fill(page, "steps", str(count))
+    told(page, "plan", f"^{count} steps")
+    press(page, "Run")
+
+
+def tab_to(page, role, name, key="Tab"):
+    """Press Tab until something has the focus, once it can have it."""
+    from playwright.sync_api import expect
+
+    target = page.get_by_role(role, name=re.compile(f"^{re.escape(name)}")).first
+    expect(target).to_be_enabled(timeout=PATIENCE)
+    for _ in range(200):
+        page.keyboard.press(key)
+        if target.evaluate("node => node === document.activeElement"):
+            return
+    raise AssertionError(f"Tab does not lead to {role} {name}")
+
+
+def type_at(page, role, name, text):
+    """Go to a field by Tab, and type into it in place of what is there."""
+    tab_to(page, role, name)
+    page.keyboard.press("Control+A")
+    page.keyboard.type(text)
+
+
+def enter(page, role, name):
+    """Go to something by Tab, and press Enter there."""
+    tab_to(page, role, name)
+    page.keyboard.press("Enter")
+
+
+def frame_of(page):
+    return page.frame_locator("iframe.explorer")
+
+
+def test_draw_watch_and_compare(page, let):
+    """A drawing is run and watched step by step, and then compared with a run without it."""
+    draw(page)
+    page.get_by_label("Prompt", exact=True).fill(HOSTILE)
+    begin(page, 5)
+    for step in (1, 2, 3):
+        let(1)
+        told(page, "progress", f"^Step {step} of 5 · noise left")
+        frame_of(page).get_by_text(f"Not finished: {step} of 5 steps are here").wait_for()
+    page.locator("img.forming").wait_for()
+    let(2)
+    told(page, "progress", "^Done: 5 steps")
+    assert violations(page) == []
+    assert "<img src=x onerror" in frame_of(page).locator("body").inner_text()
+    assert page.title() == "attn studio"
+
+    press(page, "Again without the drawing")
+    let(5)
+    told(page, "command", "--sketch none")
+    told(page, "progress", "^Done: 5 steps")
+    page.locator("iframe.explorer[src*=',']").wait_for()
+    page.get_by_role("tab", name="Gallery").click()
+    listed = page.frame_locator("iframe.explorer[src*='index']")
+    listed.get_by_text("a red square <img").nth(1).wait_for()
+
+
+def test_cancel_and_two_tabs(page, let, studio):
+    """A run ends after its step, one that waits before it begins, and each tab shows its own."""
+    begin(page, 5)
+    let(1)
+    told(page, "progress", "^Step 1 of 5")
+    other = page.context.new_page()
+    other.goto(studio.url)
+    told(other, "plan", "The plan follows when the run is over")
+    press(other, "Run")
+    told(other, "progress", "^Waiting: 1 run first")
+    press(other, "Cancel")
+    told(other, "progress", "^Cancelled before the first step")
+    press(page, "Cancel")
+    told(page, "progress", "It ends after this step")
+    let(1)
+    text = told(page, "progress", "^Cancelled after step 2 of 5")
+    trace = attn.open(text.splitlines()[0].partition(": ")[2])
+    assert (trace.manifest.status, len(trace.steps)) == ("partial", 2)
+    frame_of(page).get_by_text("Not finished: 2 of 5 steps").wait_for()
+    told(other, "progress", "^Cancelled before the first step")
+    told(other, "plan", "^3 steps")
+
+
+def test_killed_worker(page, let, studio):
+    """A worker that is killed fails its run with a message, and the next one has another."""
+    begin(page, 5)
+    let(1)
+    told(page, "progress", "^Step 1 of 5")
+    os.kill(studio.worker, signal.SIGKILL)
+    text = told(page, "progress", "^Failed after step 1 of 5")
+    assert "the process that held the model was ended by SIGKILL" in text
+    press(page, "Run")
+    let(5)
+    told(page, "progress", "^Done: 5 steps")
+
+
+def test_by_keyboard_alone(page, let):
+    """Shapes are typed; run, cancel, run again, comparison and gallery need no mouse either."""
+    enter(page, "button", "Draw by keyboard")
+    type_at(page, "textbox", "Shapes, one a line", "circle 50 50 30")
+    enter(page, "button", "Draw these")
+    type_at(page, "spinbutton", "Steps", "5")
+    tab_to(page, "button", "Run")
+    told(page, "plan", "^5 steps")
+    page.keyboard.press("Enter")
+    for step in (1, 2, 3):
+        let(1)
+        told(page, "progress", f"^Step {step} of 5")
+    enter(page, "button", "Cancel")
+    told(page, "progress", "It ends after this step")
+    let(1)
+    told(page, "progress", "^Cancelled after step 4 of 5")
+    tab_to(page, "button", "Run", "Shift+Tab")
+    page.keyboard.press("Enter")
+    let(5)
+    told(page, "progress", "^Done: 5 steps")
+    page.locator(".figures img[src*='attention_evolution.gif']").first.wait_for()
+    enter(page, "button", "Again without the drawing")
+    let(5)
+    page.locator("iframe.explorer[src*=',']").wait_for()
+    enter(page, "tab", "Gallery")
+    page.locator("iframe.explorer[src*='index']").wait_for()
+
+
+def test_words_and_what_is_missing(page, let, studio):
+    """A text is shown as it is written; a run that lacks memory or disk says what to do."""
+    page.goto(f"{studio.url.partition('?')[0]}with-held-words")
+    told(page, "plan", "^3 steps")
+    begin(page, 5)
+    let(2)
+    told(page, "text-so-far", "^word word ░$")
+    let(1, NO_MEMORY)
+    text = told(page, "progress", "^Failed after step 2 of 5: the memory is not enough")
+    assert "try a smaller --size" in text
+    press(page, "Run")
+    let(1)
+    told(page, "progress", "^Step 1 of 5")
+    let(1, NO_DISK)
+    let(4)
+    told(page, "progress", "^Failed after step .*: could not write .*: no space left on the disk")
+
+
+def test_space(chromium, pipe, let, tmp_path):
+    """The example for a hosted Space starts, lets a browser in without a token, and runs."""
+    app = str(ROOT / "examples/space/app.py")
+    runs = str(tmp_path / "runs")
+    with running(pipe.path, "script", app, read="stderr", PORT="0", ATTN_RUNS=runs) as printed:
+        lines = (re.search(r"running on http://0.0.0.0:(\d+)", line) for line in printed)
+        port = next(filter(None, lines))[1]
+        with watched(chromium, f"localhost:{port}") as page:
+            page.set_default_timeout(PATIENCE)
+            page.goto(f"http://localhost:{port}/")
+            told(page, "plan", "^3 steps")
+            begin(page, 2)
+            let(2)
+            told(page, "progress", "^Done: 2 steps")
