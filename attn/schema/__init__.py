@@ -71,7 +71,7 @@ from attn.schema.manifest import (
     forming_names,
     image_names,
 )
-from attn.schema.requests import LORA_PARTS, UNCOND, Call, Emphasis, Lora, Picture, Request
+from attn.schema.requests import LORA_PARTS, UNCOND, Call, Emphasis, ExistingPicture, Lora, Request
 from attn.schema.rows import ABSENT, Lengths, RowLayout, place
 from attn.words import Word, find_words, word_at
 
@@ -100,6 +100,7 @@ __all__ = [
     "Column",
     "CutTarget",
     "Emphasis",
+    "ExistingPicture",
     "Gate",
     "Grid",
     "Intervention",
@@ -112,7 +113,6 @@ __all__ = [
     "Level",
     "Lora",
     "Manifest",
-    "Picture",
     "Request",
     "RowLayout",
     "SampleText",

@@ -88,7 +88,7 @@ def shortest(number: float) -> str:
 
 
 @dataclass(frozen=True)
-class Picture:
+class ExistingPicture:
     """A picture that exists already, and what is done with it.
 
     Attributes:
@@ -149,7 +149,7 @@ class Request:
     emphasis: Emphasis = ()
     negative_emphasis: Emphasis = ()
     interventions: tuple[Intervention, ...] = ()
-    picture: Picture | None = None
+    picture: ExistingPicture | None = None
 
     def prompt_of(self, branch: str) -> str:
         """Return what a guidance row reads: in `uncond` the negative prompt, empty if None."""

@@ -9,7 +9,7 @@
     fonts                  letters of every script
     intervals, overlay     intervals on an axis; a map over an image; strokes: those of a drawing
     words/  texts/  compare/   figures of the analyses of the same name
-    sinks, gates, sketch, scores, cuts, weakening   the others
+    sinks, gates, sketch, scores, cuts   the others
 
 A `draw` function takes a `Result` and a `Subject` and yields figures. A new chart begins with
 `figure, axes = new_charts((title, subtitle), (width, height), nrows=…, ncols=…)`.

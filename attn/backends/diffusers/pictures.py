@@ -40,7 +40,7 @@ from attn.backends.types import OnCall, Output
 from attn.errors import RequestError
 from attn.files.images import DRAWINGS, MOST_BYTES, decode_image
 from attn.files.outside import read_bytes
-from attn.schema import Call, Picture, Request
+from attn.schema import Call, ExistingPicture, Request
 
 if TYPE_CHECKING:
     from attn.backends.diffusers.session import DiffusersSession
@@ -51,12 +51,10 @@ DECODED = 4
 """So many pictures are kept decoded."""
 
 
-class _OneLevel:
-    """A sampler that knows one level of noise."""
+class _FlowLevel(FlowMatchEulerDiscreteScheduler):
+    """A sampler of flows that knows one level of noise: σ itself."""
 
     level = 1.0
-    timesteps: Any
-    num_inference_steps: int
 
     def set_timesteps(
         self,
@@ -68,37 +66,34 @@ class _OneLevel:
     ) -> None:
         """Take the one level, whatever is asked for."""
         self.num_inference_steps = 1
-        self.timesteps = self.at_level(device)
-
-    def at_level(self, device: Any) -> torch.Tensor:
-        """Return the timestep of the level, and set what else depends on it."""
-        raise NotImplementedError
-
-
-class _FlowLevel(_OneLevel, FlowMatchEulerDiscreteScheduler):
-    def at_level(self, device: Any) -> torch.Tensor:
-        """See `_OneLevel`; the level is σ itself."""
         self.sigmas = torch.tensor([self.level, 0.0])
         self._step_index = self._begin_index = None
-        return torch.tensor([self.level * self.config.num_train_timesteps], device=device)
+        whole = self.config["num_train_timesteps"]  # type: ignore[attr-defined]
+        self.timesteps = torch.tensor([self.level * whole], device=device)
 
 
-class _DiffusionLevel(_OneLevel, DDIMScheduler):
-    def at_level(self, device: Any) -> torch.Tensor:
-        """See `_OneLevel`; the level is that of the nearest timestep of the training."""
-        levels = np.sqrt(1 - np.asarray(self.alphas_cumprod, np.float64))
-        return torch.tensor([int(np.abs(levels - self.level).argmin())], device=device)
+class _DiffusionLevel(DDIMScheduler):
+    """Another sampler: it knows that timestep of the training whose noise is nearest to a level."""
+
+    level = 1.0
+
+    def set_timesteps(self, num_inference_steps: int | None = None, device: Any = None) -> None:
+        """Take the one level, whatever is asked for."""
+        self.num_inference_steps = 1
+        levels = np.sqrt(1 - np.asarray(vars(self)["alphas_cumprod"], np.float64))
+        nearest = int(np.abs(levels - self.level).argmin())
+        self.timesteps = torch.tensor([nearest], device=device)
 
 
 def at_level(scheduler: Any, level: float) -> Any:
     """Return a sampler of the model's kind that knows one level of noise, 0 to 1."""
-    cls = _FlowLevel if schedules.target(scheduler) == "flow" else _DiffusionLevel
+    cls: Any = _FlowLevel if schedules.target(scheduler) == "flow" else _DiffusionLevel
     made = cls.from_config(scheduler.config)
     made.level = level
     return made
 
 
-def image_pipeline(pipe: Any, picture: Picture) -> Any:
+def image_pipeline(pipe: Any, picture: ExistingPicture) -> Any:
     """Return the library's pipeline for a picture, with the networks of another.
 
     Raises:
@@ -248,14 +243,14 @@ def _counted(session: DiffusersSession) -> Iterator[None]:
 
     def get_timesteps(*args: Any, **keywords: Any) -> Any:
         timesteps, count = usual(*args, **keywords)
-        session.skipped_calls = len(pipe.scheduler.timesteps) - len(timesteps)
+        session._skipped_calls = len(pipe.scheduler.timesteps) - len(timesteps)
         return timesteps, count
 
     pipe.get_timesteps = get_timesteps
     try:
         yield
     finally:
-        session.skipped_calls = 0
+        session._skipped_calls = 0
 
 
 def show(
@@ -264,22 +259,22 @@ def show(
     """Show a picture at its levels of noise, or draw it further; see `Session.generate`."""
     picture, pipe = requests[0].picture, session.pipe
     if picture is None:
-        return session.run(requests, on_call)
+        return session._run(requests, on_call)
     with alone(pipe):
-        session.pipe, session.forms = image_pipeline(pipe, picture), False
+        session.pipe, session._forms = image_pipeline(pipe, picture), False
         try:
             if picture.noise:
                 return _show_levels(session, requests, picture, on_call)
             with _counted(session):
-                return session.run(requests, on_call)
+                return session._run(requests, on_call)
         finally:
-            session.pipe, session.forms = pipe, True
+            session.pipe, session._forms = pipe, True
 
 
 def _show_levels(
     session: DiffusersSession,
     requests: Sequence[Request],
-    picture: Picture,
+    picture: ExistingPicture,
     on_call: OnCall | None,
 ) -> list[Output]:
     before, outputs = session.scheduler, []
@@ -287,7 +282,7 @@ def _show_levels(
         for step, level in enumerate(picture.noise):
             session.scheduler = at_level(before, level)
             plain = [replace(request, scheduler=None) for request in requests]
-            outputs.append(session.run(plain, _at_step(on_call, step)))
+            outputs.append(session._run(plain, _at_step(on_call, step)))
     finally:
         session.scheduler = before
     first = requests[0]

@@ -66,9 +66,9 @@ class DiffusersSession(Session):
     unread_negative: ClassVar[str] = "guidance is off, so the negative prompt is not read"
     """What the user is told of a negative prompt where no row `uncond` runs."""
     shows_pictures = True
-    forms = True
+    _forms = True
     """Whether pictures form step by step, from noise to the end of the schedule."""
-    skipped_calls = 0
+    _skipped_calls = 0
     """Forwards that the schedule begins with, and that a picture drawn further does not run."""
 
     def __init__(self, pipe: Any, info: ModelInfo, options: Any, device: str) -> None:
@@ -169,7 +169,7 @@ class DiffusersSession(Session):
             self.skipped_paths,
             len(requests) * first.images,
             self._prompts.row_lengths(self.branch_texts(requests), first.images),
-            lambda: self.skipped_calls,
+            lambda: self._skipped_calls,
         )
         towers = [
             Tower(name, module, self._forwards(self.tower_branches(name, first)))
@@ -294,7 +294,7 @@ class DiffusersSession(Session):
         """Run the pipeline on a batch; see `Session.generate`."""
         return pictures.show(self, requests, on_call)
 
-    def run(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
+    def _run(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """Run the pipeline that is there, on a batch."""
         first, segments = requests[0], self.text_segments(requests[0])
         with (
@@ -364,7 +364,7 @@ class DiffusersSession(Session):
     def _formed(self, on_call: OnCall | None) -> AbstractContextManager[Forming]:
         """See how pictures form in a block, where somebody listens."""
         scheduler, vae = self.pipe.scheduler, self.pipe.vae
-        if on_call is None or not self.forms:
+        if on_call is None or not self._forms:
             return nullcontext(Forming(scheduler, vae))
         return forming(scheduler, vae, self.watch)
 

@@ -161,11 +161,11 @@ class InterventionMode(OperatorMode):
             output = scaled_dot_product_attention(query, key, value, attn_mask=mask, **options)
             self._treated.note(edits.name)
             return _like(func, output)
-        states = _OpenCall(query, key, value, call["scale"], mask)
+        states = _ExplicitCall(query, key, value, call["scale"], mask)
         return _like(func, self._explicit(edits.name, parts, states, other))
 
     def _explicit(
-        self, name: str, parts: Sequence[Edit], states: _OpenCall, other: States | None
+        self, name: str, parts: Sequence[Edit], states: _ExplicitCall, other: States | None
     ) -> Tensor:
         """Return the output of a call whose probabilities are computed in the open.
 
@@ -306,7 +306,7 @@ def _swapped(edits: CallEdits, swap: Edit, key: Tensor, value: Tensor) -> States
 
 
 @dataclass(frozen=True)
-class _OpenCall:
+class _ExplicitCall:
     """A call that is computed in the open; tensors are (row, head, position, channel)."""
 
     query: Tensor

@@ -15,7 +15,7 @@ from attn.verbs import checks
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from attn.schema import Picture
+    from attn.schema import ExistingPicture
     from attn.verbs.capture.options import CaptureOptions
 else:
     Image = object  # importing it would double the time of --help
@@ -69,14 +69,14 @@ def drawing_file(value: Drawing) -> str:
     return str(path)
 
 
-def read_picture(options: CaptureOptions) -> Picture | None:
+def read_picture(options: CaptureOptions) -> ExistingPicture | None:
     """Return the picture that is shown to the model, or None.
 
     Raises:
         UsageError: there is none to do something with, or two things are to be done with it.
         RequestError: a file is no picture, or the mask does not fit.
     """
-    from attn.schema import Picture
+    from attn.schema import ExistingPicture
 
     noise, strength, mask = options.noise, options.strength, options.mask_picture
     if options.picture is None:
@@ -92,18 +92,16 @@ def read_picture(options: CaptureOptions) -> Picture | None:
     if strength is not None and not 0 < strength <= 1:
         raise UsageError(f"strength: expected a number above 0, up to 1; got {strength:g}")
     image, digest = _decode("picture", options.picture)
-    drawn = {"strength": 1.0 if strength is None else strength}
+    file, drawn = str(options.picture), 1.0 if strength is None else strength
     if mask is not None:
         masked, mask_digest = _decode("mask_picture", mask)
         _require_mask(str(mask), masked, image)
-        return Picture(
-            str(options.picture), digest, **drawn, mask=str(mask), mask_sha256=mask_digest
-        )
+        return ExistingPicture(file, digest, (), drawn, str(mask), mask_digest)
     if strength is not None:
-        return Picture(str(options.picture), digest, **drawn)
+        return ExistingPicture(file, digest, (), drawn)
     if options.steps is not None:
         raise UsageError("steps: each level of --noise is a step; leave --steps out")
-    return Picture(str(options.picture), digest, checks.levels("noise", noise or LEVELS))
+    return ExistingPicture(file, digest, checks.levels("noise", noise or LEVELS))
 
 
 def _decode(name: str, path: str | Path) -> tuple[Image, str]:

@@ -11,7 +11,7 @@ from attn.backends.diffusers import pictures
 from attn.backends.testing.observe import same_outputs
 from attn.backends.types import image_seed
 from attn.errors import RequestError
-from attn.schema import Picture, Request
+from attn.schema import ExistingPicture, Request
 from tests.helpers.toy_sessions import shared_session
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("demo_cache")]
@@ -45,7 +45,7 @@ def files(tmp_path_factory):
 def open_request(name, files, **changes):
     """Return a session, and a completed request with a picture."""
     session = shared_session(name, "demo", "float32", **FAMILIES[name])
-    picture = Picture(str(files / "picture.png"), "digest", **changes)
+    picture = ExistingPicture(str(files / "picture.png"), "digest", **changes)
     request = Request("a red cat", seed=SEED, width=WIDTH, height=HEIGHT, guidance=3.0)
     if not picture.noise:
         request = replace(request, steps=3)
@@ -149,6 +149,6 @@ def test_other_proportions(files):
 def test_no_pipeline_for_pictures(files):
     """A family whose library has none is refused by the pipeline's name."""
     session = shared_session("pixart", "demo", "float32", **SHORT)
-    picture = Picture(str(files / "picture.png"), "digest", LEVELS)
+    picture = ExistingPicture(str(files / "picture.png"), "digest", LEVELS)
     with pytest.raises(RequestError, match="no pipeline for pictures beside PixArtSigmaPipeline"):
         session.complete(Request("a red cat", picture=picture))

@@ -76,11 +76,11 @@ def _draw_cuts(
 def _draw_weakening(
     base: ComparedRun, controls: Controls, rows: Sequence[Row], options: PairOptions
 ) -> FigureFile:
-    from attn.viz.weakening import draw_weakening
+    from attn.viz.cuts import draw_weakening
 
-    scene = make_scene(base, controls.drawn[:1], options.words)
-    pictures = count_noun(int(max(row["n"] for row in rows)), "picture")
-    heading = "How much weakened heads change", f"{scene.title_of_charts} · {pictures}, mean"
+    scene = make_scene(base, controls.drawn, options.words)
+    about = f"{scene.title_of_charts} · {scene.subtitle} · mean, band: 95 % interval"
+    heading = "How much weakened heads change", about
     return draw_weakening(rows, heading, scene.texts)
 
 

@@ -127,8 +127,7 @@ def _draw(
     base: ComparedRun, rows: Sequence[Mapping[str, Any]], weakened: Sequence[Mapping[str, Any]]
 ) -> Iterator[FigureFile]:
     from attn.trace.store import read_manifest
-    from attn.viz.cuts import draw_cuts
-    from attn.viz.weakening import draw_weakening
+    from attn.viz.cuts import draw_cuts, draw_weakening
 
     prompts = list(dict.fromkeys(member.prompt for member in base.members))
     more = f" and {count_noun(len(prompts) - 1, 'more prompt')}" if len(prompts) > 1 else ""
