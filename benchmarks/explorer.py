@@ -28,7 +28,7 @@ Figure = tuple[str, list[float], float, str]
 ROUNDS = 5
 LEAST_PAGE = 19_000_000
 """Bytes of a page that is as large as it may be."""
-MAP, MATRIX = ".scale canvas", "#matrix canvas"
+MAP, MATRIX = "#picture-figure .scale canvas", "#matrix canvas"
 ALL_READ = "() => document.querySelector('.status')?.innerText === ''"
 ROW = """async () => {
   const { exactRow } = await import("/static/sums/factors.js");

@@ -8,8 +8,9 @@ from threading import Lock, Thread
 from time import monotonic, sleep
 
 from attn.errors import TraceError
+from attn.explorer.listing.items import Item
 from attn.explorer.listing.library import Library
-from attn.explorer.opened import manifest_of
+from attn.explorer.opened import manifest_of, version_of
 from attn.files.digests import require_digest
 
 HEAD_START = 5e8
@@ -24,18 +25,24 @@ class Checks:
         files: how many there are.
         checked: how many were held against their digest.
         damaged: why some are not as they were written.
+        version: another one when what is opened was written again.
     """
 
     files: int = 0
     checked: int = 0
     damaged: list[str] = field(default_factory=list)
+    version: str = ""
+
+
+Findings = dict[tuple[str, str], str | None]
+"""What is wrong with a file of a digest: nothing, or a sentence; None while it is checked."""
 
 
 class Checker:
-    """Checks every trace once, each in a thread of its own that ends with the process."""
+    """Checks every file once, those of a trace in a thread that ends with the process."""
 
     def __init__(self) -> None:
-        self._checks: dict[Path, Checks] = {}
+        self._findings: dict[Path, Findings] = {}
         self._is_listed = False
         self._lock = Lock()
 
@@ -47,21 +54,26 @@ class Checker:
             self._is_listed = True
         Thread(target=_check_list, args=(library,), daemon=True).start()
 
-    def look(self, folder: Path) -> Checks:
-        """Return what is known of a trace; the first look begins the check.
+    def look(self, item: Item) -> Checks:
+        """Return what is known of a trace or comparison; files that are new begin to be checked.
 
         Raises:
-            TraceError: its manifest cannot be read.
+            TraceError: its index cannot be read, or is not there any more.
         """
-        manifest = manifest_of(folder)
+        version = version_of(item)
+        if item.kind == "comparison":
+            return Checks(version=version)
+        shards = {(shard.file, shard.sha256): shard for shard in manifest_of(item.folder).shards}
         with self._lock:
-            if folder in self._checks:
-                return self._checks[folder]
-            checks = self._checks[folder] = Checks(len(manifest.shards))
-        listed = [(folder / shard.file, shard.sha256) for shard in manifest.shards]
-        wait = min(2, sum(shard.bytes for shard in manifest.shards) / HEAD_START)
-        Thread(target=_check, args=(listed, checks, wait), daemon=True).start()
-        return checks
+            findings = self._findings.setdefault(item.folder, {})
+            new = [key for key in shards if key not in findings]
+            findings.update(dict.fromkeys(new))
+            known = [findings[key] for key in shards]
+        if new:
+            wait = min(2, sum(shards[key].bytes for key in new) / HEAD_START)
+            Thread(target=_check, args=(item.folder, new, findings, wait), daemon=True).start()
+        done = [finding for finding in known if finding is not None]
+        return Checks(len(known), len(done), [finding for finding in done if finding], version)
 
 
 def _check_list(library: Library) -> None:
@@ -71,13 +83,13 @@ def _check_list(library: Library) -> None:
         began = monotonic()
 
 
-def _check(listed: list[tuple[Path, str]], checks: Checks, wait: float) -> None:
-    for path, digest in listed:
+def _check(folder: Path, listed: list[tuple[str, str]], findings: Findings, wait: float) -> None:
+    for file, digest in listed:
         sleep(wait)
         began = monotonic()
         try:
-            require_digest(path, digest)
+            require_digest(folder / file, digest)
+            findings[file, digest] = ""
         except TraceError as error:
-            checks.damaged.append(str(error))
-        checks.checked += 1
+            findings[file, digest] = str(error)
         wait = monotonic() - began  # half of the time is the page's

@@ -79,6 +79,18 @@ def _trace_facts(item: Item, stamps: tuple[tuple[int, int, int], ...]) -> bytes:
     return msgspec.json.encode({"label": item.label, **describe(manifest_of(item.folder))})
 
 
+def version_of(item: Item) -> str:
+    """Return what changes when the index of a trace or comparison is written again.
+
+    Raises:
+        TraceError: it is not there any more.
+    """
+    stamps = [*_stamps(item.folder)]
+    if not stamps:
+        raise TraceError(f"{item.folder} is not there any more")
+    return "-".join(str(number) for stamp in stamps for number in stamp)
+
+
 def manifest_of(folder: Path) -> Manifest:
     """Return the manifest of a trace as it is now; it is read again only when it has changed.
 

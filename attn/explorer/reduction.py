@@ -25,6 +25,8 @@ from attn.trace.store import TraceFiles, open_files, shard_file
 MEAN = shard_file(None)
 MEASURES = ("mass.", "entropy.", "gate.")
 """Small measures of layers that the page shows, beside those of the steps themselves."""
+LISTED = 12
+"""Steps that are named one by one."""
 MEASURES_SHARE = 1 / 3
 """Part of the page that small measures may take."""
 SMALLEST = 8
@@ -166,7 +168,7 @@ class Reduction:
             {"index": net.name, "block": net.block, "layers": [*net.grids], "grid": net.grid}
             for net in self.nets
         ]
-        return facts | {"left_out": self.left_out}
+        return facts | {"left_out": self.left_out, "captured_steps": len(self.steps)}
 
     def _put_means_over_steps(self, sums: StepMeans) -> None:
         layers: dict[str, Maps] = {}
@@ -274,9 +276,10 @@ class Reduction:
             return
         shards = self.files.manifest.shards
         steps = [str(one.step.index) for one in shards if one.step and one.file in put]
-        which = (
-            f"at {len(put)} of {len(self.steps)} steps: {', '.join(steps)}" if put else "left out"
-        )
+        listed = f": {', '.join(steps)}"
+        if len(steps) > LISTED:
+            listed = f", evenly spread from {steps[0]} to {steps[-1]}"
+        which = f"at {len(put)} of {len(self.steps)} steps{listed}" if put else "left out"
         self.left_out.append(f"{what}: {which}.")
 
 

@@ -5,7 +5,7 @@
 /index.json              what was opened, as much of it as is found at once
 /index/NUMBER.json       the same from that number on
 /t/NUMBER/trace.json     what a page has to know of a trace
-/t/NUMBER/checked        how many of its files were checked
+/t/NUMBER/checked        how many of its files were checked, and whether it is still the same
 /t/NUMBER/thumb          its picture, small
 /t/NUMBER/NAME           a file that its manifest lists
 """
@@ -173,7 +173,7 @@ def routes(library: Library) -> list[Route]:
         opened = item(request)
         if opened is None:
             return _missing()
-        return _answer(lambda: msgspec.json.encode(checker.look(opened.folder)))
+        return _answer(lambda: msgspec.json.encode(checker.look(opened)))
 
     def thumb(request: Request) -> Response:
         opened = item(request)

@@ -164,12 +164,22 @@ def levels(name: str, value: Any) -> tuple[float, ...]:
         name: of the option.
         value: a number, several, or a text with commas between them.
     """
+    if isinstance(value, Real):
+        value = [value]
     listed = value.split(",") if isinstance(value, str) else as_tuple(value)
     numbers = [finite_number(str(of)) for of in listed]
     if not numbers or any(number is None or not 0 < number <= 1 for number in numbers):
         shown = ",".join(map(str, listed))
         raise UsageError(f"{name}: expected numbers above 0, up to 1, as in 0.3,0.6; got '{shown}'")
     return tuple(sorted({number for number in numbers if number}, reverse=True))
+
+
+def page(name: str, value: Any) -> Path:
+    """Return the path of a page, whose name says that it is one."""
+    path = folder(name, value)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise wrong(name, "the name of a page, such as page.html", value)
+    return path
 
 
 def source(name: str, value: Any) -> str:

@@ -34,7 +34,7 @@ class ViewOptions:
 
     out: Annotated[
         str | Path | None,
-        About("Write one file that opens anywhere, offline.", ("--out", "-o"), check=checks.folder),
+        About("Write one file that opens anywhere, offline.", ("--out", "-o"), check=checks.page),
     ] = None
     size: Annotated[
         int | str,

@@ -83,13 +83,20 @@ def watched(browser, host, **options):
     assert complaints == []
 
 
+HURRY = """const wait = window.setTimeout;
+window.setTimeout = (run, time, ...more) => wait(run, time / 10, ...more);"""
+"""Lets the page wait a tenth of its time before it looks again."""
+
+
 @contextmanager
-def served(browser, *paths, at=""):
+def served(browser, *paths, at="", hurry=False):
     """Serve traces, and open the page of them; it is closed before its server ends."""
     server = make_server(paths, ViewOptions())
     server.start()
     try:
         with watched(browser, urlsplit(server.url).netloc) as page:
+            if hurry:
+                page.add_init_script(HURRY)
             page.goto(f"{server.url}#{at}")
             page.wait_for_selector("body[data-ready]")
             yield page
@@ -101,7 +108,31 @@ def served(browser, *paths, at=""):
 def visit(chromium):
     """Serve traces, and open the page of them in the browser: `visit(folder, at="steps=1")`."""
     with ExitStack() as pages:
-        yield lambda *paths, at="": pages.enter_context(served(chromium, *paths, at=at))
+        yield lambda *paths, **how: pages.enter_context(served(chromium, *paths, **how))
+
+
+@pytest.fixture(scope="module")
+def look(chromium):
+    """Look at what several tests of a module only read, in one page: `look(folder, at="steps=1")`.
+
+    The page comes from the list each time, so that nothing is left of what was looked at before.
+    """
+    held = {}
+
+    def again(*paths, at=""):
+        if paths not in held:
+            held[paths] = pages.enter_context(served(chromium, *paths, at="t=index"))
+        page = held[paths]
+        page.emulate_media(color_scheme="light", forced_colors="none")
+        page.mouse.move(0, 0)
+        page.evaluate("location.hash = 't=index'")
+        page.wait_for_selector("body[data-ready=index]")
+        page.evaluate("hash => { location.hash = hash; }", at)
+        page.wait_for_selector("body:not([data-ready=index])")
+        return page
+
+    with ExitStack() as pages:
+        yield again
 
 
 @pytest.fixture(scope="module")

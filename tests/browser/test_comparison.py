@@ -27,11 +27,11 @@ def compared(tmp_path_factory):
 
 
 @pytest.fixture
-def shown(visit, compared):
+def shown(look, compared):
     """The page of that comparison."""
 
     def open_page(at=""):
-        page = visit(compared, at=f"t={number(compared)}&{at}")
+        page = look(compared, at=f"t={number(compared)}&{at}")
         page.wait_for_selector("#step-changes")  # of the last of the tables with words
         return page
 

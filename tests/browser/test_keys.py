@@ -74,7 +74,7 @@ WALKS = {
         ),
         Act("open what is folded", ".frames summary", "Enter", ".frames[open] .thumb"),
         Act("click one of several small pictures", ".frames .thumb", "Enter", hash_has("steps=0")),
-        Act("save a figure or numbers", ".save button:text-is('CSV')", "Enter", "saved"),
+        Act("save a figure or numbers", ".looks .saving button:text-is('CSV')", "Enter", "saved"),
         LISTED,
         CLOSED,
         Act(
@@ -199,7 +199,7 @@ WALKS = {
 }
 """By screen, acts in the order in which they are done."""
 READY = {
-    "a picture": ".scale canvas",
+    "a picture": "#picture-figure .scale canvas",
     "a text": "#matrix canvas",
     "a comparison": "#difference canvas",
     "side by side": ".side-words td:nth-child(4):has-text('.')",

@@ -117,7 +117,7 @@ def test_list_is_followed(visit, tmp_path):
     damaged.write_bytes(damaged.read_bytes().replace(b"bob", b"bab", 1))
     about = manifest(samples=1)
     write_trace(tmp_path / "runs/new", about, partial=True, done=1)
-    page = visit(tmp_path / "runs")
+    page = visit(tmp_path / "runs", hurry=True)
     page.wait_for_selector(".card-mark:has-text('1 of 3')")
     page.wait_for_selector(".card-error:has-text('was changed since it was written')")
     page.route("**/index.json", lambda route: route.abort())
@@ -144,18 +144,13 @@ def test_shown_as_they_are_found(visit, runs):
     page.wait_for_selector("h1:has-text('5 traces so far')")
     page.wait_for_selector("[role=status]:has-text('Looking for more')")
     assert page.locator(".card").count() == 5
-    take(page, held).fulfill(body=rest, content_type=kind)
+    kept_back(page, held).fulfill(body=rest, content_type=kind)
+    held.clear()
     page.wait_for_function("() => document.querySelector('h1').innerText === '7 traces'")
-    page.evaluate("() => { location.hash = 't=6'; location.reload(); }")
-    take(page, held)
+    page.evaluate("location.hash = 't=6'")
+    page.reload()
+    kept_back(page, held)
     assert page.locator(".card, h1").count() == 0
-
-
-def take(page, held):
-    """Return a request of the page that is held, when it has come."""
-    while not held:
-        page.wait_for_timeout(10)
-    return held.pop()
 
 
 def test_accessible(visit, runs):

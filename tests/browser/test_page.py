@@ -26,7 +26,7 @@ def test_hostile_text(chromium, tmp_path):
     with watched(chromium, "", offline=True) as page:
         page.goto((tmp_path / "page.html").as_uri())
         page.click(".card >> nth=1")
-        page.wait_for_selector(".scale canvas")
+        page.wait_for_selector("#picture-figure .scale canvas")
         assert page.title() == "b · attn"
         assert page.locator("img[src=x]").count() == 0
         assert "onerror" in page.inner_text(".prompt")
@@ -45,7 +45,7 @@ def test_reduced(chromium, tmp_path):
         page.wait_for_selector("text=see above what it was reduced to")
         assert all(line.partition(": ")[2] in page.inner_text(".notices") for line in left_out)
         page.click("text=all layers >> nth=0")
-        page.wait_for_selector(".scale canvas")
+        page.wait_for_selector("#picture-figure .scale canvas")
         assert violations(page) == []
 
 
@@ -74,6 +74,6 @@ def test_widget(chromium, tmp_path):
         page.expose_function("kernel", kernel)
         page.evaluate(NOTEBOOK, [(STATIC / MODULE).read_text("utf-8"), make_asking_page(library)])
         frame = page.frame_locator("iframe")
-        frame.locator(".scale canvas").wait_for()
+        frame.locator("#picture-figure .scale canvas").wait_for()
         frame.locator("#stage").hover()
         frame.locator("h2:has-text('At row')").wait_for()

@@ -2,9 +2,11 @@
 
 import re
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from attn.files.disk import write_atomic
 from attn.schema import SCHEMA, find_words
@@ -28,10 +30,11 @@ from tests.helpers.toy_traces import JOINT, manifest, tensors, write_trace
 GRID = (6, 10)
 
 
-@pytest.fixture
-def folder(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
     """A trace of joint layers with two guidance rows and two pictures."""
-    return write_trace(tmp_path / "t", manifest(JOINT, branches=("cond", "uncond")))
+    about = manifest(JOINT, branches=("cond", "uncond"))
+    return write_trace(tmp_path_factory.mktemp("picture") / "t", about)
 
 
 ROWS = """rows => rows.map(row => [row.querySelector(".word").innerText,
@@ -46,7 +49,7 @@ def shown(page):
 
 def ready(page):
     """Wait until the maps are there."""
-    page.wait_for_selector(".scale canvas")
+    page.wait_for_selector("#picture-figure .scale canvas")
 
 
 def expected(trace, row, column, **chosen):
@@ -60,9 +63,9 @@ def expected(trace, row, column, **chosen):
     }
 
 
-def test_words_at_a_place(visit, folder):
+def test_words_at_a_place(look, folder):
     """Pointing at a place lists every word with what `Trace.word_maps` has there."""
-    page = visit(folder)
+    page = look(folder)
     ready(page)
     point(page, "#stage", 4, 7, GRID)
     page.wait_for_selector("h2:has-text('At row 4, column 7 of 6 × 10')")
@@ -70,9 +73,9 @@ def test_words_at_a_place(visit, folder):
     assert words == expected(open_trace(folder), 4, 7)
 
 
-def test_share_and_lift(visit, folder):
+def test_share_and_lift(look, folder):
     """Share is of what the place gives to text, lift is against the mean of the picture."""
-    page = visit(folder)
+    page = look(folder)
     ready(page)
     point(page, "#stage", 1, 2, GRID)
     page.wait_for_selector("h2:has-text('row 1, column 2')")
@@ -84,10 +87,10 @@ def test_share_and_lift(visit, folder):
     assert lift == f"{at[key] / maps.values[..., key].mean():.2f} ×"
 
 
-def test_address_holds_the_view(visit, folder):
+def test_address_holds_the_view(look, folder):
     """A link brings back word, place, step, layer and guidance row."""
     at = "branch=uncond&place=2,3,3,4&steps=1&layers=2&pins=clip.w1"
-    page = visit(folder, at=at)
+    page = look(folder, at=at)
     ready(page)
     page.wait_for_selector("h2:has-text('At row 2, column 3')")
     words = {name: values[0] for name, values in shown(page).items() if name[1] == "clip"}
@@ -100,25 +103,27 @@ def test_address_holds_the_view(visit, folder):
     assert page.inner_text("output") == "step 1"
 
 
-def test_a_whole_segment(visit, folder):
+def test_a_whole_segment(look, folder):
     """Of two texts each can be looked at as one: its map, and its part of what a place gives."""
-    page = visit(folder, at="place=2,3,3,4&pins=t5.all")
+    page = look(folder, at="place=2,3,3,4&pins=t5.all")
     ready(page)
     maps = open_trace(folder).mean_maps()
     sums = {
         name: maps.values[..., maps["segment"].values == name].sum(-1, dtype=np.float64)
         for name in ("clip", "t5")
     }
-    page.wait_for_selector(f".scale:has-text('{percent(sums['t5'].max())}'):has-text('all of t5')")
+    page.wait_for_selector(
+        f"#picture-figure .scale:has-text('{percent(sums['t5'].max())}'):has-text('all of t5')"
+    )
     part = sums["t5"][2, 3] / (sums["t5"][2, 3] + sums["clip"][2, 3])
     page.wait_for_selector(f".balance-part:has-text('t5 {percent(part)}')")
     page.wait_for_selector(".cells-box select")
     assert page.input_value(".cells-box select") == "t5"
 
 
-def test_layers_and_heads(visit, folder):
+def test_layers_and_heads(look, folder):
     """The numbers beside the layers are the masses of the word, mean over heads and steps."""
-    page = visit(folder, at="pins=clip.w1")
+    page = look(folder, at="pins=clip.w1")
     page.wait_for_function("() => document.querySelector('svg polyline')?.points.length === 3")
     trace = open_trace(folder)
     own = [float(trace.mass(layer)[:, 0, 0, :, 2].mean()) for layer in (0, 2)]
@@ -126,9 +131,9 @@ def test_layers_and_heads(visit, folder):
     assert amounts == [percent(value) for value in own]
 
 
-def test_pinned_words(visit, folder):
+def test_pinned_words(look, folder):
     """Several pinned words stand side by side, and can colour the picture."""
-    page = visit(folder)
+    page = look(folder)
     ready(page)
     page.click(".prompt .word >> nth=1")
     page.click(".prompt .word >> nth=3")
@@ -139,24 +144,56 @@ def test_pinned_words(visit, folder):
     page.wait_for_function("() => document.querySelectorAll('.chip').length === 1")
 
 
-def test_files(visit, folder):
+def test_files(look, folder):
     """Picture and numbers are saved; a word that is a formula stays a text."""
-    page = visit(folder, at="place=2,3,3,4&pins=clip.w1")
+    page = look(folder, at="place=2,3,3,4&pins=clip.w1")
     ready(page)
-    files = saved(page, ".looks .save")
+    files = saved(page, ".looks .saving")
     lines = files["CSV"].decode().splitlines()
     assert lines[0] == "word,segment,place,attention,share,lift"
     (cat,) = [line.split(",") for line in lines if line.startswith("cat,clip")]
-    value = float(open_trace(folder).word_maps("cat").values[0, 0, 0, 2, 3])
-    assert float(cat[-3]) == pytest.approx(value, abs=1e-6)
+    maps = open_trace(folder).word_maps("cat").isel(sample=0)
+    assert float(cat[-3]) == pytest.approx(float(maps.values[0, 0, 2, 3]), abs=1e-6)
+    figure = files["SVG"].decode()
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", figure)
+    assert " ".join(texts).startswith(
+        "Attention to “cat (clip)” “A cat, a bobcat” · seed 7 · toy "
+        "reads the prompt, picture 1 of 2, mean of 2 layers, all heads, all steps "
+    )
+    assert {"0", percent(float(np.nanmax(maps.sel(segment="clip"))))} <= {*texts}
+    assert PIN in figure and figure.count("<image ") == 3  # picture, map and scale
 
 
-@pytest.mark.parametrize("level", ["maps", "means"])
-def test_accessible(level, visit, tmp_path):
+PIN = "rgb(86, 180, 233)"
+PAPER = {"light": (255, 255, 255), "dark": (23, 23, 27)}
+
+
+def test_paper_of_figures(look, folder):
+    """A figure is saved on the paper on which it is seen."""
+    page = look(folder)
+    ready(page)
+    for scheme, paper in PAPER.items():
+        page.emulate_media(color_scheme=scheme)
+        files = saved(page, ".looks .saving")
+        assert Image.open(BytesIO(files["PNG"])).convert("RGB").getpixel((0, 0)) == paper
+        assert f'fill="rgb{paper}"' in files["SVG"].decode()
+
+
+def test_forced_colours(look, folder):
+    """Cells that are as dark as the paper have a line around them, where colours are forced too."""
+    page = look(folder)
+    page.emulate_media(color_scheme="dark", forced_colors="active")
+    page.wait_for_selector(".cell-row canvas")
+    row = Image.open(BytesIO(page.locator(".cell-row canvas").first.screenshot())).convert("L")
+    assert (
+        min(row.crop((0, at, row.width, at + 1)).getextrema()[0] for at in (0, row.height - 1))
+        > 200
+    )
+
+
+def test_accessible(look, folder):
     """Axe finds nothing, in light and dark, with all that can be opened open."""
-    about = manifest(JOINT, branches=("cond", "uncond"), level=level)
-    at = "pins=clip.w1+t5.w1&place=1,1,2,3"
-    page = visit(write_trace(tmp_path / "t", about), at=at)
+    page = look(folder, at="pins=clip.w1+t5.w1&place=1,1,2,3")
     ready(page)
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     assert violations(page) == []
@@ -227,7 +264,7 @@ def test_damaged(visit, tmp_path):
 @pytest.mark.parametrize(
     ("name", "selector"),
     [
-        ("checked", ".notices li:has-text('Its files are not checked: checked cannot be read')"),
+        ("checked", ".notices li:has-text('what was there last: the server does not answer')"),
         ("outputs/*", ".unread:has-text('cannot be read')"),
         ("static/sums/*", "[role=alert]:has-text('broke off')"),
         ("trace.json", ".notices li:has-text('what was there last: trace.json cannot be read')"),
@@ -256,6 +293,24 @@ def test_rewritten(visit, tmp_path, length):
         (tmp_path / "new").replace(shard)
     page.keyboard.press("]")
     page.wait_for_selector(".error:has-text('was written again')")
+    page.wait_for_selector("#screen[data-mark=unread]")
+    assert "files checked" not in page.inner_text(".about")
+
+
+@pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "again"])
+def test_lost(visit, tmp_path, is_gone):
+    """What is shown of a trace that is gone, or was written again as a whole, is marked as old."""
+    trace = write_trace(tmp_path / "t", manifest(samples=1))
+    page = visit(trace, hurry=True)
+    page.wait_for_selector("summary:has-text('3 of 3 files checked')")
+    if is_gone:
+        trace.rename(tmp_path / "other")
+    else:
+        write_atomic(trace / "trace.json", (trace / "trace.json").read_bytes())
+    said = "is not there any more" if is_gone else "was written again while it was open"
+    page.wait_for_selector(f".notices:has-text('This is what was there last'):has-text('{said}')")
+    assert "files checked" not in page.inner_text(".about")
+    page.wait_for_selector("#screen[data-mark=lost]")
 
 
 def test_newer(visit, tmp_path):

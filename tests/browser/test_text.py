@@ -45,9 +45,9 @@ def mean_map(trace, steps=(0, 1, 2, 3)):
     return np.mean(maps, axis=(0, 1), dtype=np.float64)
 
 
-def test_a_cell(visit, folder):
+def test_a_cell(look, folder):
     """Pointing at a cell says both tokens and exactly what Python has there; a click pins it."""
-    page = visit(folder)
+    page = look(folder)
     ready(page)
     point(page, "#matrix canvas", 7, 2, (LENGTH, LENGTH))
     value = percent(mean_map(open_trace(folder))[7, 2])
@@ -62,9 +62,9 @@ PROFILE = """rows =>
   rows.map(row => [row.querySelector(".word").innerText, row.cells[2].innerText])"""
 
 
-def test_who_reads_whom(visit, folder):
+def test_who_reads_whom(look, folder):
     """The lists of a token are its row and its column, the most first."""
-    page = visit(folder, at="at=7,-1")
+    page = look(folder, at="at=7,-1")
     ready(page)
     matrix = mean_map(open_trace(folder))
     for number, values in enumerate((matrix[7], matrix[:, 7])):
@@ -75,9 +75,9 @@ def test_who_reads_whom(visit, folder):
     page.wait_for_selector(".profile .tag:has-text('3 · sink in 2 of 2 layers')")
 
 
-def test_a_step_of_writing(visit, folder):
+def test_a_step_of_writing(look, folder):
     """A step shows what the model read then: what is masked, and what it decides now."""
-    page = visit(folder, at="steps=1&sample=1")
+    page = look(folder, at="steps=1&sample=1")
     ready(page)
     trace = open_trace(folder)
     decided = trace.written("finalised").sel(step=1, sample=1).values[0]
@@ -113,17 +113,17 @@ def test_how_tokens_are_spelled(visit, tmp_path):
     assert "\\u202egnp.evil" in page.inner_text("#text")
 
 
-def test_layers_and_heads_of_a_text(visit, folder):
+def test_layers_and_heads_of_a_text(look, folder):
     """The numbers beside the layers are the token's masses, mean over heads and steps."""
-    page = visit(folder, at="at=3,-1")
+    page = look(folder, at="at=3,-1")
     trace = open_trace(folder)
     means = [float(trace.mass(layer, "all.all")[:, 0, 0, :, 3].mean()) for layer in (1, 4)]
     eventually(page.locator(".amount").all_inner_texts, [percent(value) for value in means])
 
 
-def test_files_of_a_text(visit, folder):
+def test_files_of_a_text(look, folder):
     """Figures and numbers are saved as they are seen."""
-    page = visit(folder, at="at=7,-1")
+    page = look(folder, at="at=7,-1")
     ready(page)
     files = saved(page, ".right .saving", ("PNG", "SVG", "CSV", "CSV of cells"))
     assert b">t7</text>" in files["SVG"]
@@ -137,9 +137,9 @@ def test_files_of_a_text(visit, folder):
     )
 
 
-def test_text_is_accessible(visit, folder):
+def test_text_is_accessible(look, folder):
     """Axe finds nothing, in light and dark, with all that can be opened open."""
-    page = visit(folder, at="at=7,2&steps=1&find=t1")
+    page = look(folder, at="at=7,2&steps=1&find=t1")
     ready(page)
     page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
     assert violations(page) == []
@@ -187,7 +187,7 @@ def test_growing_text(visit, tmp_path):
     """A growing text shows each row of the step that computed it, and alone if it is chosen."""
     page = visit(make_growing()[0].save(tmp_path / "t").folder, at="at=9,-1")
     ready(page)
-    assert "“t9” (9) reads" in page.inner_text("#cell")
+    page.wait_for_selector("#cell:has-text('“t9” (9) reads')")
     page.evaluate("location.hash = 'at=9,-1&steps=2'")
     page.wait_for_selector("output:text-is('step 2')")
     page.wait_for_function("() => !document.querySelector('#cell').innerText.includes('%')")

@@ -13,7 +13,9 @@ from typer.testing import CliRunner
 
 from attn.cli import build
 from attn.explorer.server import Server
-from tests.helpers.toy_traces import manifest, write_trace
+from attn.verbs import view
+from attn.verbs.view import find_traces as find
+from tests.helpers.toy_traces import manifest, write_collection, write_trace
 
 
 def run(*arguments):
@@ -86,6 +88,14 @@ def test_json(folder, opened):
             ["t", "--size", "3MB"],
             2,
             "--size is of the file that --out writes: name it with --out PAGE.html",
+        ),
+        *(
+            (
+                ["t", "--out", name],
+                2,
+                f"out: expected the name of a page, such as page.html; got '{name}' (str)",
+            )
+            for name in ("x.txt", "page", ".", "html")
         ),
         *(
             (
@@ -177,3 +187,19 @@ def test_view_when_done(folder, opened):
     assert code == 0
     assert "127.0.0.1" not in stdout
     assert stderr.endswith(f"{opened[0]}\nCtrl-C ends it.\n")
+
+
+def test_comparison_when_done(tmp_path, opened, monkeypatch):
+    """`compare --view` begins with the comparison, and has the pairs that it was made of."""
+    shown = []
+    monkeypatch.setattr(view, "find_traces", lambda paths: shown.append(find(paths)) or shown[-1])
+    runs = [tmp_path / "a", tmp_path / "b"]
+    for run_folder in runs:
+        write_collection(run_folder, [7, 3])
+    out = tmp_path / "out"
+    parts = ["--only", "words", "--no-pictures"]
+    code, stdout, stderr = run("compare", *runs, "-o", out, *parts, "--view")
+    assert (code, stderr.endswith(f"{opened[0]}\nCtrl-C ends it.\n")) == (0, True)
+    assert opened[0].endswith("#t=0") and "127.0.0.1" not in stdout
+    labels = [item.label for item in shown[0].items]
+    assert labels == ["comparison", "a/0000", "a/0001", "b/0000", "b/0001"]

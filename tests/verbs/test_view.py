@@ -5,6 +5,7 @@ import sys
 import urllib.error
 import urllib.request
 from base64 import b64decode
+from html import escape
 from io import BytesIO
 
 import pytest
@@ -15,7 +16,8 @@ from attn.explorer.notebook.widget import answer
 from attn.verbs.capture.capture import Captured
 from attn.verbs.compare.compared import Compared
 from attn.verbs.view import find_traces
-from tests.helpers.toy_traces import make_trace, manifest, write_trace
+from tests.helpers.toy_texts import make_text
+from tests.helpers.toy_traces import make_trace, manifest, write_collection, write_trace
 
 
 def read(url):
@@ -59,6 +61,22 @@ def test_notebook(tmp_path):
     with Image.open(BytesIO(b64decode(shown["image/png"]))) as picture:
         assert (picture.format, picture.height) == ("PNG", 192)
     assert attn.view(folder)._repr_mimebundle_() == shown
+
+
+def test_stills_of_texts_and_comparisons(tmp_path):
+    """Also a text and a comparison have a still picture, with a sentence of what it shows."""
+    text = make_text()[0].save(tmp_path / "text").folder
+    for seed, name in enumerate("ab"):
+        write_collection(tmp_path / name, [3], seed=seed)
+    compared = attn.compare(tmp_path / "a", tmp_path / "b", out=tmp_path, only=["words"])
+    said = {text: "who reads whom in layer 4: rows read", compared.path: compared.answer}
+    for path, sentence in said.items():
+        shown = attn.view(path)._repr_mimebundle_()
+        still = shown["text/html"].partition("<iframe ")[0]
+        assert still.count('<img src="data:image/jpeg;base64,') == 1
+        assert escape(sentence) in still
+        with Image.open(BytesIO(b64decode(shown["image/png"]))) as picture:
+            assert min(picture.size) >= 192
 
 
 def test_traces_show_themselves(tmp_path):

@@ -32,4 +32,4 @@ def ablate(
         report.close()
     say(spell_json("ablate", done) if as_json else "\n".join(as_text(done)))
     if view and not done.plans:
-        look([done.path])
+        look([done.path, done.path.parent], at_first=True)

@@ -62,14 +62,20 @@ def _require_use(typed: Typed) -> None:
             )
 
 
-def look(sources: Sequence[str | Path]) -> None:
-    """Show what a command made, until Ctrl-C; its own answer has stdout."""
+def look(sources: Sequence[str | Path], *, at_first: bool = False) -> None:
+    """Show what a command made, until Ctrl-C; its own answer has stdout.
+
+    Args:
+        sources: traces, comparisons, or folders with such in them.
+        at_first: begin with the first of them, not with the list of all.
+    """
     from attn.verbs.view import make_server
 
     server = make_server(sources, ViewOptions())
-    say(server.url, err=True)
+    address = f"{server.url}#t=0" if at_first else server.url
+    say(address, err=True)
     say("Ctrl-C ends it.", err=True)
-    webbrowser.open(server.url)
+    webbrowser.open(address)
     server.run()
 
 

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, count, islice
+from itertools import chain, islice
 from pathlib import Path
 
 from attn.errors import TraceError
@@ -46,7 +46,7 @@ class Item:
 
 
 def find_items(paths: Sequence[Path]) -> Iterator[Item]:
-    """Return what lies below some paths, each looked for when it is asked for.
+    """Return what lies below some paths, each once, looked for when it is asked for.
 
     Args:
         paths: traces, comparisons, or folders with such in them.
@@ -59,11 +59,14 @@ def find_items(paths: Sequence[Path]) -> Iterator[Item]:
 
 
 def _number(walks: Sequence[tuple[Path, Iterator[Found]]]) -> Iterator[Item]:
-    number = count()
-    for path, walk in walks:
-        top = str(path.absolute())
+    tops = [str(path.absolute()) for path, _ in walks]
+    names = _names(tops)
+    seen: set[str] = set()
+    for top, (_, walk) in zip(tops, walks, strict=True):
         for folder, kind in islice(walk, MOST):
-            yield Item(str(next(number)), folder, _label(top, folder), kind)
+            if folder not in seen:
+                yield Item(str(len(seen)), folder, _label(top, folder, names[top]), kind)
+                seen.add(folder)
 
 
 def _require_trace(path: Path) -> Iterator[Found]:
@@ -77,10 +80,21 @@ def _require_trace(path: Path) -> Iterator[Found]:
     return chain([first], walk)
 
 
-def _label(top: str, folder: str) -> str:
-    """Return the name of a folder below another, or its own."""
+def _names(tops: Sequence[str]) -> dict[str, str]:
+    """Return what folders are called where there are several: as much of their ends as differs."""
+    parts = {top: Path(top).parts[1:] for top in tops}
+    for length in range(1, max(map(len, parts.values())) + 1):
+        names = {top: "/".join(ends[-length:]) for top, ends in parts.items()}
+        if len({*names.values()}) == len(names):
+            break
+    return names if len(names) > 1 else dict.fromkeys(names, "")
+
+
+def _label(top: str, folder: str, name: str) -> str:
+    """Return the name of a folder below another of some name, or its own."""
     inner = folder[len(top) :].strip(os.sep) if folder.startswith(top) else ""
-    return inner.replace(os.sep, "/") or os.path.basename(folder) or folder  # noqa: PTH119
+    label = "/".join(part for part in (name, inner.replace(os.sep, "/")) if part)
+    return label or os.path.basename(folder) or folder  # noqa: PTH119
 
 
 def _require_folder(path: Path) -> None:

@@ -14,15 +14,20 @@ LARGEST = 64 * 2**20
 KEPT = 2_000
 
 
-def thumbnail(path: Path) -> bytes | None:
-    """Return a picture as a small JPEG; None of a file that is no picture, or too large for one."""
+def thumbnail(path: Path, side: int = SIDE) -> bytes | None:
+    """Return a picture as a small JPEG; None of a file that is no picture, or too large for one.
+
+    Args:
+        path: of the picture.
+        side: pixels of the result, at most.
+    """
     from PIL import Image
 
     try:
         about = path.stat()
         if about.st_size > LARGEST:
             return None
-        return _make(path, about.st_mtime_ns, about.st_size)
+        return _make(path, side, about.st_mtime_ns, about.st_size)
     except (OSError, ValueError, SyntaxError):  # what Pillow says of damaged files
         return None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -30,16 +35,16 @@ def thumbnail(path: Path) -> bytes | None:
 
 
 @lru_cache(maxsize=KEPT)
-def _make(path: Path, *stamp: int) -> bytes:
+def _make(path: Path, side: int, *stamp: int) -> bytes:
     from PIL import Image
 
     del stamp  # only part of the key
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
-            image.draft("RGB", (2 * SIDE, 2 * SIDE))
+            image.draft("RGB", (2 * side, 2 * side))
             small = image.convert("RGB")
-    small.thumbnail((SIDE, SIDE))
+    small.thumbnail((side, side))
     stream = BytesIO()
     small.save(stream, "JPEG", quality=85)
     return stream.getvalue()

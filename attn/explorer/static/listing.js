@@ -49,10 +49,10 @@ function Listing({ item, state }) {
   useEffect(() => state.on(() => redraw((n) => n + 1)), [state]);
   const listed = item.facts;
   const rows = useRows(listed);
-  const chosen = Object.keys(FILTERS).map((name) => [name, state.get(name)]);
+  const chosen = Object.entries(FILTERS).map(([name, of]) => [name, chosenOf(state, listed, name, rows.map(of))]);
   const sought = state.get("find");
   const picked = state.get("pick").split(",").filter(Boolean);
-  const order = state.get("sort", "as listed");
+  const order = state.choice("sort", Object.keys(ORDERS_OF_ROWS), "as listed");
   const shown = useMemo(
     () => selectRows(rows, sought, Object.fromEntries(chosen), order),
     [rows, sought, order, ...chosen.map(([, value]) => value)],
@@ -70,6 +70,11 @@ function Listing({ item, state }) {
     <p class="faint" role="status">${saidOfList(listed, shown.length, rows.length)}</p>
     <${Picked} picked=${picked} state=${state} />
     <${Cards} rows=${shown} source=${item.source} picked=${picked} onPick=${(/** @type {string} */ id) => state.set({ pick: (picked.includes(id) ? picked.filter((one) => one !== id) : [...picked, id]).join(",") })} />`;
+}
+
+/** What a filter lets pass; while the list is still found, it may come. @param {import("./state.js").State} state @param {import("./data/listed.js").Listed} listed @param {string} name @param {string[]} values */
+function chosenOf(state, listed, name, values) {
+  return listed.isWhole ? state.choice(name, values) : state.get(name);
 }
 
 /** @param {Row[]} rows */
@@ -128,7 +133,7 @@ export function selectRows(rows, sought, chosen, order) {
     const text = `${row.prompt ?? ""} ${row.label} ${row.seed ?? ""} ${row.loras ?? ""} ${cutsOf(row)}`.toLowerCase();
     return words.every((word) => text.includes(word)) && filters.every(([name, value]) => FILTERS[name](row) === value);
   });
-  return order in ORDERS_OF_ROWS ? kept.sort(ORDERS_OF_ROWS[order]) : kept;
+  return kept.sort(ORDERS_OF_ROWS[order]);
 }
 
 /** Search, filters and order. @param {{rows: Row[], state: import("./state.js").State, order: string, sought: string}} props */

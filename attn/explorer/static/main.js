@@ -11,6 +11,7 @@ import { html, render } from "./vendor/preact.js";
 /** Open the index, and hand one item at a time to its screen. */
 const root = /** @type {HTMLElement} */ (document.getElementById("screen"));
 const top = /** @type {HTMLElement} */ (document.getElementById("top"));
+const strayed = /** @type {HTMLElement} */ (document.getElementById("strays"));
 const state = new State(window);
 let shown = "";
 /** @type {() => void} */
@@ -78,14 +79,49 @@ async function openIndex(listed) {
   close = await showIndex(root, { ...INDEX, facts: listed, source: listed.source }, state);
 }
 
+/** What things of the address are called. @type {Record<string, string>} */
+const NAMES_IN_ADDRESS = {
+  t: "trace",
+  steps: "step",
+  layers: "layer",
+  heads: "head",
+  pins: "word",
+  at: "token",
+  spot: "place",
+  branch: "guidance row",
+  sample: "picture",
+  tower: "network",
+  sort: "order",
+};
+
+/** Say what the address asks for and is not here. */
+function showStrays() {
+  const strays = [...state.strays].map(([key, parts]) => {
+    const name = key.slice(0, key.indexOf(" "));
+    return `${NAMES_IN_ADDRESS[name] ?? name} ${parts.join(", ")}`;
+  });
+  const text = `The address asks for what is not here: ${[...new Set(strays)].join("; ")}.`;
+  render(strays.length ? html`<p class="notices"><bdi>${visible(text)}</bdi></p>` : null, strayed);
+}
+
 /** What is to be looked at; null while that is not known. @param {Listed} listed @returns {any[] | null} */
 function chosenOf({ items, failures, beside, isWhole }) {
   const only = items.length + failures.length === 1 ? items.map((row) => row.id) : beside;
   const ids = state.get("t") ? state.get("t").split(",") : only;
   const found = items.filter((row) => ids.includes(row.id ?? "")).slice(0, MOST_SIDES);
+  if (isWhole) sayMissing(items);
   if (found.length && (isWhole || (state.get("t") && found.length === Math.min(ids.length, MOST_SIDES)))) return found;
   const isMany = items.length > MOST_SIDES && (!state.get("t") || ids.includes(INDEX.id));
   return isWhole || isMany ? [INDEX] : null;
+}
+
+/** Keep which traces of the address are not in the list. @param {import("./data/listed.js").Row[]} items */
+function sayMissing(items) {
+  const ids = new Set([INDEX.id, ...items.map((row) => row.id)]);
+  state.read("t", (text, refuse) => {
+    for (const id of text.split(",")) if (!ids.has(id)) refuse(id);
+    return text;
+  });
 }
 
 async function start() {
@@ -101,6 +137,7 @@ async function start() {
     if (chosen[0] === INDEX && listed.isWhole) document.body.dataset.ready = INDEX.id;
   };
   state.on(choose);
+  state.on(showStrays);
   listed.on(choose);
   await listed.read();
 }

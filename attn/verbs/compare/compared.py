@@ -44,14 +44,14 @@ class Compared:
     path: Path
     base: str
     variants: Mapping[str, int]
-    tables: Mapping[str, DataFrame]
-    files: tuple[str, ...]
+    tables: Mapping[str, DataFrame] = field(repr=False)
+    files: tuple[str, ...] = field(repr=False)
     warnings: tuple[str, ...]
-    plans: tuple[Captured, ...] = ()
+    plans: tuple[Captured, ...] = field(default=(), repr=False)
     answer: str = ""
     differences: Mapping[str, tuple[Difference, ...]] = field(default_factory=dict)
     controls: Mapping[str, str] = field(default_factory=dict)
-    maps: Mapping[str, xr.DataArray] = field(default_factory=dict)
+    maps: Mapping[str, xr.DataArray] = field(default_factory=dict, repr=False)
     noun: str = "picture"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:

@@ -54,16 +54,18 @@ def draw_sweep(scene: ComparisonScene, sweep: Sweep) -> FigureFile:
     legend = [names[entry.term.key] for entry in others]
     total = len({entry.term.key for point in sweep.points for entry in point.changes}) - 1
     shown = say_shown(len(others), max(total, 0), "other words")
-    subtitle = f"{scene.subtitle} · band: 95 % interval{shown}"
+    has_intervals = sweep.has_intervals
+    band = "band: 95 % interval" if has_intervals else "too few pairs for intervals"
+    nowhere = " nowhere" if has_intervals else ": too few images to tell"
+    subtitle = f"{scene.subtitle} · {band}{shown}"
     heading = (scene.title_of_charts, subtitle)
-    nowhere = "nowhere" if sweep.has_intervals else "not told: too few images"
     figure, (word, images, rest) = new_charts(heading, SIZE, legend=legend, ncols=3)
     if sweep.word is not None:
         _curve(word, sweep, _masses(sweep, sweep.word), RISE)
-        _say(word, sweep.works, f"works from {_spell(sweep, sweep.works)}", f"works {nowhere}")
+        _say(word, sweep.works, f"works from {_spell(sweep, sweep.works)}", f"works{nowhere}")
         write_title(word, sweep.word.term.label, "change, % of all attention", size=10.5)
     _curve(images, sweep, [mean_level(point.levels) for point in sweep.points], VARIANTS[1])
-    _say(images, sweep.breaks, f"breaks from {_spell(sweep, sweep.breaks)}", f"breaks {nowhere}")
+    _say(images, sweep.breaks, f"breaks from {_spell(sweep, sweep.breaks)}", f"breaks{nowhere}")
     write_title(images, "image", "mean |difference|, levels of 255", size=10.5)
     handles = [_other(rest, sweep, entry, number) for number, entry in enumerate(others)]
     write_title(rest, "other words", "change, % of all attention", size=10.5)

@@ -58,6 +58,7 @@ def point(page, shown, row, column, grid):
 
 def saved(page, buttons, names=("PNG", "SVG", "CSV")):
     """Press the buttons that save a figure, and return their files; pictures are such."""
+    page.evaluate(SETTLED)
     files = {}
     for name in names:
         with page.expect_download() as saving:

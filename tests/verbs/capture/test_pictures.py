@@ -65,6 +65,7 @@ def test_levels_are_steps(folder):
     options = CaptureOptions("sd15", "a cat", picture="photo.png", noise=(0.3, 0.6, 0.3))
     assert read_picture(options).noise == (0.6, 0.3)
     assert read_picture(CaptureOptions("sd15", "a cat", picture="photo.png")).noise == (0.6, 0.3)
+    assert read_picture(CaptureOptions("sd15", "a cat", picture="photo.png", noise=1)).noise == (1,)
     masked = CaptureOptions("sd15", "a cat", picture="photo.png", mask_picture="mask.png")
     assert (read_picture(masked).strength, read_picture(masked).noise) == (1.0, ())
 

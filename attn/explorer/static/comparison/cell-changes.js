@@ -4,18 +4,19 @@ import { Save } from "../draw/saving.js";
 import { shortPath } from "../parts/cells.js";
 import { visible } from "../safe.js";
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
-import { paintDifference } from "./difference-map.js";
+import { paintDifference, Ramp } from "./difference-map.js";
 import { direction, points } from "./word-changes.js";
 
 /** @typedef {import("../data/tables.js").Row} Row */
 
 const HIGH = 22;
+const HEADS = ["layer", "heads", "mean, points", "95 % interval"];
 
 /**
  * The change of a word in each layer and head.
- * @param {{layers: Row[], heads: Row[], word: string, measure: string, name: string}} props
+ * @param {{layers: Row[], heads: Row[], word: string, measure: string, name: string, about: string}} props
  */
-export function CellChanges({ layers, heads, word, measure, name }) {
+export function CellChanges({ layers, heads, word, measure, name, about }) {
   const [said, say] = useState("");
   if (!layers.length) return null;
   const ofLayer = (/** @type {Row} */ row) => heads.filter((head) => head.layer === row.layer);
@@ -30,8 +31,8 @@ export function CellChanges({ layers, heads, word, measure, name }) {
   });
   return html`<section class="cells-box" aria-label="Change by layer and head"><h2>Change of <bdi>“${word}”</bdi> by layer and head</h2>
     <p class="faint" aria-live="polite">${said || `Blue is less, orange more, grey where the 95 % interval holds 0; from ${points(-most)} to ${points(most)} points of ${measure}.`}</p>
-    <div id="cell-changes" class="change-rows">${layers.map((row) => html`<${LayerChange} key=${row.layer} row=${row} heads=${ofLayer(row)} most=${most} say=${say} />`)}</div>
-    <${Save} figure="cell-changes" name=${`${name}-layers`} caption=${`Change of ${measure} of “${word}” by layer and head, from ${points(-most)} to ${points(most)} points`} tables=${{ CSV: table }} /></section>`;
+    <div id="cell-changes" class="change-rows">${HEADS.map((head) => html`<span class="faint figure-text" aria-hidden="true">${head === "heads" && !heads.length ? "all heads" : head}</span>`)}${layers.map((row) => html`<${LayerChange} key=${row.layer} row=${row} heads=${ofLayer(row)} most=${most} say=${say} />`)}<div class="scale ticks"><${Ramp} kind="change" /><span class="figure-text">${points(-most)}</span><span class="figure-text">0</span><span class="figure-text">${points(most)} points</span></div></div>
+    <${Save} figure="cell-changes" name=${`${name}-layers`} title=${[`Change of ${measure} of “${word}” by layer and head`, about]} caption="Blue is less, orange more, grey where the 95 % interval holds 0." tables=${{ CSV: table }} /></section>`;
 }
 
 /** @param {{row: Row, heads: Row[], most: number, say: (text: string) => void}} props */
@@ -82,9 +83,9 @@ function sayCell(row) {
 
 /**
  * The change of a word from step to step, with its intervals.
- * @param {{rows: Row[], word: string, measure: string, base: string, variant: string, name: string}} props
+ * @param {{rows: Row[], word: string, measure: string, base: string, variant: string, name: string, about: string}} props
  */
-export function StepChanges({ rows, word, measure, base, variant, name }) {
+export function StepChanges({ rows, word, measure, base, variant, name, about }) {
   const [at, point] = useState(/** @type {number | null} */ (null));
   if (rows.length < 2) return null;
   const [wide, high, left] = [560, 180, 70];
@@ -118,5 +119,5 @@ export function StepChanges({ rows, word, measure, base, variant, name }) {
         ) => html`<g class=${`point ${direction(intervalOf(row))} ${place === at ? "is-current" : ""}`} onMouseOver=${() => point(place)} onMouseLeave=${() => point(null)}>
         ${direction(intervalOf(row)) !== "none" && html`<line class="interval" x1=${x(place)} x2=${x(place)} y1=${y(numberOf(row.low))} y2=${y(numberOf(row.high))} />`}<circle class="dot" cx=${x(place)} cy=${y(numberOf(row.change))} r="5" /><text x=${x(place)} y=${high - 4} font-size="11" text-anchor="middle">${row.step}</text></g>`,
       )}</svg></div>
-    <${Save} figure="step-changes" name=${`${name}-steps`} caption=${`Change of ${measure} of “${word}” by step, with 95 % intervals`} tables=${{ CSV: table }} /></section>`;
+    <${Save} figure="step-changes" name=${`${name}-steps`} title=${[`Change of ${measure} of “${word}” by step, points`, about]} caption="Steps to the right; mean over layers. Bars are 95 % intervals, grey where they hold 0." tables=${{ CSV: table }} /></section>`;
 }

@@ -1,5 +1,6 @@
 import { numberOf, Tables } from "../data/tables.js";
 import { Keys } from "../keys.js";
+import { Lost } from "../parts/checks.js";
 import { visible } from "../safe.js";
 import { html, render, useEffect, useMemo, useState } from "../vendor/preact.js";
 import { CellChanges, StepChanges } from "./cell-changes.js";
@@ -45,10 +46,9 @@ function Comparison({ item, state, tables }) {
   useEffect(() => state.on(() => redraw((n) => n + 1)), [state]);
   const { facts } = item;
   const names = facts.variants.map((/** @type {any} */ one) => one.name);
-  const variant = names.includes(state.get("variant"))
-    ? state.get("variant")
-    : (names.findLast((/** @type {string} */ name) => !(name in facts.controls)) ?? names.at(-1));
-  const measure = state.get("measure") === "share" ? "share" : "mass";
+  const first = names.findLast((/** @type {string} */ name) => !(name in facts.controls)) ?? names.at(-1);
+  const variant = state.choice("variant", names, first);
+  const measure = state.choice("measure", ["share"], "mass");
   const read = useRows(tables, [
     `${measure}.csv`,
     "mass_pairs.csv",
@@ -66,9 +66,11 @@ function Comparison({ item, state, tables }) {
   const of = (/** @type {string} */ name) =>
     read.rows.get(name)?.filter((row) => !row.variant_name || row.variant_name === variant) ?? [];
   const words = useMemo(() => rankedWords(of(`${measure}.csv`)), [read.count, variant, measure]);
-  const current = words.find((word) => word.id === state.get("word")) ?? words[0];
-  const about = (/** @type {string} */ name) => of(name).filter((row) => current && wordId(row) === current.id);
+  const named = read.isDone ? state.read("word", (id) => words.find((word) => word.id === id) ?? null) : null;
+  const current = named ?? words.find((word) => word.id === state.get("word")) ?? words[0];
+  const rowsOf = (/** @type {string} */ name) => of(name).filter((row) => current && wordId(row) === current.id);
   const shown = facts.variants[names.indexOf(variant)];
+  const about = `${variant} against ${facts.base}, ${shown.pairs} ${shown.pairs === 1 ? "pair" : "pairs"} of images`;
   const shortcuts = [
     { keys: "[", does: "the word before", run: () => step(words, current, -1, state) },
     { keys: "]", does: "the next word", run: () => step(words, current, 1, state) },
@@ -85,6 +87,7 @@ function Comparison({ item, state, tables }) {
     html`<fieldset class="switch"><legend>${legend}</legend>${options.map(([value, text]) => html`<button aria-pressed=${String(value === now)} onClick=${() => state.set({ [name]: value })}>${text}</button>`)}</fieldset>`;
   return html`<${Keys} shortcuts=${shortcuts} own=${COMPARISON_KEYS} />
     <h1>${visible(variant)} against ${visible(facts.base)}</h1>
+    <${Lost} label="The comparison" source=${item.source} status="" error=${read.error} />
     ${facts.answer && html`<p class="answer"><bdi>${visible(facts.answer)}</bdi></p>`}
     ${variant in facts.controls && html`<p class="faint">A control: ${visible(facts.controls[variant])}.</p>`}
     <${Differences} shown=${shown} warnings=${facts.warnings} />
@@ -108,20 +111,20 @@ function Comparison({ item, state, tables }) {
         measure === "share" ? "share" : "",
       )}</div>
     <${CutEffects} rows=${read.rows.get("cuts.csv")?.filter((row) => row.cut === variant) ?? []} />
-    <div class="columns"><div class="left">
-      ${words.length > 0 && html`<${WordChanges} words=${words} current=${current} measure=${measure} name=${item.label} onChoose=${(/** @type {string} */ id) => state.set({ word: id, place: "" })} />`}
+    <div class="columns roomy"><div class="left">
+      ${words.length > 0 && html`<${WordChanges} words=${words} current=${current} measure=${measure} name=${item.label} about=${about} onChoose=${(/** @type {string} */ id) => state.set({ word: id, place: "" })} />`}
       ${!words.length && read.isDone && html`<p>This comparison has no table of words: it was made of other parts (--only).</p>`}
     </div><div class="right">
-      ${current && html`<${DifferenceMap} rows=${about("difference.csv")} measures=${about("maps.csv")} word=${current.name} base=${facts.base} variant=${variant} state=${state} isRead=${read.isDone} name=${`${item.label}-${current.word}`} />`}
+      ${current && html`<${DifferenceMap} rows=${rowsOf("difference.csv")} measures=${rowsOf("maps.csv")} word=${current.name} base=${facts.base} variant=${variant} state=${state} isRead=${read.isDone} name=${`${item.label}-${current.word}`} about=${about} />`}
     </div></div>
-    <${Pairs} pairs=${facts.pairs} base=${facts.base} variant=${variant} images=${of("images.csv")} levels=${of("image_pairs.csv")} changes=${about("mass_pairs.csv")} word=${current?.name ?? ""} />
+    <${Pairs} pairs=${facts.pairs} base=${facts.base} variant=${variant} images=${of("images.csv")} levels=${of("image_pairs.csv")} changes=${rowsOf("mass_pairs.csv")} word=${current?.name ?? ""} />
     ${
       current &&
-      html`<${CellChanges} layers=${about(`${measure}_layers.csv`)} heads=${measure === "mass" ? about("mass_heads.csv") : []} word=${current.name} measure=${measure} name=${`${item.label}-${current.word}`} />
-      <${StepChanges} rows=${about(`${measure}_steps.csv`)} word=${current.name} measure=${measure} base=${facts.base} variant=${variant} name=${`${item.label}-${current.word}`} />`
+      html`<${CellChanges} layers=${rowsOf(`${measure}_layers.csv`)} heads=${measure === "mass" ? rowsOf("mass_heads.csv") : []} word=${current.name} measure=${measure} name=${`${item.label}-${current.word}`} about=${about} />
+      <${StepChanges} rows=${rowsOf(`${measure}_steps.csv`)} word=${current.name} measure=${measure} base=${facts.base} variant=${variant} name=${`${item.label}-${current.word}`} about=${about} />`
     }
-    <${Weights} rows=${of("lora_weights.csv")} name=${item.label} />
-    <${SweepCurve} rows=${read.rows.get("sweep.csv") ?? []} sweep=${facts.sweep} name=${item.label} />`;
+    <${Weights} rows=${of("lora_weights.csv")} name=${item.label} about=${about} />
+    <${SweepCurve} rows=${read.rows.get("sweep.csv") ?? []} sweep=${facts.sweep} name=${item.label} about=${about} />`;
 }
 
 /** @param {any[]} words @param {any} current @param {number} by @param {import("../state.js").State} state */

@@ -1,4 +1,4 @@
-import { largestSize, numberOf } from "../data/tables.js";
+import { decimals, largestSize, numberOf } from "../data/tables.js";
 import { DIFFERENCE, percent } from "../draw/colours.js";
 import { largest, paintMap } from "../draw/paint.js";
 import { Save } from "../draw/saving.js";
@@ -19,9 +19,10 @@ const GREY = [150, 150, 156]; // where the interval holds 0
  * @param {string} props.variant
  * @param {import("../state.js").State} props.state
  * @param {boolean} props.isRead
- * @param {string} props.name  of files
+ * @param {string} props.name   of files
+ * @param {string} props.about  what was compared
  */
-export function DifferenceMap({ rows, measures, word, base, variant, state, isRead, name }) {
+export function DifferenceMap({ rows, measures, word, base, variant, state, isRead, name, about }) {
   const [hovered, hover, last] = useFrame(/** @type {number | null} */ (null));
   const map = useMemo(() => mapOf(rows), [rows.length, rows[0]]);
   if (!map)
@@ -29,7 +30,7 @@ export function DifferenceMap({ rows, measures, word, base, variant, state, isRe
       ? html`<section><h2>Where it changed</h2><p class="faint">No maps were compared: capture with --keep means or maps.</p></section>`
       : null;
   const { grid } = map;
-  const pinned = readPlace(state.get("place"), grid);
+  const pinned = state.read("place", (text) => readPlace(text, grid));
   const at = pinned ?? hovered;
   const pin = (/** @type {number | null} */ place) =>
     state.set({ place: place === null ? "" : placeText(place, grid) });
@@ -56,6 +57,11 @@ export function DifferenceMap({ rows, measures, word, base, variant, state, isRe
     },
   ];
   const say = at === null ? "Point at a place, or use the arrow keys." : sayPlace(map, at);
+  const masked = map.hasIntervals
+    ? map.masked
+      ? `Grey, ${map.masked} of ${map.base.length} places: the 95 % interval holds 0.`
+      : ""
+    : "There are too few pairs for intervals: changes may be chance.";
   const table = () => ({
     head: ["row", "column", "base", "variant", "change", "low", "high"],
     rows: Array.from(map.base, (_, place) => [
@@ -73,9 +79,9 @@ export function DifferenceMap({ rows, measures, word, base, variant, state, isRe
       <div class="scale ticks"><${Ramp} kind="change" /><span class="figure-text">${points(-most)}</span><span class="figure-text">0</span><span class="figure-text">${points(most)}</span></div></div>
     <p id="place" class="say" aria-live="polite">${say}</p>
     ${pinned !== null && html`<div class="chips"><span class="faint">pinned</span><button class="chip" onClick=${() => pin(null)}>row ${Math.floor(pinned / grid[1])}, column ${pinned % grid[1]} <span aria-hidden="true">×</span><span class="unseen">free</span></button></div>`}
-    <p class="faint">Mean over all pairs. ${map.masked ? `Grey, ${map.masked} of ${map.base.length} places: the 95 % interval holds 0.` : ""}${map.hasIntervals ? "" : "There are too few pairs for intervals: changes may be chance."}</p>
-    ${measures.length > 0 && html`<dl class="measures">${measures.map((row) => html`<dt>${MEASURES_OF_MAPS[row.measure] ?? visible(row.measure)}</dt><dd>${numberOf(row.value).toFixed(3)}${row.low && html` <span class="faint">${numberOf(row.low).toFixed(3)} to ${numberOf(row.high).toFixed(3)}</span>`}</dd>`)}</dl>`}
-    <${Save} figure="difference" name=${`${name}-difference`} caption=${`Attention to “${word}”: ${base}, ${variant}, and their difference (from ${points(-most)} to ${points(most)} points; grey where the 95 % interval holds 0)`} tables=${{ CSV: table }} /></section>`;
+    <p class="faint">Mean over all pairs. ${masked}</p>
+    ${measures.length > 0 && html`<dl class="measures">${measures.map((row) => html`<dt>${MEASURES_OF_MAPS[row.measure] ?? visible(row.measure)}</dt><dd>${decimals(row.value, 3)}${row.low && html` <span class="faint">${decimals(row.low, 3)} to ${decimals(row.high, 3)}</span>`}</dd>`)}</dl>`}
+    <${Save} figure="difference" name=${`${name}-difference`} title=${[`Where the attention to “${word}” changed`, about]} caption=${`${at === null ? "" : `${say}. `}Change is in points. ${masked}`} tables=${{ CSV: table }} /></section>`;
 }
 
 /** @type {Record<string, string>} */

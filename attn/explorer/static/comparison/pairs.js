@@ -1,5 +1,5 @@
 import { openSource } from "../data/source.js";
-import { numberOf } from "../data/tables.js";
+import { decimals, numberOf } from "../data/tables.js";
 import { TraceImage } from "../parts/trace-image.js";
 import { visible } from "../safe.js";
 import { html, useState } from "../vendor/preact.js";
@@ -26,7 +26,7 @@ export function Pairs({ pairs, base, variant, images, levels, changes, word }) {
   const told = images
     .map(
       (row) =>
-        `${row.measure === "level" ? "level" : "SSIM"} ${numberOf(row.value).toFixed(3)}${row.low ? ` (${numberOf(row.low).toFixed(3)} to ${numberOf(row.high).toFixed(3)})` : ""}`,
+        `${row.measure === "level" ? "level" : "SSIM"} ${decimals(row.value, 3)}${row.low ? ` (${decimals(row.low, 3)} to ${decimals(row.high, 3)})` : ""}`,
     )
     .join(", ");
   const thumb = (/** @type {string} */ id) => openSource(`t/${id}/`).url("thumb");
@@ -37,6 +37,6 @@ export function Pairs({ pairs, base, variant, images, levels, changes, word }) {
       const change = changes.filter(alike(pair));
       const mean = change.reduce((sum, row) => sum + numberOf(row.change), 0) / change.length;
       return html`<li key=${`${pair.prompt}/${pair.seed}`}><a class="pair" href=${`#t=${pair.ids[base]},${pair.ids[variant]}`}><span class="pair-images"><${TraceImage} source=${thumb(pair.ids[base])} alt=${visible(base)} loading="lazy" /><${TraceImage} source=${thumb(pair.ids[variant])} alt=${visible(variant)} loading="lazy" /></span>
-        <span>seed ${pair.seed}${level && html` <span class="faint">level ${numberOf(level.level).toFixed(1)}</span>`}</span>${change.length > 0 && html`<span class="faint">“${word}” ${points(mean)} points</span>`}</a></li>`;
+        <span>seed ${pair.seed}${level && html` <span class="faint">level ${decimals(level.level, 1)}</span>`}</span>${change.length > 0 && html`<span class="faint">“${word}” ${points(mean)} points</span>`}</a></li>`;
     })}</ul>${shown.length > most && html`<button onClick=${() => setMost(shown.length)}>all ${shown.length} pairs</button>`}</section>`;
 }

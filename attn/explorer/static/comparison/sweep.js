@@ -1,4 +1,4 @@
-import { numberOf } from "../data/tables.js";
+import { decimals, numberOf } from "../data/tables.js";
 import { Save } from "../draw/saving.js";
 import { visible } from "../safe.js";
 import { html, useState } from "../vendor/preact.js";
@@ -6,9 +6,9 @@ import { direction, points } from "./word-changes.js";
 
 /**
  * The leading word and the images against the number that a sweep varies.
- * @param {{rows: import("../data/tables.js").Row[], sweep: any, name: string}} props  of `sweep.csv`
+ * @param {{rows: import("../data/tables.js").Row[], sweep: any, name: string, about: string}} props  of `sweep.csv`
  */
-export function SweepCurve({ rows, sweep, name }) {
+export function SweepCurve({ rows, sweep, name, about }) {
   const [at, point] = useState(/** @type {number | null} */ (null));
   if (!rows.length) return null;
   const word = rows.find((row) => row.word)?.word ?? "";
@@ -31,13 +31,13 @@ export function SweepCurve({ rows, sweep, name }) {
   const said =
     at === null
       ? `Against ${visible(sweep?.name ?? `the ${column}`)}: ${marks.length ? `it ${marks.join(", it ")}` : none}.`
-      : `${column} ${nameOf(rows[at])}: “${visible(word)}” ${points(numberOf(rows[at].change))} points${range(rows[at].low, rows[at].high)}, images ${numberOf(rows[at].level).toFixed(2)} of 255`;
+      : `${column} ${nameOf(rows[at])}: “${visible(word)}” ${points(numberOf(rows[at].change))} points${range(rows[at].low, rows[at].high)}, images ${decimals(rows[at].level, 2)} of 255`;
   const table = () => ({ head: Object.keys(rows[0]), rows: rows.map((row) => Object.values(row)) });
   return html`<section class="cells-box" aria-label="Sweep"><h2>Sweep: from which ${column} on?</h2><p class="faint" aria-live="polite">${said}</p>
     <div id="sweep" class="chart" tabindex="0" role="application" aria-label=${`Sweep. Left and right go from ${column} to ${column}.`} onKeyDown=${onKey}>
       <${Curve} rows=${rows} sweep=${sweep} value="change" low="low" high="high" title=${`change of “${visible(word)}”, points`} format=${points} at=${at} point=${point} />
       <${Curve} rows=${rows} sweep=${sweep} value="level" low="level_low" high="level_high" title="difference of the images, of 255" format=${(/** @type {number} */ value) => value.toFixed(1)} at=${at} point=${point} /></div>
-    <${Save} figure="sweep" name=${`${name}-sweep`} caption=${`Change of “${visible(word)}” and of the images by ${column}, with 95 % intervals`} tables=${{ CSV: table }} /></section>`;
+    <${Save} figure="sweep" name=${`${name}-sweep`} title=${[`Change of “${word}” and of the images by ${column}`, about]} caption="Bars are 95 % intervals." tables=${{ CSV: table }} /></section>`;
 }
 
 /**

@@ -6,9 +6,9 @@ import { html, useState } from "../vendor/preact.js";
 
 /**
  * What a LoRA changes in the weights of each layer, against what changes in its attention.
- * @param {{rows: import("../data/tables.js").Row[], name: string}} props  of `lora_weights.csv`
+ * @param {{rows: import("../data/tables.js").Row[], name: string, about: string}} props  of `lora_weights.csv`
  */
-export function Weights({ rows, name }) {
+export function Weights({ rows, name, about }) {
   const [at, point] = useState(/** @type {number | null} */ (null));
   const layers = rows.filter((row) => Number.isFinite(numberOf(row.norm)) && Number.isFinite(numberOf(row.change)));
   if (!layers.length) return null;
@@ -39,7 +39,7 @@ export function Weights({ rows, name }) {
       <line class="zero" x1=${left} x2=${wide} y1=${y(0)} y2=${y(0)} /><line class="zero" x1=${left} x2=${left} y1="0" y2=${y(0)} />
       <text x=${wide} y=${high - 4} font-size="12" text-anchor="end">‖ΔW‖ of the layer, to ${Math.max(...norms).toFixed(2)}</text><text x=${left - 6} y="16" font-size="11" text-anchor="end">${percent(Math.max(...changes))}</text><text x=${left + 8} y="16" font-size="12">mean absolute change of mass</text><text x=${left - 6} y=${y(0)} font-size="11" text-anchor="end">0</text>
       ${layers.map((row, place) => html`<g class=${`point ${place === at ? "is-current" : ""}`} onMouseOver=${() => point(place)} onMouseLeave=${() => point(null)}><circle class="dot" cx=${x(norms[place])} cy=${y(changes[place])} r="5" />${layers.length <= 12 && html`<text x=${x(norms[place])} y=${y(changes[place]) - 8} font-size="11" text-anchor=${norms[place] > 0.8 * Math.max(...norms) ? "end" : "middle"}>${visible(row.layer_name)}</text>`}</g>`)}</svg></div>
-    <${Save} figure="weights" name=${`${name}-weights`} caption=${`Change of attention against change of weights, one point for each layer${Number.isNaN(r) ? "" : `; r = ${r.toFixed(2)}`}`} tables=${{ CSV: table }} /></section>`;
+    <${Save} figure="weights" name=${`${name}-weights`} title=${["Change of attention against change of weights", about]} caption=${`One point for each of ${layers.length} layers${Number.isNaN(r) ? "" : `; r = ${r.toFixed(2)}`}.`} tables=${{ CSV: table }} /></section>`;
 }
 
 /** Pearson's correlation; NaN where one of the two does not vary. @param {number[]} a @param {number[]} b */

@@ -5,6 +5,13 @@ import { html } from "../vendor/preact.js";
 
 const WIDE = 240;
 const HIGH = 26;
+const HEADS = ["word", "baseline", "variant", "change, points", "relative"];
+/** Parts of the largest change that the scale names, and where their numbers are set. @type {[number, string][]} */
+const TICKS = [
+  [-1, "start"],
+  [0, "middle"],
+  [1, "end"],
+]; // prettier-ignore
 
 /** Whether an interval tells from chance: "up", "down", "unsure" where it holds 0, "none" without one. @param {{low: number, high: number}} interval */
 export function direction({ low, high }) {
@@ -22,9 +29,9 @@ export function points(value) {
 
 /**
  * Every word's change with its interval, on one scale that is symmetric about 0.
- * @param {{words: import("./comparison.js").WordChange[], current: import("./comparison.js").WordChange, measure: string, name: string, onChoose: (id: string) => void}} props
+ * @param {{words: import("./comparison.js").WordChange[], current: import("./comparison.js").WordChange, measure: string, name: string, about: string, onChoose: (id: string) => void}} props
  */
-export function WordChanges({ words, current, measure, name, onChoose }) {
+export function WordChanges({ words, current, measure, name, about, onChoose }) {
   const most = largestSize(words.flatMap(({ low, high, change }) => [low, high, change]));
   const x = (/** @type {number} */ value) => (WIDE / 2) * (1 + (0.94 * value) / most);
   const hasIntervals = words.some((word) => direction(word) !== "none");
@@ -39,7 +46,7 @@ export function WordChanges({ words, current, measure, name, onChoose }) {
   return html`<section aria-label="Words"><h2>Which words get more or less</h2>
     <p class="faint">${hasIntervals ? `The bar is the 95 % interval of the change, the dot the change; grey where the interval holds 0. From ${points(-most)} to ${points(most)} points.` : "There are too few pairs for intervals: the dot is the change, and may be chance."}</p>
     <p class="say" aria-live="polite"><bdi>“${current.name}”</bdi>: ${percent(current.base)} → ${percent(current.variant)}, ${intervalText(current)}</p>
-    <div id="word-changes"><table class="changes"><thead><tr><th scope="col">word</th><th scope="col">baseline</th><th scope="col">variant</th><th scope="col">change, points</th><th scope="col">relative</th><th scope="col">interval</th></tr></thead>
+    <div id="word-changes"><table class="changes"><thead><tr>${HEADS.map((head) => html`<th scope="col"><span class="figure-text">${head}</span></th>`)}<th scope="col"><span class="figure-text">${hasIntervals ? "95 % interval" : "change"}, points</span><svg class="axes" width=${WIDE} height="16" aria-hidden="true">${TICKS.map(([part, anchor]) => html`<text x=${x(part * most)} y="12" font-size="11" text-anchor=${anchor}>${part ? points(part * most) : "0"}</text>`)}</svg></th></tr></thead>
     <tbody>${words.map(
       (
         word,
@@ -48,7 +55,7 @@ export function WordChanges({ words, current, measure, name, onChoose }) {
         <td><svg width=${WIDE} height=${HIGH} role="img" aria-label=${intervalText(word)}><line class="zero" x1=${WIDE / 2} x2=${WIDE / 2} y1="0" y2=${HIGH} />
           ${direction(word) !== "none" && html`<line class="interval" x1=${x(word.low)} x2=${x(word.high)} y1=${HIGH / 2} y2=${HIGH / 2} />`}<circle class="dot" cx=${x(word.change)} cy=${HIGH / 2} r="4" /></svg></td></tr>`,
     )}</tbody></table></div>
-    <${Save} figure="word-changes" name=${`${name}-words`} caption=${`Change of ${measure} by word, variant minus baseline, with 95 % intervals; ${words[0].n} pairs`} tables=${{ CSV: table }} /></section>`;
+    <${Save} figure="word-changes" name=${`${name}-words`} title=${[`Change of ${measure} by word`, about]} caption=${hasIntervals ? "Bars are 95 % intervals of the change, dots the change; grey where the interval holds 0." : "There are too few pairs for intervals: changes may be chance."} tables=${{ CSV: table }} /></section>`;
 }
 
 /** @param {number} relative */

@@ -29,6 +29,12 @@ const plain = (cell) => (/^'[=+\-@\t\r]/.test(cell) ? cell.slice(1) : cell);
 /** A number of a cell; NaN where it is empty. @param {string | undefined} cell */
 export const numberOf = (cell) => (cell ? Number(cell) : Number.NaN);
 
+/** A number of a cell as it is shown. @param {string | undefined} cell @param {number} digits */
+export function decimals(cell, digits) {
+  const value = numberOf(cell);
+  return Number.isNaN(value) ? "–" : value.toFixed(digits).replace("-", "\u2212");
+}
+
 /** The largest size of some numbers, those that are none left out. @param {Iterable<number>} values @returns {number} above 0 */
 export function largestSize(values) {
   let most = 1e-12;

@@ -56,6 +56,21 @@ export class Trace {
     return !["mass", "means"].includes(this.manifest.kept.level);
   }
 
+  /** How many steps were captured: a page of one file may have fewer of them. @returns {number} */
+  get count() {
+    return this.facts.captured_steps ?? this.steps.length;
+  }
+
+  /** Of how many steps the mean is. @returns {number} */
+  get meanCount() {
+    return this.mean ? this.count : this.steps.length;
+  }
+
+  /** Steps that can be looked at by themselves: those of maps, or of masses where there is nothing else. @returns {StepShard[]} */
+  get singleSteps() {
+    return this.hasStepMaps || !this.hasMaps ? this.steps : [];
+  }
+
   /** Whether there are maps at all. */
   get hasMaps() {
     return this.manifest.kept.level !== "mass" && (this.steps.length > 0 || this.mean !== undefined);
@@ -175,37 +190,57 @@ function groupId({ kind, segment, word, keys }) {
 
 /**
  * Numbers as they stand in the address: `3`, `0-4`, `1,5`; nothing is null, all of them.
- * @param {string} text
+ * @param {import("../state.js").State} state
+ * @param {string} name
  * @param {number[]} existing
+ * @param {string} reader
  */
-export function readNumbers(text, existing) {
-  if (!text) return null;
-  const spans = text.split(",").map((span) => span.split("-").map(Number));
-  const chosen = existing.filter((one) => spans.some(([first, last]) => first <= one && one <= (last ?? first)));
-  return chosen.length && chosen.length < existing.length ? chosen : null;
+function readNumbers(state, name, existing, reader) {
+  const chosen = state.read(
+    name,
+    (text, refuse) => {
+      const spans = text.split(",").map((span) => {
+        const [first, last = first] = span.split("-").map(Number);
+        const inside = existing.filter((one) => first <= one && one <= last);
+        if (!inside.length) refuse(span);
+        return inside;
+      });
+      return existing.filter((one) => spans.some((inside) => inside.includes(one)));
+    },
+    reader,
+  );
+  return chosen?.length && chosen.length < existing.length ? chosen : null;
 }
 
-/** @param {Trace} trace @param {import("../state.js").State} state @returns {Selection} */
-export function readSelection(trace, state) {
+/**
+ * What of a trace the address chooses.
+ * @param {Trace} trace
+ * @param {import("../state.js").State} state
+ * @param {string} [reader]  of several traces with one address
+ * @returns {Selection}
+ */
+export function readSelection(trace, state, reader = "") {
   const { branches, samples } = trace.manifest;
-  const named = state.get("branch", branches[0]);
-  const net = trace.nets.find((one) => one.name === state.get("tower")) ?? trace.nets[0];
-  const layers = readNumbers(
-    state.get("layers"),
+  const among = (/** @type {any[]} */ all) => (/** @type {string} */ text) =>
+    all.find((one) => String(one) === text) ?? null;
+  const net =
+    state.read("tower", (text) => trace.nets.find((one) => one.name === text) ?? null, reader) ?? trace.nets[0];
+  const numbers = (/** @type {string} */ name, /** @type {number[]} */ existing) =>
+    readNumbers(state, name, existing, reader);
+  const layers = numbers(
+    "layers",
     net.layers.map((layer) => layer.index),
-  );
+  ); // prettier-ignore
   const heads = Math.min(...net.layers.filter((one) => !layers || layers.includes(one.index)).map((one) => one.heads));
   return {
-    branch: branches.includes(named) ? named : branches[0],
-    sample: Math.min(samples - 1, Math.max(0, Math.trunc(Number(state.get("sample", "0"))) || 0)),
+    branch: state.read("branch", among(branches), reader) ?? branches[0],
+    sample: state.read("sample", among([...Array(samples).keys()]), reader) ?? 0,
     net,
-    steps: trace.hasStepMaps
-      ? readNumbers(
-          state.get("steps"),
-          trace.steps.map((step) => step.index),
-        )
-      : null,
+    steps: numbers(
+      "steps",
+      trace.singleSteps.map((step) => step.index),
+    ),
     layers,
-    heads: trace.hasHeads ? readNumbers(state.get("heads"), [...Array(heads).keys()]) : null,
+    heads: numbers("heads", trace.hasHeads ? [...Array(heads).keys()] : []),
   };
 }

@@ -1,6 +1,8 @@
 import { INFERNO } from "../draw/colours.js";
+import { Save } from "../draw/saving.js";
 import { visible } from "../safe.js";
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
+import { Scale } from "./scales.js";
 
 const HEIGHT = 24; // a row is something to point at
 const WIDE = 168; // of a sparkline
@@ -17,9 +19,21 @@ const WIDE = 168; // of a sparkline
  * @param {import("../data/trace.js").Selection} props.selection
  * @param {(layers: string, heads: string) => void} props.onChoose
  * @param {boolean} props.hasHeads
+ * @param {string} props.name     of files
+ * @param {string[]} props.about  what the trace is
  * @param {string} [props.shows]  what the layers are chosen for
  */
-export function Cells({ masses, loaded, measures, selection, onChoose, hasHeads, shows = "picture" }) {
+export function Cells({
+  masses,
+  loaded,
+  measures,
+  selection,
+  onChoose,
+  hasHeads,
+  name: file,
+  about,
+  shows = "picture",
+}) {
   const [name, setName] = useState(measures[0].name);
   const [pointed, point] = useState(/** @type {{layer: number, head: number} | null} */ (null));
   const measure = measures.find((one) => one.name === name) ?? measures[0];
@@ -37,16 +51,26 @@ export function Cells({ masses, loaded, measures, selection, onChoose, hasHeads,
     pointed && row
       ? `layer ${pointed.layer}, head ${pointed.head}: ${measure.format(row.heads[pointed.head])}`
       : `${said0(selection, shows)}${hasHeads ? "" : ` ${headsNote(masses.trace.leftOut)}`}`;
+  const table = () => ({
+    head: ["layer", "path", "head", measure.label],
+    rows: rows.flatMap(({ layer, heads, mean }) =>
+      [...heads, mean].map((value, head) => [
+        layer.index,
+        layer.path,
+        head < heads.length ? head : "mean",
+        Number.isNaN(value) ? "" : value,
+      ]),
+    ),
+  });
   return html`<section class="cells-box" aria-label="Layers and heads"><div class="words-head"><h2>Layers and heads</h2>
       <label>of <select onChange=${(/** @type {any} */ event) => setName(event.target.value)}>${measures.map((one) => html`<option value=${one.name} selected=${one === measure}>${one.label}</option>`)}</select></label>
       <button aria-pressed=${String(!selection.layers)} onClick=${() => onChoose("", "")}>all layers</button></div>
     <p class="faint" aria-live="polite">${said}</p>
-    <div class="cell-rows"><div class="cell-row head-row" aria-hidden="true"><span>layer</span><span>heads, 0 to ${percentOr(measure, most)}</span><span>over steps</span><span>mean</span></div>
-    ${rows.map((one) => html`<${Row} key=${one.layer.index} row=${one} most=${most} peak=${peak} loaded=${loaded} measure=${measure} selection=${selection} isChosen=${isLayer(one.layer.index)} point=${point} choose=${choose} />`)}</div></section>`;
+    <div class="cells-scroll"><div id="cells" class="cell-rows"><div class="cell-row head-row" aria-hidden="true">${["layer", "heads", "over steps", "mean"].map((head) => html`<span><span class="figure-text">${head}</span></span>`)}</div>
+    ${rows.map((one) => html`<${Row} key=${one.layer.index} row=${one} most=${most} peak=${peak} loaded=${loaded} measure=${measure} selection=${selection} isChosen=${isLayer(one.layer.index)} point=${point} choose=${choose} />`)}
+      <${Scale} top=${measure.format(most)}>${measure.label}, in a head<//></div></div>
+    <${Save} figure="cells" name=${`${file}-layers`} title=${[`By layer and head: ${measure.label}`, ...about]} tables=${{ CSV: table }} /></section>`;
 }
-
-/** @param {Measure} measure @param {number} value */
-const percentOr = (measure, value) => measure.format(value);
 
 /** Why heads have no maps. @param {string[]} leftOut */
 const headsNote = (leftOut) =>
@@ -88,15 +112,15 @@ function Row({ row, most, peak, loaded, measure, selection, isChosen, point, cho
     (/** @type {number} */ value, /** @type {number} */ at) =>
       `${((at + 0.5) * WIDE) / line.length},${(HEIGHT - 3 - ((HEIGHT - 6) * (value || 0)) / peak).toFixed(1)}`,
   );
-  return html`<div class=${`cell-row ${isChosen ? "chosen" : ""}`}><button class="layer" aria-pressed=${String(isChosen)} title=${visible(layer.path)} onClick=${() => choose(layer.index, null)} onKeyDown=${onKey} onFocus=${() => point({ layer: layer.index, head })} onBlur=${() => point(null)}><span class="number">${layer.index}</span> <bdi>${shortPath(layer.path)}</bdi></button>
-    <canvas ref=${canvas} style=${`width:${width * heads.length}px;height:${HEIGHT}px`} aria-hidden="true" onMouseMove=${(/** @type {MouseEvent} */ event) => point({ layer: layer.index, head: headAt(event) })} onMouseLeave=${() => point(null)} onClick=${(/** @type {MouseEvent} */ event) => choose(layer.index, headAt(event))}></canvas>
-    <svg width=${WIDE} height=${HEIGHT} aria-hidden="true"><polyline points=${points.join(" ")} />${points.length === 1 && html`<circle cx=${WIDE / 2} cy=${points[0].split(",")[1]} r="2" />`}</svg><span class="amount">${measure.format(mean)}</span></div>`;
+  return html`<div class=${`cell-row ${isChosen ? "chosen" : ""}`}><button class="layer" aria-pressed=${String(isChosen)} title=${visible(layer.path)} onClick=${() => choose(layer.index, null)} onKeyDown=${onKey} onFocus=${() => point({ layer: layer.index, head })} onBlur=${() => point(null)}><span class="figure-text"><span class="number">${layer.index}</span> <bdi>${shortPath(layer.path)}</bdi></span></button>
+    <canvas ref=${canvas} style=${`width:${width * heads.length + 1}px;height:${HEIGHT}px`} aria-hidden="true" onMouseMove=${(/** @type {MouseEvent} */ event) => point({ layer: layer.index, head: headAt(event) })} onMouseLeave=${() => point(null)} onClick=${(/** @type {MouseEvent} */ event) => choose(layer.index, headAt(event))}></canvas>
+    <svg width=${WIDE} height=${HEIGHT} aria-hidden="true"><polyline points=${points.join(" ")} />${points.length === 1 && html`<circle cx=${WIDE / 2} cy=${points[0].split(",")[1]} r="2" />`}</svg><span class="amount"><span class="figure-text">${measure.format(mean)}</span></span></div>`;
 }
 
 /** @param {HTMLCanvasElement} canvas @param {number[]} values @param {number} most @param {number} width @param {number[] | null} chosen */
 function draw(canvas, values, most, width, chosen) {
   const ratio = window.devicePixelRatio || 1;
-  canvas.width = width * values.length * ratio;
+  canvas.width = (width * values.length + 1) * ratio; // a line around each cell: the paper can be as dark as it
   canvas.height = HEIGHT * ratio;
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   context.scale(ratio, ratio);
@@ -105,11 +129,11 @@ function draw(canvas, values, most, width, chosen) {
     context.fillStyle = Number.isFinite(value)
       ? `rgb(${INFERNO[level]} ${INFERNO[level + 1]} ${INFERNO[level + 2]})`
       : "transparent";
-    context.fillRect(head * width, 2, width - 1, HEIGHT - 4);
+    context.fillRect(head * width + 1, 1, width - 1, HEIGHT - 2);
     if (!chosen?.includes(head)) return;
     context.strokeStyle = "#fff";
     context.lineWidth = 2;
-    context.strokeRect(head * width + 1, 3, width - 3, HEIGHT - 6);
+    context.strokeRect(head * width + 2, 2, width - 3, HEIGHT - 4);
   });
 }
 

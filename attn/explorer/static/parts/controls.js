@@ -1,15 +1,11 @@
 import { visible } from "../safe.js";
 import { html } from "../vendor/preact.js";
 import { labelOf } from "./readings.js";
+import { BRANCH_NAMES } from "./titles.js";
 
 /** Branch, sample and network, where there are several. @param {any} props */
 export function Switches({ trace, state, selection }) {
   const { branches, samples } = trace.manifest;
-  const names = /** @type {Record<string, string>} */ ({
-    cond: "prompt",
-    uncond: "negative prompt",
-    skip: "skipped layers",
-  });
   const choice = (
     /** @type {string} */ label,
     /** @type {string} */ name,
@@ -19,7 +15,7 @@ export function Switches({ trace, state, selection }) {
   ) =>
     values.length > 1 &&
     html`<fieldset class="switch"><legend>${label}</legend>${values.map((value) => html`<button aria-pressed=${String(value === chosen)} onClick=${() => state.set({ [name]: value, layers: "", heads: "" })}>${said(value)}</button>`)}</fieldset>`;
-  return html`<div class="switches">${choice("reads", "branch", branches, selection.branch, (one) => names[one] ?? visible(one))}
+  return html`<div class="switches">${choice("reads", "branch", branches, selection.branch, (one) => BRANCH_NAMES[one] ?? visible(one))}
     ${choice(
       trace.facts.screen,
       "sample",
@@ -37,13 +33,13 @@ export function Switches({ trace, state, selection }) {
 }
 
 /** @param {any} props */
-export function Looks({ state, alpha, threshold, smooth, hasSketch, files }) {
+export function Looks({ state, alpha, threshold, smooth, hasSketch, children }) {
   const slide = (/** @type {string} */ label, /** @type {string} */ name, /** @type {number} */ value) =>
     html`<label>${label} <input type="range" min="0" max="1" step="0.05" value=${value} onInput=${(/** @type {any} */ event) => state.set({ [name]: event.target.value })} /></label>`;
   return html`<div class="looks">${slide("map over picture", "alpha", alpha)}${slide("hide below", "threshold", threshold)}
     <label><input type="checkbox" checked=${!smooth} onChange=${(/** @type {any} */ event) => state.set({ cells: event.target.checked ? "yes" : "" })} /> show cells</label>
-    ${hasSketch && html`<label><input type="checkbox" checked=${Boolean(state.get("sketch"))} onChange=${(/** @type {any} */ event) => state.set({ sketch: event.target.checked ? "yes" : "" })} /> drawing</label>`}
-    <span class="save">save ${Object.entries(files).map(([name, make]) => html`<button onClick=${make}>${name}</button>`)}</span></div>`;
+    ${hasSketch && html`<label><input type="checkbox" checked=${state.get("sketch") === "yes"} onChange=${(/** @type {any} */ event) => state.set({ sketch: event.target.checked ? "yes" : "" })} /> drawing</label>`}
+    ${children}</div>`;
 }
 
 /** What is pinned, and how to free it. @param {any} props */
@@ -75,7 +71,7 @@ export function shortcutsOf(trace, state, selection, free) {
       const at = chosen ? all.indexOf(chosen[0]) : by > 0 ? -1 : all.length;
       if (all[at + by] !== undefined) state.set({ [name]: String(all[at + by]) });
     };
-  const steps = trace.hasStepMaps ? trace.steps.map((step) => step.index) : [];
+  const steps = trace.singleSteps.map((step) => step.index);
   const layers = selection.net.layers.map((layer) => layer.index);
   return [
     { keys: "[", does: "the step before", run: turn("steps", steps, selection.steps, -1) },

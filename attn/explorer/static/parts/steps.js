@@ -7,10 +7,12 @@ const PACE = 450; // milliseconds of each step while playing
  *
  * @param {object} props
  * @param {import("../data/trace.js").StepShard[]} props.steps
+ * @param {number} props.total     that were captured
+ * @param {number} props.averaged  that the mean is of
  * @param {number[] | null} props.chosen
  * @param {(text: string) => void} props.onChoose
  */
-export function Steps({ steps, chosen, onChoose }) {
+export function Steps({ steps, total, averaged, chosen, onChoose }) {
   const [isPlaying, play] = useState(false);
   const at = chosen?.length === 1 ? steps.findIndex((step) => step.index === chosen[0]) : -1;
   useEffect(() => {
@@ -29,10 +31,10 @@ export function Steps({ steps, chosen, onChoose }) {
   const said = step
     ? `step ${step.index}${noise(step.noise)}`
     : chosen
-      ? `mean of ${chosen.length} of ${steps.length} steps`
+      ? `mean of ${chosen.length} of ${total} steps`
       : steps.length === 1
         ? "the only step"
-        : `mean of all ${steps.length} steps`;
+        : `mean of ${averaged === total ? `all ${total}` : `${averaged} of ${total}`} steps`;
   return html`<div class="steps"><button aria-pressed=${String(!chosen)} onClick=${() => {
     play(false);
     onChoose("");

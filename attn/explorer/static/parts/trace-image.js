@@ -1,12 +1,11 @@
-import { html, useEffect, useState } from "../vendor/preact.js";
+import { html, useState } from "../vendor/preact.js";
 
 /**
  * A picture of a trace; one that cannot be read says so.
  * @param {{source: string, alt?: string, [name: string]: any}} props  what an `img` has besides
  */
 export function TraceImage({ source, alt = "", ...rest }) {
-  const [isBroken, setBroken] = useState(false);
-  useEffect(() => setBroken(false), [source]);
-  if (isBroken) return html`<span class="unread">this picture cannot be read</span>`;
-  return html`<img src=${source} alt=${alt} ...${rest} onError=${() => setBroken(true)} />`;
+  const [broken, setBroken] = useState("");
+  if (broken === source) return html`<span class="unread">this picture cannot be read</span>`;
+  return html`<img src=${source} alt=${alt} ...${rest} onError=${() => setBroken(source)} />`;
 }

@@ -1,5 +1,7 @@
 import { percent } from "../draw/colours.js";
 import { largest } from "../draw/paint.js";
+import { Save } from "../draw/saving.js";
+import { Scale } from "../parts/scales.js";
 import { visible } from "../safe.js";
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 import { Thumb } from "./stage.js";
@@ -17,9 +19,12 @@ const LARGE = 256e6;
  * @param {string} props.selectionKey  the same for the same selection, steps aside
  * @param {import("../data/trace.js").Group} props.group
  * @param {string | null} props.picture
+ * @param {string} props.word     that the maps are of
+ * @param {string} props.name     of files
+ * @param {string[]} props.title  of the figure
  * @param {(text: string) => void} props.onChoose
  */
-export function Frames({ trace, work, selection, selectionKey, group, picture, onChoose }) {
+export function Frames({ trace, work, selection, selectionKey, group, picture, word, name, title, onChoose }) {
   const [isOpen, open] = useState(false);
   const [error, setError] = useState("");
   const [, redraw] = useState(0);
@@ -58,13 +63,13 @@ export function Frames({ trace, work, selection, selectionKey, group, picture, o
   return html`<details class="frames" onToggle=${(/** @type {any} */ event) => open(event.target.open)}><summary>Step by step${ask}</summary>
     ${
       isOpen &&
-      html`${error && html`<p class="error" role="alert">${visible(error)}</p>`}<p class="faint">One scale for all: 0 to ${percent(top)}. Choose one to see it above.</p><div class="thumbs">${shown.map(
+      html`${error && html`<p class="error" role="alert">${visible(error)}</p>`}<p class="faint">One scale for all. Choose one to see it above.</p><div id="frames"><div class="thumbs">${shown.map(
         (step) => {
           const map = maps.get(step.index);
           return html`<${Thumb} key=${step.index} picture=${picture} values=${map?.values ?? null} grid=${map?.grid ?? [1, 1]} top=${top} alpha=${0.75} isCurrent=${selection.steps?.length === 1 && selection.steps[0] === step.index}
         label=${`step ${step.index}`} onChoose=${() => onChoose(String(step.index))} />`;
         },
-      )}</div>`
+      )}</div><${Scale} top=${percent(top)}>attention to <strong><bdi>${word}</bdi></strong><//></div><${Save} figure="frames" name=${name} title=${title} tables=${{}} />`
     }</details>`;
 }
 

@@ -2,6 +2,7 @@ import { TextTrace } from "../data/texts.js";
 import { percent } from "../draw/colours.js";
 import { largest, paintMap } from "../draw/paint.js";
 import { Save } from "../draw/saving.js";
+import { Scale } from "../parts/scales.js";
 import { TraceImage } from "../parts/trace-image.js";
 import { resample } from "../sums/resample.js";
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
@@ -21,9 +22,10 @@ const MOST = 300; // layers times steps that are read of a place; of more, a ste
  * @param {Region | null} props.region  the pinned place
  * @param {[number, number]} props.grid  that it is on
  * @param {string | null} props.picture
- * @param {string} props.name  of files
+ * @param {string} props.name   of files
+ * @param {string} props.about  how the picture was made
  */
-export function PlaceLooks({ trace, work, selection, selectionKey, region, grid, picture, name }) {
+export function PlaceLooks({ trace, work, selection, selectionKey, region, grid, picture, name, about }) {
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   const [held, hold] = useState(
     /** @type {{map: Float64Array | null, grid: [number, number], note: string, error: string}} */ ({
@@ -60,9 +62,10 @@ export function PlaceLooks({ trace, work, selection, selectionKey, region, grid,
     rows: Array.from(held.map ?? [], (value, at) => [Math.floor(at / held.grid[1]), at % held.grid[1], value]),
   });
   return html`<section class="place-looks" aria-label="Where this place looks"><h2>Where this place looks</h2>
-    <div id="place-looks" class="panel-box" style=${`aspect-ratio:${grid[1]}/${grid[0]}`}>${picture && html`<${TraceImage} source=${picture} style="filter:grayscale(.9)" />`}<canvas ref=${canvas} aria-hidden="true"></canvas><div class="cursor pinned" style=${box}></div></div>
+    <div id="place-looks"><div class="panel-box" style=${`aspect-ratio:${grid[1]}/${grid[0]}`}>${picture && html`<${TraceImage} source=${picture} style="filter:grayscale(.9)" />`}<canvas ref=${canvas} aria-hidden="true"></canvas><div class="cursor pinned" style=${box}></div></div>
+    ${held.map && html`<${Scale} top=${percent(top)}>attention to a cell<//>`}</div>
     <p class="faint" aria-live="polite">${held.error || held.note}${held.map && ` Brightest is ${percent(top)} of its attention, in a cell of ${held.grid.join(" × ")}.`}</p>
-    ${held.map && html`<${Save} figure="place-looks" name=${`${name}-looks`} caption=${`Where the marked place looks, 0 to ${percent(top)}; ${held.note}`} tables=${{ CSV: table }} />`}</section>`;
+    ${held.map && html`<${Save} figure="place-looks" name=${`${name}-looks`} title=${["Where the marked place looks", about, held.note]} caption=${`Attention to each cell of ${held.grid.join(" × ")}.`} tables=${{ CSV: table }} />`}</section>`;
 }
 
 /**

@@ -55,7 +55,7 @@ function Row({ branch, segment, segments, readings, current, pins, onPin, onHove
     );
   }
   pieces.push(visible(characters.slice(at).join("")));
-  return html`<p class="row">${segments.length > 1 && html`<span class="segment">${visible(segment)} <span class="faint">${percent(total)}</span></span>`}<bdi class="text">${pieces}</bdi></p>`;
+  return html`<p class="row">${segments.length > 1 && html`<span class="segment">${visible(segment)} <span class="faint">${percent(total)}</span></span>`}<bdi>${pieces}</bdi></p>`;
 }
 
 /** A word that can be hovered and pinned. @param {any} props */

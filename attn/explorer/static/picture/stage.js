@@ -1,5 +1,4 @@
-import { percent } from "../draw/colours.js";
-import { paintMap, paintScale } from "../draw/paint.js";
+import { paintMap } from "../draw/paint.js";
 import { TraceImage } from "../parts/trace-image.js";
 import { visible } from "../safe.js";
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
@@ -26,6 +25,7 @@ const ARROWS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], Arrow
  * @param {string} props.say
  * @param {boolean} props.smooth
  * @param {number} props.fade             0 to 1, how much of the picture's colour is taken away
+ * @param {any} [props.children]          what belongs to the figure, below
  */
 export function Stage(props) {
   const { grid, region, isPinned, onHover, onPin } = props;
@@ -69,23 +69,14 @@ export function Stage(props) {
     region && grid[0]
       ? `left:${(100 * region[1]) / grid[1]}%;top:${(100 * region[0]) / grid[0]}%;width:${(100 * (region[3] - region[1])) / grid[1]}%;height:${(100 * (region[2] - region[0])) / grid[0]}%`
       : "";
-  return html`<div id="stage" class=${`stage ${props.smooth ? "" : "cells"}`} style=${`--ratio:${ratio}`} tabindex="0" role="application" aria-label="Picture. Arrow keys move over its places, with Shift they widen the region, Enter pins it, Escape frees it." aria-describedby="say"
+  return html`<div id="picture-figure"><div id="stage" class=${`stage ${props.smooth ? "" : "cells"}`} style=${`--ratio:${ratio}`} tabindex="0" role="application" aria-label="Picture. Arrow keys move over its places, with Shift they widen the region, Enter pins it, Escape frees it." aria-describedby="say"
       onPointerMove=${onMove} onPointerDown=${onDown} onPointerUp=${onUp} onPointerLeave=${() => !isPinned && !corner && onHover(null)} onKeyDown=${onKey}>
     ${props.picture ? html`<${TraceImage} source=${props.picture} alt="The generated picture" draggable=${false} onLoad=${(/** @type {any} */ event) => setRatio(event.target.naturalWidth / event.target.naturalHeight || 1)} style=${`filter:grayscale(${props.fade})`} />` : html`<div class="no-picture" style=${`aspect-ratio:${grid[1] || 1}/${grid[0] || 1}`}>no picture yet</div>`}
     <canvas ref=${map} aria-hidden="true"></canvas>
     ${props.sketch && html`<${TraceImage} class="sketch" source=${props.sketch} alt="The drawing that the model was given" draggable=${false} />`}
     ${region && html`<div class=${`cursor ${isPinned ? "pinned" : ""}`} style=${box}></div>`}
-  </div>
+  </div>${props.children}</div>
   <p id="say" class="say" aria-live="polite">${props.say}</p>`;
-}
-
-/** The scale below the map. @param {{top: number, label: string}} props */
-export function Scale({ top, label }) {
-  const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
-  useEffect(() => {
-    if (canvas.current) paintScale(canvas.current);
-  }, []);
-  return html`<div class="scale"><span>0</span><canvas ref=${canvas} aria-hidden="true"></canvas><span>${percent(top)}</span><span class="of">attention to <strong><bdi>${label}</bdi></strong></span></div>`;
 }
 
 /** A small map over a small picture, for pins and steps. @param {{picture: string | null, values: Float64Array | null, grid: [number, number], top: number, label: any, alpha: number, isCurrent?: boolean, onChoose?: () => void}} props */
@@ -95,7 +86,7 @@ export function Thumb({ picture, values, grid, top, label, alpha, isCurrent, onC
     if (canvas.current && values) paintMap(canvas.current, values, grid, { top, alpha });
   }, [values, top, alpha]);
   return html`<button class="thumb" aria-pressed=${String(Boolean(isCurrent))} onClick=${onChoose}>
-    <span class="thumb-box" style=${`aspect-ratio:${grid[1] || 1}/${grid[0] || 1}`}>${picture && html`<${TraceImage} source=${picture} />`}<canvas ref=${canvas} aria-hidden="true"></canvas></span><span class="thumb-label">${label}</span>
+    <span class="thumb-box" style=${`aspect-ratio:${grid[1] || 1}/${grid[0] || 1}`}>${picture && html`<${TraceImage} source=${picture} />`}<canvas ref=${canvas} aria-hidden="true"></canvas></span><span class="thumb-label figure-text">${label}</span>
   </button>`;
 }
 

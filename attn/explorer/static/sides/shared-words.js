@@ -13,15 +13,15 @@ import { visible } from "../safe.js";
  */
 
 /**
- * @param {{trace: import("../data/trace.js").Trace}[]} sides
+ * @param {{id: string, trace: import("../data/trace.js").Trace}[]} sides
  * @param {import("../state.js").State} state
  * @returns {SharedWord[]}
  */
 export function sharedWords(sides, state) {
   /** @type {Map<string, SharedWord>} */
   const words = new Map();
-  sides.forEach(({ trace }, side) => {
-    const selection = readSelection(trace, state);
+  sides.forEach(({ id, trace }, side) => {
+    const selection = readSelection(trace, state, id);
     /** @type {Map<string, number>} */
     const counts = new Map();
     for (const group of trace.groups(selection.net.keyset, selection.branch)) {
@@ -29,16 +29,16 @@ export function sharedWords(sides, state) {
       const text = `${group.segment}.${group.text}`;
       const occurrence = (counts.get(text) ?? 0) + 1;
       counts.set(text, occurrence);
-      const id = encodeURIComponent(`${text}.${occurrence}`);
-      const word = words.get(id) ?? {
-        id,
+      const name = encodeURIComponent(`${text}.${occurrence}`);
+      const word = words.get(name) ?? {
+        id: name,
         text: group.text,
         segment: group.segment,
         name: "",
         columns: sides.map(() => null),
       };
       word.columns[side] = group.columns;
-      words.set(id, word);
+      words.set(name, word);
     }
   });
   return named([...words.values()]);

@@ -7,9 +7,12 @@ import { largest, paintMap } from "../draw/paint.js";
 import { Save } from "../draw/saving.js";
 import { useFrame } from "../frame.js";
 import { Keys } from "../keys.js";
+import { Lost } from "../parts/checks.js";
 import { useSums } from "../parts/loading.js";
+import { aboutSides } from "../parts/titles.js";
 import { TraceImage } from "../parts/trace-image.js";
 import { visible } from "../safe.js";
+import { readIds } from "../state.js";
 import { resample } from "../sums/resample.js";
 import { Work } from "../sums/work.js";
 import { html, render, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
@@ -23,7 +26,7 @@ const MOST_WORDS = 40;
 /**
  * Traces side by side: one word, one scale and one cursor for all of them.
  *
- * @typedef {{id: string, label: string, trace: Trace, work: Work, picture: string | null}} Side
+ * @typedef {{id: string, label: string, source: import("../data/source.js").Source, trace: Trace, work: Work, picture: string | null}} Side
  * @typedef {import("../parts/loading.js").Loaded} Loaded
  */
 
@@ -37,6 +40,7 @@ export async function showSides(root, items, state) {
   const sides = shown.map((item) => ({
     id: item.id,
     label: item.label,
+    source: item.source,
     trace: new Trace(item.facts),
     work: new Work(item.source),
     picture: item.facts.pictures[0] ? item.source.url(item.facts.pictures[0]) : null,
@@ -66,11 +70,8 @@ function SideBySide({ sides, others, state }) {
   const sums = sides.map((side) => loaded[side.id]?.sums ?? null);
   const words = useMemo(() => sharedWords(sides, state), [sides, state.get("branch")]);
   const grid = finest(sums);
-  const pins = state
-    .get("pins")
-    .split(" ")
-    .filter((id) => words.some((word) => word.id === id));
-  const pinned = readFraction(state.get("spot"), grid);
+  const pins = readIds(state, "pins", (id) => words.some((word) => word.id === id));
+  const pinned = state.read("spot", (text) => readFraction(text, grid));
   const at = pinned ?? hovered;
   const amounts = useMemo(() => amountsOf(words, sums, grid, at), [words, ...sums, at]);
   const order = [...words].sort((a, b) => spreadOf(amounts.get(b.id)) - spreadOf(amounts.get(a.id)));
@@ -122,9 +123,10 @@ function SideBySide({ sides, others, state }) {
     isPinned: pinned !== null,
     onHover: hover,
     onPin: pinPlace,
-    alpha: Number(state.get("alpha", "0.75")),
+    alpha: state.part("alpha", 0.75),
   };
   return html`<${Keys} shortcuts=${shortcuts} own=${SIDES_KEYS} /><h1 class="unseen">Side by side</h1>
+    ${sides.map((side) => html`<${Lost} key=${side.id} label=${visible(side.label)} source=${side.source} status=${side.trace.manifest.status} error=${loaded[side.id]?.error} />`)}
     <${CutsOfSides} sides=${sides} />
     ${sides.map((side) => html`<${Reader} key=${side.id} side=${side} state=${state} onLoaded=${(/** @type {Loaded} */ one) => setLoaded((before) => ({ ...before, [side.id]: one }))} />`)}
     ${others.map((item) => html`<p class="notices"><a href=${`#t=${item.id}`}><bdi>${visible(item.label)}</bdi></a> is no picture: it is looked at by itself.</p>`)}
@@ -140,7 +142,7 @@ function SideBySide({ sides, others, state }) {
       ${isTwo && html`<div class="scale ticks"><${Ramp} kind="change" /><span class="figure-text">${points(-most)}</span><span class="figure-text">0</span><span class="figure-text">${points(most)} points</span></div>`}</div></div>
     <p id="place" class="say" aria-live="polite">${sayWord(current, amounts, sides, place)}</p>
     <p class="status" aria-live="polite">${notes.map(visible).join(" ")}${asks && html` <button onClick=${() => state.set({ read: "all" })}>Read all steps</button>`}</p>
-    <${Save} figure="sides" name=${sides.map((side) => side.label).join("-")} caption=${`Attention to ${rowsOfMaps.map(({ word }) => `“${word.name}”`).join(", ")}: ${sides.map((side) => side.label).join(", ")}; one scale, 0 to ${percent(top)}${isTwo ? `; difference from ${points(-most)} to ${points(most)} points` : ""}`} tables=${{ CSV: table }} />
+    <${Save} figure="sides" name=${sides.map((side) => side.label).join("-")} title=${[`Attention to ${rowsOfMaps.map(({ word }) => `“${word.name}”`).join(", ")}`, ...aboutSides(sides, (side) => readSelection(side.trace, state, side.id))]} caption=${`One scale for all, 0 to ${percent(top)}. Numbers are of the ${place}.`} tables=${{ CSV: table }} />
     <h2>${at === null ? "In the whole picture" : `At ${place}`}</h2><p class="faint">${isTwo ? "Sorted by how much the two differ." : "Sorted by how much they differ."} One scale holds for all pictures and pinned words.</p>
     <div class="side-words"><table><thead><tr><th scope="col">word</th>${sides.map((side) => html`<th scope="col"><bdi>${visible(side.label)}</bdi></th>`)}${isTwo && html`<th scope="col">difference, points</th>`}</tr></thead>
       <tbody>${order.slice(0, MOST_WORDS).map((word) => html`<tr key=${word.id}><td><button class="word" style="--part:0" aria-pressed=${String(pins.includes(word.id))} onClick=${() => pin(word.id)}><bdi>${word.name}</bdi></button></td>${(amounts.get(word.id) ?? []).map((value) => html`<td>${percent(value)}</td>`)}${isTwo && html`<td>${points(subtracted(amounts.get(word.id)) ?? Number.NaN)}</td>`}</tr>`)}</tbody></table></div>`;
@@ -148,7 +150,7 @@ function SideBySide({ sides, others, state }) {
 
 /** Reads one trace, and says what came. @param {{side: Side, state: import("../state.js").State, onLoaded: (loaded: Loaded) => void}} props */
 function Reader({ side, state, onLoaded }) {
-  const selection = readSelection(side.trace, state);
+  const selection = readSelection(side.trace, state, side.id);
   const key = [
     side.id,
     selection.branch,
@@ -158,7 +160,7 @@ function Reader({ side, state, onLoaded }) {
     selection.heads,
     selection.steps,
   ].join("/");
-  const loaded = useSums(side.trace, side.work, selection, key, state.get("read") === "all");
+  const loaded = useSums(side.trace, side.work, selection, key, state.choice("read", ["all"]) === "all");
   useEffect(() => onLoaded(side.trace.hasMaps ? loaded : { ...loaded, note: "no maps were kept" }), [loaded]);
   return null;
 }

@@ -2,6 +2,7 @@ import { Ramp } from "../comparison/difference-map.js";
 import { points } from "../comparison/word-changes.js";
 import { percent } from "../draw/colours.js";
 import { Save } from "../draw/saving.js";
+import { aboutSides } from "../parts/titles.js";
 import { visible } from "../safe.js";
 import { subtractMatrices } from "../sums/matrix.js";
 import { MatrixView, readWindow, windowText } from "../text/matrix-view.js";
@@ -68,7 +69,7 @@ export function TextDifference({ sides, reads, axes, focus, last, isPinned, onHo
     <p class="faint">${rule} Orange is more, blue is less; a pixel shows the cell that differs most.</p>
     <div class="panel"><${MatrixView} name="matrix-difference" sums=${difference} received=${null} axes=${{ ...names, rowSpans: [], columnSpans: [] }} window=${shown} top=${top} scale="root" isSigned=${true} pooling="most" cell=${cell} last=${() => toOwn(last())} isPinned=${isPinned} onHover=${(/** @type {any} */ one) => onHover(toShared(one))} onPin=${(/** @type {any} */ one) => onPin(toShared(one))} onWindow=${(/** @type {any} */ window) => state.set({ view: windowText(window, difference) })} label=${`Difference of ${labels[1]} and ${labels[0]}`}><div class="scale ticks"><${Ramp} kind="change" />${ticks.map((tick, place) => html`<span class="figure-text">${tick === 0 ? "0" : `${points(tick)} points`}${place !== 1 && difference.largest > top ? " and more" : ""}</span>`)}</div><//></div>
     <p id="matrix-difference-cell" class="say" aria-live="polite">${say}</p>
-    <${Save} figure="matrix-difference-figure" name=${`${name}-difference`} caption=${`${labels[1]} minus ${labels[0]}, points of attention, from ${points(-top)} to ${points(top)}, root scale. ${rule}`} tables=${rows.length * columns.length <= MOST_SAVED ? { CSV: table } : {}} /></section>`;
+    <${Save} figure="matrix-difference-figure" name=${`${name}-difference`} title=${[`Who reads whom: ${labels[1]} minus ${labels[0]}`, ...aboutSides(sides, (side) => reads[sides.indexOf(side)].selection)]} caption=${`Points of attention, from ${points(-top)} to ${points(top)} on a scale of the root. ${rule}`} tables=${rows.length * columns.length <= MOST_SAVED ? { CSV: table } : {}} /></section>`;
 }
 
 /** Where a cell of the difference lies in one of the texts. @param {[number, number][]} rows @param {[number, number][]} columns @param {{row: number, column: number}} cell @param {0 | 1} text @returns {[number, number]} */

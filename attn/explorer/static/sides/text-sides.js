@@ -5,13 +5,15 @@ import { percent } from "../draw/colours.js";
 import { Save } from "../draw/saving.js";
 import { useFrame } from "../frame.js";
 import { Keys } from "../keys.js";
+import { Lost } from "../parts/checks.js";
+import { aboutSides, meantOf } from "../parts/titles.js";
 import { visible } from "../safe.js";
 import { Work } from "../sums/work.js";
 import { RootScale, spansOf } from "../text/matrix-panel.js";
 import { MatrixView, readWindow, windowText } from "../text/matrix-view.js";
 import { useMatrix, useWritten } from "../text/text-loading.js";
 import { shownText, TextPane } from "../text/text-pane.js";
-import { focusText, inkOf, meantOf, onTokens, profileOf, readFocus, sayFocus, textsOf } from "../text/text-telling.js";
+import { focusText, inkOf, onTokens, profileOf, readFocus, sayFocus, textsOf } from "../text/text-telling.js";
 import { html, render, useEffect, useMemo, useState } from "../vendor/preact.js";
 import { CutsOfSides } from "./cuts-of-sides.js";
 import { SharedAxes } from "./shared-axes.js";
@@ -62,7 +64,8 @@ function TextSides({ sides, state }) {
   const there = sides.flatMap((side) => (read[side.id] ? [read[side.id]] : []));
   const kinds = sides.map((side) => read[side.id]?.selection.net ?? null);
   const axes = useMemo(() => new SharedAxes(kinds), kinds);
-  const pinned = readFocus(state.get("at"), /** @type {any} */ ({ rows: axes.rows.ids, columns: axes.columns.ids }));
+  const both = /** @type {any} */ ({ rows: axes.rows.ids, columns: axes.columns.ids });
+  const pinned = axes.rows.ids.length ? state.read("at", (text) => readFocus(text, both)) : null;
   const focus = pinned ?? hovered;
   const pin = (/** @type {any} */ cell) => state.set({ at: cell ? focusText(cell) : "" });
   const top = Math.max(...there.map(({ loaded }) => loaded.sums?.usual ?? 0), 0) || 1;
@@ -100,13 +103,14 @@ function TextSides({ sides, state }) {
     onPin: (/** @type {any} */ cell) => pin(axes.shared(cell, text)),
   });
   return html`<${Keys} shortcuts=${shortcuts} own=${TEXT_SIDES_KEYS} /><h1 class="unseen">Texts side by side</h1>
+    ${sides.map((side) => html`<${Lost} key=${side.id} label=${visible(side.label)} source=${side.source} status=${side.trace.manifest.status} error=${read[side.id]?.loaded.error} />`)}
     <${CutsOfSides} sides=${sides} />
     ${sides.map((side) => html`<${Reader} key=${side.id} side=${side} state=${state} onRead=${(/** @type {Read} */ one) => setRead((before) => ({ ...before, [side.id]: one }))} />`)}
     <p class="status" aria-live="polite">${notes.map(visible).join(" ")}${asks && html` <button onClick=${() => state.set({ read: "all" })}>Read all</button>`}</p>
     <p class="faint">Rows read, columns are read; ${meant}. One cursor and one scale hold for all.</p>
     <div id="text-sides" class="side-row text-sides" style=${`--sides:${sides.length}`}>${sides.map((side, text) => html`<${SideText} ...${ownCursor(text)} top=${top} key=${side.id} side=${side} read=${read[side.id] ?? null} state=${state} />`)}</div>
     <${RootScale} top=${top} scale="root" isCut=${true} />
-    <${Save} figure="text-sides" name=${sides.map((side) => side.label).join("-")} caption=${`Rows read, columns are read; ${meant}: ${sides.map((side) => side.label).join(", ")}; 0 to ${percent(top)}, root scale`} tables=${{ CSV: table }} />
+    <${Save} figure="text-sides" name=${sides.map((side) => side.label).join("-")} title=${["Who reads whom", ...aboutSides(sides, (side) => read[side.id]?.selection)]} caption=${`Rows read, columns are read. One scale for all, that of the root, 0 to ${percent(top)} and more.`} tables=${{ CSV: table }} />
     ${isTwo && there.length === 2 && html`<${TextDifference} ...${cursor} sides=${sides} reads=${there} axes=${axes} state=${state} />`}
     <h2>${isRow ? `What ${visible(looked)} reads` : "Most is read"}</h2>
     <p class="faint">${isRow ? "What its row gives to each token" : "What each token gets of a row, mean over all rows"}, sorted by how much the texts differ.</p>
@@ -117,11 +121,11 @@ function TextSides({ sides, state }) {
 /** Reads one text, and says what came. @param {{side: Side, state: import("../state.js").State, onRead: (read: Read) => void}} props */
 function Reader({ side, state, onRead }) {
   const { trace, work, source, id } = side;
-  const selection = readSelection(trace, state);
+  const selection = readSelection(trace, state, id);
   const net = /** @type {import("../data/texts.js").Kind} */ (/** @type {any} */ (selection.net));
   const { branch, sample, layers, heads, steps } = selection;
   const key = [id, branch, sample, net?.name, layers, heads, steps].join("/");
-  const loaded = useMatrix(trace, work, selection, key, state.get("read") === "all");
+  const loaded = useMatrix(trace, work, selection, key, state.choice("read", ["all"]) === "all");
   const { written, loaded: moments } = useWritten(source, trace);
   useEffect(() => {
     if (!net) return;

@@ -2,7 +2,7 @@ import { percent } from "../draw/colours.js";
 import { paintMap } from "../draw/paint.js";
 import { Save } from "../draw/saving.js";
 import { html, useEffect, useMemo, useRef } from "../vendor/preact.js";
-import { MatrixView, readWindow, windowText } from "./matrix-view.js";
+import { MatrixView, parseWindow, readWindow, windowText } from "./matrix-view.js";
 
 const BRIGHTEST = [1, 0.3, 0.1, 0.03, 0.01]; // of the largest cell
 const MOST_SAVED = 250_000; // cells of a table
@@ -20,16 +20,31 @@ const MOST_SAVED = 250_000; // cells of a table
  * @param {(cell: import("./matrix-view.js").Cell | null) => void} props.onHover
  * @param {(cell: import("./matrix-view.js").Cell | null) => void} props.onPin
  * @param {string} props.name   of files
+ * @param {string} props.about  how the text was made
  * @param {string} props.meant  what is shown, in words
  * @param {() => {head: string[], rows: any[][]}} props.table  of tokens
  */
-export function MatrixPanel({ sums, net, names, state, cell, last, isPinned, onHover, onPin, name, meant, table }) {
-  const shown = readWindow(state.get("view"), sums);
-  const pooling = state.get("pool") === "mean" ? "mean" : "most";
-  const scale = state.get("scale") === "linear" ? "linear" : "root";
+export function MatrixPanel({
+  sums,
+  net,
+  names,
+  state,
+  cell,
+  last,
+  isPinned,
+  onHover,
+  onPin,
+  name,
+  about,
+  meant,
+  table,
+}) {
+  const shown = state.read("view", (text) => parseWindow(text, sums)) ?? readWindow("", sums);
+  const pooling = state.choice("pool", ["mean"]) === "mean" ? "mean" : "most";
+  const scale = state.choice("scale", ["linear"]) === "linear" ? "linear" : "root";
   const largest = sums.largest || 1;
   const usual = BRIGHTEST.findLast((one) => one * largest >= sums.usual) ?? 1;
-  const part = BRIGHTEST.find((one) => String(one) === state.get("bright")) ?? usual;
+  const part = state.read("bright", (text) => BRIGHTEST.find((one) => String(one) === text) ?? null) ?? usual;
   const top = largest * part;
   const axes = useMemo(
     () => ({ ...names, rowSpans: spansOf(net.rows, net.segments), columnSpans: spansOf(net.columns, net.segments) }),
@@ -52,7 +67,7 @@ export function MatrixPanel({ sums, net, names, state, cell, last, isPinned, onH
   });
   const isPooled = shown.rows > 500 || shown.columns > 500;
   const tables = { CSV: table, ...(shown.rows * shown.columns <= MOST_SAVED ? { "CSV of cells": cellTable } : {}) };
-  const what = scale === "root" ? "root scale" : "linear";
+  const what = scale === "root" ? "that of the root" : "linear";
   return html`<h2>Who reads whom</h2><p class="faint">Rows read, columns are read; ${meant}. ${isPooled && `Each pixel shows the ${pooling === "mean" ? "mean" : "largest"} of its cells; come nearer for single ones.`}</p>
     <${MatrixView} sums=${sums} received=${sums.received} axes=${axes} window=${shown} top=${top} scale=${scale} pooling=${pooling} cell=${cell} last=${last} isPinned=${isPinned} onHover=${onHover} onPin=${(/** @type {any} */ one) => onPin(one)} onWindow=${(/** @type {any} */ window) => state.set({ view: windowText(window, sums) })} label="Matrix"><${RootScale} top=${top} scale=${scale} isCut=${part < 1} /><//>
     <div class="looks">${select("colours", "scale", scale, [
@@ -69,7 +84,7 @@ export function MatrixPanel({ sums, net, names, state, cell, last, isPinned, onH
         ["", "the largest cell"],
         ["mean", "the mean"],
       ])}</div>
-    <${Save} figure="matrix-figure" name=${`${name}-matrix`} caption=${`Rows read, columns are read; ${meant}; 0 to ${percent(top)}, ${what}`} tables=${tables} />`;
+    <${Save} figure="matrix-figure" name=${`${name}-matrix`} title=${["Who reads whom", about, meant]} caption=${`Rows read, columns are read. The scale is ${what}, 0 to ${percent(top)}${part < 1 ? " and more" : ""}.`} tables=${tables} />`;
 }
 
 /** @param {{top: number, scale: "root" | "linear", isCut: boolean}} props */

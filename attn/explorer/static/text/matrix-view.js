@@ -309,12 +309,14 @@ export function windowText(shown, sums) {
   return isAll ? "" : [shown.row, shown.column, shown.rows, shown.columns].join(",");
 }
 
-/** @param {string} text @param {{rows: number, columns: number}} sums @returns {Window} */
-export function readWindow(text, sums) {
+/** A window of the address; null is none of this matrix. @param {string} text @param {{rows: number, columns: number}} sums @returns {Window | null} */
+export function parseWindow(text, sums) {
   const [row, column, rows, columns] = text.split(",").map(Number);
   const fits = (/** @type {number} */ first, /** @type {number} */ count, /** @type {number} */ all) =>
     Number.isInteger(first) && Number.isInteger(count) && first >= 0 && count > 0 && first + count <= all;
-  return text && fits(row, rows, sums.rows) && fits(column, columns, sums.columns)
-    ? { row, column, rows, columns }
-    : { row: 0, column: 0, rows: sums.rows, columns: sums.columns };
+  return fits(row, rows, sums.rows) && fits(column, columns, sums.columns) ? { row, column, rows, columns } : null;
 }
+
+/** The same, or the whole. @param {string} text @param {{rows: number, columns: number}} sums @returns {Window} */
+export const readWindow = (text, sums) =>
+  parseWindow(text, sums) ?? { row: 0, column: 0, rows: sums.rows, columns: sums.columns };

@@ -25,16 +25,6 @@ export function pinOf(tokens, position, cellOf) {
   return at < 0 ? "" : focusText(cellOf(at));
 }
 
-/** What is shown, in words. @param {any} selection */
-export function meantOf({ layers, heads, steps, net }) {
-  const which = layers
-    ? `layer ${layers.join(", ")}`
-    : net.layers.length > 1
-      ? `mean of ${net.layers.length} layers`
-      : "the only layer";
-  return `${which}, ${heads ? `head ${heads.join(", ")}` : "all heads"}, ${steps ? `step ${steps.join(", ")}` : "all steps"}`;
-}
-
 /** What one token reads and who reads it, by token. @param {import("../sums/matrix.js").MatrixSums | null} sums @param {import("../data/texts.js").Token[]} tokens @param {number} current */
 export function profileOf(sums, tokens, current) {
   if (!sums || current < 0) return null;

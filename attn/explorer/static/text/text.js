@@ -8,6 +8,7 @@ import { Cells } from "../parts/cells.js";
 import { Switches, shortcutsOf } from "../parts/controls.js";
 import { useMasses, useTrace } from "../parts/loading.js";
 import { Steps } from "../parts/steps.js";
+import { requestOf, selectionOf } from "../parts/titles.js";
 import { visible } from "../safe.js";
 import { Work } from "../sums/work.js";
 import { html, render, useEffect, useMemo, useState } from "../vendor/preact.js";
@@ -19,7 +20,6 @@ import {
   focusName,
   focusText,
   inkOf,
-  meantOf,
   nextFound,
   onTokens,
   pinOf,
@@ -65,21 +65,25 @@ function Opened({ item, state, work }) {
   const [trace, lost] = useTrace(item, TextTrace);
   const [, redraw] = useState(0);
   useEffect(() => state.on(() => redraw((n) => n + 1)), [state]);
-  const heading = html`<h1 class="unseen">Attention of <bdi>${visible(item.label)}</bdi></h1>
-    <${About} trace=${trace} source=${item.source} branch=${trace.branch(state.get("branch"))} lost=${lost} />`;
   if (!trace.nets.length)
-    return html`${heading}<p class="error" role="alert">No attention between tokens was kept in this trace.</p>`;
-  return html`${heading}<${Reading} item=${item} state=${state} work=${work} trace=${trace} />`;
+    return html`<${Heading} item=${item} trace=${trace} state=${state} lost=${lost} error="" /><p class="error" role="alert">No attention between tokens was kept in this trace.</p>`;
+  return html`<${Reading} item=${item} state=${state} work=${work} trace=${trace} lost=${lost} />`;
 }
 
-/** @param {{item: import("../screens.js").Item, state: import("../state.js").State, work: Work, trace: TextTrace}} props */
-function Reading({ item, state, work, trace }) {
+/** @param {{item: import("../screens.js").Item, trace: TextTrace, state: import("../state.js").State, lost: string, error: string}} props */
+function Heading({ item, trace, state, lost, error }) {
+  return html`<h1 class="unseen">Attention of <bdi>${visible(item.label)}</bdi></h1>
+    <${About} trace=${trace} source=${item.source} branch=${trace.branch(state.get("branch"))} lost=${lost} error=${error} />`;
+}
+
+/** @param {{item: import("../screens.js").Item, state: import("../state.js").State, work: Work, trace: TextTrace, lost: string}} props */
+function Reading({ item, state, work, trace, lost }) {
   const selection = readSelection(trace, state);
   const net = /** @type {import("../data/texts.js").Kind} */ (/** @type {any} */ (selection.net));
   const key = [selection.branch, selection.sample, net.name, selection.layers, selection.heads, selection.steps].join(
     "/",
   );
-  const { sums, note, error, ask } = useMatrix(trace, work, selection, key, state.get("read") === "all");
+  const { sums, note, error, ask } = useMatrix(trace, work, selection, key, state.choice("read", ["all"]) === "all");
   const { written, loaded: moments, error: unwritten } = useWritten(item.source, trace);
   const { masses, loaded: massSteps, error: unmeasured } = useMasses(item.source, trace, selection, TextMasses);
   const named = `${net.name}/${selection.branch}/${selection.sample}/${moments}`;
@@ -89,9 +93,9 @@ function Reading({ item, state, work, trace }) {
   );
   const words = useMemo(() => tokens.map((token) => written.text(token, selection)), [tokens, written, named]);
   const [hovered, hover, lastHovered] = useFrame(/** @type {Focus | null} */ (null));
-  const pinned = readFocus(state.get("at"), net);
+  const pinned = state.read("at", (text) => readFocus(text, net));
   const focus = pinned ?? hovered;
-  const isReaders = state.get("side") === "readers";
+  const isReaders = state.choice("side", ["readers"]) === "readers";
   const currentOf = (/** @type {Focus} */ { row, column }) =>
     tokens.findIndex((token) => (isReaders ? column >= 0 && token.column === column : row >= 0 && token.row === row));
   const current = focus ? currentOf(focus) : -1;
@@ -135,7 +139,7 @@ function Reading({ item, state, work, trace }) {
     const measures = massSteps > 0 && (token || !trace.hasMaps) ? textMeasures(masses, token, name) : [];
     return (
       measures.length > 0 &&
-      html`<${Cells} masses=${masses} loaded=${massSteps} measures=${measures} selection=${selection} hasHeads=${trace.hasHeads} shows="matrix"
+      html`<${Cells} masses=${masses} loaded=${massSteps} measures=${measures} selection=${selection} hasHeads=${trace.hasHeads} name=${item.label} about=${[requestOf(trace), selectionOf(trace, selection)]} shows="matrix"
       onChoose=${(/** @type {string} */ layers, /** @type {string} */ heads) => state.set({ layers, heads })} />`
     );
   }, [masses, massSteps, token?.id, name, key]);
@@ -161,7 +165,8 @@ function Reading({ item, state, work, trace }) {
       ...(profile ? [profile.reads?.[at] ?? "", profile.readers?.[at] ?? ""] : []),
     ]),
   });
-  return html`<${Keys} shortcuts=${shortcuts} own=${TEXT_KEYS} />
+  return html`<${Heading} item=${item} trace=${trace} state=${state} lost=${lost} error=${error || unwritten || unmeasured} />
+  <${Keys} shortcuts=${shortcuts} own=${TEXT_KEYS} />
   <${Switches} trace=${trace} state=${state} selection=${selection} />
   <div class="columns"><div class="left">
     <div class="words-head"><h2>The text</h2><span class="switch" role="group" aria-label="The ink says"><button aria-pressed=${String(!isReaders)} onClick=${() => turn(false)}>what it reads</button><button aria-pressed=${String(isReaders)} onClick=${() => turn(true)}>who reads it</button></span>
@@ -169,14 +174,14 @@ function Reading({ item, state, work, trace }) {
     <${TextPane} tokens=${tokens} words=${words} states=${states} ink=${ink} current=${current} last=${() => currentOf(pinned ?? lastHovered() ?? { row: -1, column: -1 })} isPinned=${Boolean(pinned)} sought=${state.get("find")} onHover=${(/** @type {number | null} */ at) => hover(at === null ? null : cellOf(at))} onPin=${pinToken} />
     <p id="cell" class="say" aria-live="polite">${say}</p>
     ${pinned && html`<div class="chips"><span class="faint">pinned</span><button class="chip" onClick=${() => pin(null)}><bdi>${focusName(pinned, names)}</bdi> <span aria-hidden="true">×</span><span class="unseen">free</span></button></div>`}
-    <${Steps} steps=${trace.hasStepMaps || !trace.hasMaps ? trace.steps : []} chosen=${selection.steps} onChoose=${(/** @type {string} */ text) => state.set({ steps: text })} />
+    <${Steps} steps=${trace.singleSteps} total=${trace.count} averaged=${trace.meanCount} chosen=${selection.steps} onChoose=${(/** @type {string} */ text) => state.set({ steps: text })} />
     <p class="status" aria-live="polite">${note}${ask > 0 && html` <button onClick=${() => state.set({ read: "all" })}>Read all (${(ask / 1e9).toFixed(2)} GB)</button>`}</p>
     ${(error || unwritten || unmeasured) && html`<p class="error" role="alert">${visible(error || unwritten || unmeasured)}</p>`}
     <${Profiles} tokens=${tokens} words=${words} current=${current} reads=${profile?.reads ?? null} readers=${profile?.readers ?? null} received=${received} sink=${sink} onPin=${pinToken} />
   </div><div class="right">
-    ${sums && html`<${MatrixPanel} sums=${sums} net=${net} names=${names} state=${state} cell=${focus} last=${() => pinned ?? lastHovered()} isPinned=${Boolean(pinned)} onHover=${hover} onPin=${pin} name=${item.label} meant=${meantOf(selection)} table=${table} />`}
+    ${sums && html`<${MatrixPanel} sums=${sums} net=${net} names=${names} state=${state} cell=${focus} last=${() => pinned ?? lastHovered()} isPinned=${Boolean(pinned)} onHover=${hover} onPin=${pin} name=${item.label} about=${requestOf(trace)} meant=${selectionOf(trace, selection)} table=${table} />`}
   </div></div>
-  <${Unmasking} trace=${trace} written=${written} loaded=${moments} cell=${place} word=${wordAt(tokens, words)} steps=${selection.steps} name=${item.label}
+  <${Unmasking} trace=${trace} written=${written} loaded=${moments} cell=${place} word=${wordAt(tokens, words)} steps=${selection.steps} name=${item.label} about=${requestOf(trace)}
     onChoose=${(/** @type {number} */ step, /** @type {number} */ position) => state.set({ steps: String(step), at: pinOf(tokens, position, cellOf) })} />
   ${cells}`;
 }

@@ -1,5 +1,6 @@
 import { INFERNO, percent } from "../draw/colours.js";
 import { Save } from "../draw/saving.js";
+import { Swatch } from "../parts/scales.js";
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { shortened, shownText } from "./text-pane.js";
 
@@ -15,8 +16,9 @@ import { shortened, shownText } from "./text-pane.js";
  * @param {number[] | null} props.steps  that are shown
  * @param {(step: number, position: number) => void} props.onChoose
  * @param {string} props.name     of files
+ * @param {string} props.about    how the trace was made
  */
-export function Unmasking({ trace, written, loaded, cell, word, steps, onChoose, name }) {
+export function Unmasking({ trace, written, loaded, cell, word, steps, onChoose, name, about }) {
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   const [pointed, point] = useState(/** @type {{at: number, column: number} | null} */ (null));
   const [width, setWidth] = useState(1000);
@@ -81,16 +83,23 @@ export function Unmasking({ trace, written, loaded, cell, word, steps, onChoose,
   const shown = steps?.length === 1 ? moments.findIndex((one) => one.step === steps[0]) : -1;
   return html`<section class="unmasking" aria-label="How the text was written"><h2>How the text was written</h2>
     <p class="faint" aria-live="polite">${said}</p>
-    <div id="unmasking" class="writing" style=${`padding-top:${wide >= READABLE ? TOKENS_HIGH : 18}px`}><${WritingAxes} moments=${moments} positions=${positions} word=${word} high=${high} wide=${wide} width=${width} />
+    <div id="unmasking"><div class="writing" style=${`padding-top:${wide >= READABLE ? TOKENS_HIGH : 18}px`}><${WritingAxes} moments=${moments} positions=${positions} word=${word} high=${high} wide=${wide} width=${width} />
     <div class="strip" tabindex="0" role="application" aria-label="Steps and positions. Arrow keys move, Enter shows the step." style=${`height:${high * moments.length}px`} onKeyDown=${onKey}
       onMouseMove=${(/** @type {MouseEvent} */ event) => point(at(event))} onMouseLeave=${() => point(null)} onClick=${(/** @type {MouseEvent} */ event) => onChoose(moments[at(event).at].step, positions[at(event).column])}>
       <canvas ref=${canvas} aria-hidden="true"></canvas>
       ${shown >= 0 && html`<div class="cursor pinned" style=${`left:0;width:100%;top:${(100 * shown) / moments.length}%;height:${100 / moments.length}%`}></div>`}
       ${pointed && html`<div class="cursor" style=${`left:${(100 * pointed.column) / positions.length}%;width:${100 / positions.length}%;top:${(100 * pointed.at) / moments.length}%;height:${100 / moments.length}%`}></div>`}</div></div>
-    <p class="scale legend"><span class="swatch" style="--colour:#8f8f99">masked</span><span class="swatch" style="--colour:rgb(120 28 109)">decided now, unsure</span><span class="swatch" style="--colour:rgb(251 155 6)">decided now, sure</span><span class="swatch" style="--colour:#d7e3f4">decided before</span></p>
-    <${Save} figure="unmasking" name=${`${name}-unmasking`} caption="Steps downwards, positions to the right: when each was decided, and how sure" tables=${{ CSV: table }} /></section>`;
+    <p class="scale legend">${LEGEND.map(([colour, said]) => html`<${Swatch} key=${colour} colour=${colour}>${said}<//>`)}</p></div>
+    <${Save} figure="unmasking" name=${`${name}-unmasking`} title=${["How the text was written", about]} caption="Steps downwards, positions to the right: when each was decided, and how sure." tables=${{ CSV: table }} /></section>`;
 }
 
+/** Colours of the strip. */
+const LEGEND = [
+  ["#8f8f99", "masked"],
+  ["rgb(120 28 109)", "decided now, unsure"],
+  ["rgb(251 155 6)", "decided now, sure"],
+  ["#d7e3f4", "decided before"],
+];
 const STEPS_WIDE = 60; // pixels left of the strip
 const TOKENS_HIGH = 96;
 const READABLE = 12; // pixels of a position from which on its token is written

@@ -1,0 +1,52 @@
+"""A sweep as curves."""
+
+import numpy as np
+import pytest
+
+from attn.analysis.compare.changes import TermChange
+from attn.analysis.compare.paired import paired_change
+from attn.analysis.compare.sweep import Sweep, SweepPoint
+from attn.analysis.compare.terms import Term
+from attn.analysis.tables import make_table
+from attn.viz.compare.comparison_scene import ComparisonScene
+from attn.viz.compare.sweep_curves import draw_sweep
+
+SCALES = (0.5, 2.0)
+
+
+def draw(count, works=None):
+    """Draw a sweep of so many images at each scale."""
+    rng = np.random.default_rng(3)
+    points = []
+    for scale in SCALES:
+        base = 0.1 + rng.random(count) / 100
+        term = Term("clip", "word", "cat", 1, False, (("clip", 1),))
+        change = paired_change(base, base + scale / 10 + rng.random(count) / 100)
+        levels = {("a cat", seed, 0): 3 * scale + rng.random() for seed in range(count)}
+        points.append(SweepPoint(f"style:{scale}", scale, [TermChange(term, change)], levels))
+    lows = [float(point.changes[0].change.low) for point in points]
+    table = make_table({"low": lows, "level_low": lows})
+    word = points[-1].changes[0]
+    sweep = Sweep("LoRA style", 0.0, tuple(points), word, works, None, table)
+    return draw_sweep(ComparisonScene("a cat", "toy", [], [], [], {}), sweep).figure, points
+
+
+@pytest.mark.parametrize(
+    ("count", "works", "told"),
+    [
+        (5, 2.0, ["works from 2", "breaks nowhere"]),
+        (5, None, ["works nowhere", "breaks nowhere"]),
+        (3, None, ["works: too few images to tell", "breaks: too few images to tell"]),
+    ],
+)
+def test_curves(count, works, told):
+    """Curves go from the baseline through the means; marks say what is shown, or cannot be."""
+    figure, points = draw(count, works)
+    word, images = figure.axes[:2]
+    means = [0.0, *(float(point.changes[0].change.change) for point in points)]
+    assert word.lines[0].get_xydata().tolist() == np.transpose([(0, *SCALES), means]).tolist()
+    levels = [np.mean(list(point.levels.values())) for point in points]
+    np.testing.assert_allclose(images.lines[0].get_ydata(), [0, *levels])
+    marks = [[text.get_text() for text in axes.texts] for axes in (word, images)]
+    assert all(mark in texts for mark, texts in zip(told, marks, strict=True))
+    assert ("band: 95 % interval" in figure.texts[1].get_text()) == (count > 3)
