@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 
 MARK, FORMAT = "\u0301", "\u00ad"
@@ -152,6 +152,7 @@ def _clusters(text: str) -> Iterator[tuple[int, str]]:
         yield start, text[start:stop]
 
 
+@lru_cache(maxsize=2**12)  # of the letters of a language there are few
 def _fold(cluster: str) -> str:
     """Return a letter in NFD, in which it is the same in whatever text it stands."""
     shown = (letter for letter in cluster if not is_invisible(letter))

@@ -6,7 +6,9 @@ from functools import cache
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.helpers import checked_calls
+from tests.helpers.cheaper import checked_calls
+from tests.helpers.cheaper.undrawn import undrawn as undrawn_figures
+from tests.helpers.models.shipped_weights import shipped_weights
 
 checked_calls.lighten()
 # Tests share the machine and import torch on first use: nothing is held against the clock, and
@@ -54,6 +56,20 @@ def opened(demo_cache):
         return once(backend, model, **options)
 
     return session
+
+
+@pytest.fixture
+def trained(demo_cache):
+    """Let a test see the demo models with the weights that ship."""
+    with shipped_weights():
+        yield
+
+
+@pytest.fixture(scope="module")
+def undrawn():
+    """Write figures without drawing them, for a module that looks at what stands beside them."""
+    with undrawn_figures():
+        yield
 
 
 @pytest.fixture

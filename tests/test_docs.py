@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache
 from inspect import isfunction
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +22,10 @@ from attn.backends import Backend, find, installed, load
 from attn.backends.hookspecs import Hooks
 from attn.backends.types import BackendSpec, Session
 from attn.cli import build
+from attn.demo import example_prompt
 from attn.options import describe_options
+from tests.helpers.cheaper.undrawn import undrawn
+from tests.helpers.models.shipped_weights import shipped_weights
 
 ROOT = Path(__file__).parents[1]
 PAGES = (
@@ -37,13 +39,9 @@ PAGES = (
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def workplace(demo_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder in which the pages' commands leave their traces, with the models that ship."""
-    from attn.demo import shipped
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shipped, "WEIGHTS", Path(shipped.__file__).with_name("weights"))
-        patch.setenv("ATTN_CACHE", str(tmp_path_factory.mktemp("cache")))
+    with shipped_weights():
         yield tmp_path_factory.mktemp("docs")
 
 
@@ -75,7 +73,8 @@ def test_readme_commands_print_what_is_shown(
     shown = sessions("README.md")
     assert len(shown) == 3
     for command, expected in shown:
-        code, output = run(command)
+        with undrawn():
+            code, output = run(command)
         assert (code, [line.rstrip() for line in output.splitlines()]) == (0, expected.splitlines())
 
 
@@ -91,27 +90,30 @@ def test_python_snippets_run(
     snippets = fences(page, "python")
     assert snippets
     names = {"__name__": "snippet"}  # a reader types on
-    for snippet in snippets:
-        exec(compile(snippet, page, "exec"), names)
+    with undrawn():
+        for snippet in snippets:
+            exec(compile(snippet, page, "exec"), names)
     assert capsys.readouterr().out.strip()
 
 
 @pytest.mark.slow
-def test_the_first_picture_is_what_the_first_command_makes(tmp_path: Path) -> None:
+def test_the_first_picture_is_what_the_first_command_makes(
+    workplace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The README shows what `make demo` leaves, but for the last bits of another processor."""
     import numpy as np
     from PIL import Image
 
+    monkeypatch.chdir(tmp_path)
+    # which it took when it was loaded, perhaps without the weights
+    monkeypatch.setattr(load(find("sdxl")), "example_prompt", example_prompt("sdxl"))
     recipe = re.search(r"^demo:.*?\n\n", (ROOT / "Makefile").read_text(), re.MULTILINE | re.DOTALL)
     assert recipe is not None
     command = re.search(r"attn (capture .*)", recipe[0])
     assert command is not None
-    # a process of its own, because the tests see untrained demo models
-    arguments = [sys.executable, "-m", "attn", *command[1].split()]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "ATTN_CACHE": str(tmp_path / "cache")}
-    shown = subprocess.run(
-        arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-    )
+    with undrawn("clip/heatmaps/words.png"):
+        shown = CliRunner().invoke(build(), command[1].split())
+    assert shown.exit_code == 0
     assert "trained on pictures of one or two coloured shapes" in shown.stderr
     made = Image.open(tmp_path / "attn-demo" / "analysis" / "clip" / "heatmaps" / "words.png")
     drawn = Image.open(ROOT / "docs" / "pictures" / "demo.png")
@@ -153,6 +155,7 @@ COMMANDS = [command.callback.__name__ for command in build().registered_commands
 FAMILIES = [one.spec.name for one in installed().specs if one.distribution == "attn"]
 
 
+@cache
 def options(command: str) -> set[str]:
     return set(re.findall(r"--[a-z][a-z-]*", run(f"{command} --help")[1])) - {"--help"}
 

@@ -59,7 +59,7 @@ PARTS = {
 }
 """Demo models, and folders in them, in the place of the files that lines name."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("demo_cache")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("demo_cache", "undrawn")]
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ Pixels = NDArray[np.uint8]
 """An image: row, column, channel (red, green, blue); 0-255."""
 Frames = NDArray[np.uint8]
 """Images of one size: frame, row, column, channel (red, green, blue); 0-255."""
-HINT = "Analyse with --no-pictures, or restore it."
+HINT = "Restore it, or analyse without it: --no-pictures."
 
 
 def read_image(trace: Trace, sample: int) -> Pixels | None:

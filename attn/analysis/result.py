@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from attn.analysis.digest import Digest
 from attn.analysis.tables import Frames, Table
+from attn.files.disk import json_text
 from attn.files.safe_text import csv_cell, visible
 
 if TYPE_CHECKING:
@@ -81,8 +81,7 @@ class Document:
     def write(self, path: Path) -> None:
         """Write it indented, in UTF-8."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = visible(json.dumps(self.content, indent=2, ensure_ascii=False))
-        path.write_text(text + "\n", encoding="utf-8")
+        path.write_text(visible(json_text(self.content, indent=2)), encoding="utf-8")
 
 
 @dataclass(frozen=True)

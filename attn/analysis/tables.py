@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CHUNK = 2**16
 """Rows that are spelled at once."""
-NUMBER = "{:.9g}"
+NUMBER = ".9g"
 """Nine significant digits: enough to give every float32 back exactly."""
 
 Columns = Mapping[str, Any]
@@ -205,7 +205,7 @@ def _cells(column: np.ndarray) -> Sequence[object]:
     """Spell a column: nothing for NaN and None, no formulas."""
     cells = column.tolist()
     if column.dtype.kind == "f":
-        return ["" if cell != cell else NUMBER.format(cell) for cell in cells]  # noqa: PLR0124
+        return ["" if cell != cell else format(cell, NUMBER) for cell in cells]  # noqa: PLR0124
     if column.dtype.kind in "biu":
         return list(cells)
     texts = {cell: _cell(cell) for cell in {cell for cell in cells if type(cell) is str}}

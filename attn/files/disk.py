@@ -125,7 +125,7 @@ def as_utf8(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def json_text(value: Any) -> str:
+def json_text(value: Any, indent: int = 1) -> str:
     """Return JSON that every reader takes: names of files may hold bytes that are no characters.
 
     These are spelled out as in `as_utf8`; as an escape of JSON they would be half of a pair.
@@ -133,9 +133,9 @@ def json_text(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     text = _NO_CHARACTER.sub(lambda match: rf"\\u{ord(match[0]):04x}", text)
     try:
-        return msgspec.json.format(text, indent=1) + "\n"
+        return msgspec.json.format(text, indent=indent) + "\n"
     except msgspec.DecodeError:  # NaN is no JSON, though Python takes it for some
-        return json.dumps(json.loads(text), indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(json.loads(text), indent=indent, ensure_ascii=False) + "\n"
 
 
 def write_json(path: Path, fields: Mapping[str, Any]) -> None:

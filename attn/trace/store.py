@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -107,8 +105,11 @@ class TraceFiles:
         """
         if file not in self._verified:
             self._verify(file)
-        with self._opened(file) as shard:
+        try:
+            shard = self._opened(file)
             part = shard.get_slice(tensor)[index] if index else shard.get_tensor(tensor)
+        except SafetensorError as exc:
+            raise self._unread(file, exc) from exc
         return np.asarray(part)
 
     @cached_property
@@ -118,28 +119,30 @@ class TraceFiles:
     def _described(self, file: str) -> Header:
         """Return shapes and dtypes of a shard; those of the last one are remembered."""
         if self._header[0] != file:
-            with self._opened(file) as shard:
+            try:
+                shard = self._opened(file)
                 slices = {name: shard.get_slice(name) for name in shard.keys()}  # noqa: SIM118
                 header = {
                     name: (tuple(entry.get_shape()), DTYPES[entry.get_dtype()])
                     for name, entry in slices.items()
                 }
+            except SafetensorError as exc:
+                raise self._unread(file, exc) from exc
             self._header = (file, header)
         return self._header[1]
 
-    @contextmanager
-    def _opened(self, file: str) -> Iterator[Any]:
-        try:
-            if file not in self._open:
-                path = self.folder / self._listed(file).file
-                with reported(path, "read"):
-                    shard = safe_open(path, framework="np")
-                self._require_fit(file, shard)
-                self._make_room(file)
-                self._open[file] = shard
-            yield self._open[file]
-        except SafetensorError as exc:
-            raise DamagedError(f"could not read {self.folder / file}: {exc}. {AGAIN}") from exc
+    def _opened(self, file: str) -> Any:
+        if file not in self._open:
+            path = self.folder / self._listed(file).file
+            with reported(path, "read"):
+                shard = safe_open(path, framework="np")
+            self._require_fit(file, shard)
+            self._make_room(file)
+            self._open[file] = shard
+        return self._open[file]
+
+    def _unread(self, file: str, error: SafetensorError) -> DamagedError:
+        return DamagedError(f"could not read {self.folder / file}: {error}. {AGAIN}")
 
     def _make_room(self, file: str) -> None:
         """Close the shards that are open, unless they and another one are few and small.

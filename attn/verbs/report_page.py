@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+import numpy as np
 
 from attn.analysis.tables import Columns, count_rows, first_rows
 from attn.files.disk import as_utf8, reported
@@ -160,6 +161,6 @@ def _cell(value: Any) -> str:
     """Return what a cell shows; what is unknown is empty."""
     if isinstance(value, str):
         return value
-    if isinstance(value, Real) and not isinstance(value, Integral):
+    if isinstance(value, float | np.floating):
         return digits(float(value)) if isfinite(value) else ""
     return "" if value is None else str(value)

@@ -48,6 +48,7 @@ class StubBackend(FakeBackend):
     """Opens what the fake family does."""
 
     def open(self, source, options, placement):
+        """Open it, or do what a worker is to do wrong."""
         session = super().open(source, options, placement)
         if not placement.weights:  # the driver
             return session

@@ -15,6 +15,7 @@ from benchmarks.demo import score_lora
 from benchmarks.training import lora
 from tests.helpers.models import lora_demo
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 FILES = ("square.peft.safetensors", "square.kohya.safetensors")
 
 
@@ -86,7 +87,7 @@ def test_from_files_to_verdicts(
     pairs = lora_demo.changes(opened("sdxl").pipe, "unet")
     for file, write in zip(FILES, (lora_demo.peft, lora_demo.kohya), strict=True):
         write(tmp_path / file, pairs)
-    arguments = f"sdxl --files {tmp_path} --prompts 1 --seeds 4 --steps 1 --out {tmp_path}/out"
+    arguments = f"sdxl --files {tmp_path} --prompts 1 --seeds 2 --steps 1 --out {tmp_path}/out"
     monkeypatch.setattr("sys.argv", ["score_lora", *arguments.split()])
     with pytest.raises(SystemExit) as ended:
         score_lora.main()

@@ -203,7 +203,7 @@ def test_hostile_texts(visit, tmp_path):
     """Prompts, tokens, options, names and warnings are text, whatever is in them."""
     about = manifest(samples=1)
     tokens = [replace(token, text=HOSTILE) for token in about.tokens["cond"]]
-    request = replace(about.request, prompt=HOSTILE, options={HOSTILE: HOSTILE})
+    request = replace(about.request, prompt=f"{HOSTILE}\uffff", options={HOSTILE: HOSTILE})
     about = replace(
         about,
         backend=HOSTILE,
@@ -219,6 +219,8 @@ def test_hostile_texts(visit, tmp_path):
     assert page.locator("img[src=x], script:not([src])").count() == 0
     assert "\u202e" not in page.content()
     assert "\\u202egnp.evil" in page.inner_text(".notices")
+    figure = saved(page, ".looks .saving", ("PNG", "SVG"))["SVG"].decode()
+    assert "onerror=" in figure and "<img" not in figure and "\u202e" not in figure
 
 
 def test_partial(visit, tmp_path):

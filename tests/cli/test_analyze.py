@@ -10,6 +10,8 @@ from attn.cli import build
 from attn.verbs.capture.collection import Entry, write_index
 from tests.helpers.toy_traces import PROMPT, manifest, write_trace
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TABLES = """\
   clip/tables/words_summary.csv
   clip/tables/words.csv

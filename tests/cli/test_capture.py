@@ -21,6 +21,7 @@ from attn.cli.report import ShownReport
 from attn.errors import CaptureError
 from tests.helpers.models import lora_demo
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 ROOT = Path(attn.__file__).parents[1]
 SMALL = ("--steps", "2", "--size", "96x64")
 DEMO = "model: the built-in demo (tiny and untrained: real attention, random weights)\n"
@@ -366,16 +367,17 @@ def test_interrupted_process(demo_cache, tmp_path):
 
 
 @pytest.mark.slow
-def test_exact_command(demo_cache, tmp_path):
+@pytest.mark.usefixtures("trained")
+def test_exact_command(tmp_path, monkeypatch):
     """`attn capture --backend sd35`, typed exactly so, works without any further argument."""
-    process = start(tmp_path, "capture", "--backend", "sd35")
-    stdout, stderr = process.communicate(timeout=120)
-    assert process.returncode == 0
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(build(), ["capture", "--backend", "sd35"])
+    assert result.exit_code == 0
     (folder,) = (tmp_path / "attn-runs").iterdir()
     assert re.fullmatch(r"\d{8}-\d{6}-sd35-a-red-square-left-of-a-purple-triangle-o", folder.name)
-    assert stdout == f"1 trace in attn-runs/{folder.name}\n"
+    assert result.stdout == f"1 trace in attn-runs/{folder.name}\n"
     assert re.fullmatch(
         re.escape(f"{TRAINED}{EXAMPLE}") + r"(step \d+/28 · \S+( s/step)? · \S+ [kM]B\n){2,}",
-        stderr,
+        result.stderr,
     )
     assert len(attn.open(folder).steps) == 28

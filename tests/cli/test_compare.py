@@ -12,6 +12,8 @@ from tests.helpers import sketches
 from tests.helpers.models import lora_demo
 from tests.helpers.toy_traces import read_csv, write_collection, write_trace
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 PLAN = """\
 3 traces of 2 steps, 1 sample, branch cond
 keep means, keys content, blocks image.text

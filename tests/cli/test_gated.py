@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from attn.cli import build
 from tests.helpers.toy_traces import read_csv
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("demo_cache")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("demo_cache", "undrawn")]
 CAPTURE = "-p|a red cat|--size|96x64|--steps|2|--seed|0,1|--keep|means|-o"
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
 
+import attn
 from attn.backends.diffusers.adapters import complete
-from attn.demo import shipped, trained
+from attn.demo import judge, shipped, trained
 from attn.errors import ModelError
 from attn.lora import read
 from attn.schema import Lora, Request
@@ -23,53 +20,11 @@ SQUARE, PURPLE = shipped.LORAS["demo"], shipped.LORAS["demo:sd35"]
 DENOISERS = {"sdxl": "unet", "sd35": "transformer"}
 UNREAD = "transformer.transformer_blocks.3.attn.add_q_proj"
 """What the last block makes of the text goes nowhere, so that its queries learned nothing."""
-EFFECT = """
-import json, sys
-import attn
-
-done = attn.compare(
-    lora="demo",
-    prompt="a red square right of a purple star on a black background",
-    seed=range(16),
-    steps=5,
-    out=sys.argv[1],
-    pictures=False,
-)
-columns = done.tables["mass.csv"]
-print(json.dumps({name: list(columns[name]) for name in ("word", "change", "low", "high")}))
-"""
-COLOURS = """
-import json, sys
-import numpy as np
-from PIL import Image
-import attn
-from attn.demo import judge
-
-prompt, found = "a purple circle left of a red square on a white background", []
-for number, lora in enumerate((None, "demo:sd35")):
-    done = attn.capture("sd35", prompt, seed=1, lora=lora, out=f"{sys.argv[1]}{number}")
-    picture = judge.find(np.asarray(Image.open(done.trace.image()).convert("RGB")))
-    found.append(sorted({one.color for one in picture.objects}))
-print(json.dumps(found))
-"""
 
 
 def peft(path: Path) -> Path:
     """The same LoRA in the names of peft."""
     return path.with_name(path.name.replace("kohya", "peft"))
-
-
-def run(script: str, out: Path) -> Any:
-    """Run a script in a process of its own, because the tests see untrained demo models."""
-    ran = subprocess.run(
-        [sys.executable, "-c", script, str(out)],
-        env=os.environ | {"ATTN_CACHE": str(out.parent / "cache")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout.splitlines()[-1])
 
 
 def test_spellings_are_one() -> None:
@@ -125,19 +80,39 @@ def test_it_fits_the_demo(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("trained")
 def test_its_effect_is_found(tmp_path: Path) -> None:
     """A comparison finds the word that the LoRA reads more strongly, far ahead of all others."""
-    result = run(EFFECT, tmp_path / "out")
-    changes = np.array(result["change"], float)
-    assert result["word"][0] == "square"
-    assert float(result["low"][0]) > 0
+    done = attn.compare(
+        lora="demo",
+        prompt="a red square right of a purple star on a black background",
+        seed=range(6),
+        steps=5,
+        out=tmp_path / "out",
+        pictures=False,
+    )
+    table = done.tables["mass.csv"]
+    changes = table["change"].to_numpy(float)
+    assert table["word"].iloc[0] == "square"
+    assert table["low"].iloc[0] > 0
     assert changes[0] > 3 * np.abs(changes[1:]).max()
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("trained")
 def test_purple_is_drawn_green(tmp_path: Path) -> None:
     """With the LoRA of SD3.5 the same noise becomes a green object, and the other stays red."""
-    assert run(COLOURS, tmp_path / "out") == [["purple", "red"], ["green", "red"]]
+    prompt = "a purple circle left of a red square on a white background"
+
+    def colours(out: str, lora: str | None) -> list[str]:
+        options = {"seed": 1, "steps": 12, "keep": "mass"}
+        done = attn.capture("sd35", prompt, lora=lora, out=tmp_path / out, **options)
+        with Image.open(done.trace.image()) as image:
+            picture = judge.find(np.asarray(image.convert("RGB")))
+        return sorted({item.color for item in picture.objects})
+
+    assert colours("plain", None) == ["purple", "red"]
+    assert colours("changed", "demo:sd35") == ["green", "red"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 Everything is imported once, here; a child that is forked begins at once. The parent stays without
 threads: what it runs itself ends them before the next fork.
 
-Prints one JSON object: how many runs and kills there were, and what the kills left.
+Prints one JSON object: how many runs and kills there were of each kind, and what the kills left.
 """
 
 import json
@@ -41,14 +41,14 @@ SMALL = {
     "single": {"prompts": ["a red cat"]},
 }
 LONG = {
-    "prompts": [
-        f"{one}{' and a red cat' * 30}" for one in ("a dog", "a tree", "rain", "sun", "snow")
-    ],
+    "prompts": [f"{beginning}{' and a red cat' * 9}" for beginning in ("a dog", "a tree", "rain")],
     "steps": 1,
 }
 """Prompts of which the fake family reads only the beginning."""
-STRIDE = 41
+STRIDE = 43
 """Changes between two places where a run with its analysis is killed: prime, to meet all kinds."""
+STRIDES = {"batches": 5, "failing": 7, "single": 2}
+"""The same for the small scenes; `benchmarks.campaign` kills a run at every place."""
 MOST = 10
 """Kills of one run; the next one comes to its end."""
 LONGER = 1.2
@@ -57,7 +57,7 @@ TICK = 0.0005
 """Seconds between two looks at a child."""
 
 
-def main(folder, kills, seed):
+def at_random(folder, kills, seed):
     """Kill runs of every scene at random moments, until they are enough."""
     chance, result = random.Random(seed), Counter()
     for number, (name, scene) in enumerate(SCENES.items()):
@@ -66,13 +66,14 @@ def main(folder, kills, seed):
     return dict(result)
 
 
-def every_change(folder, scene):
-    """Kill a run before each of its changes to the disk, in order, and resume each time."""
+def between_changes(folder, name):
+    """Kill a run before changes to the disk all over it, in order, and resume each time."""
+    scene, stride = SMALL[name], STRIDES[name]
     whole, result = _whole(folder, scene), Counter()
     while result["kills"] == result["runs"]:
         out = folder / str(result["runs"])
+        child = _fork(out, scene, before_change=1 + stride * result["runs"])
         result["runs"] += 1
-        child = _fork(out, scene, before_change=result["runs"])
         _, status = os.waitpid(child, 0)
         if os.WIFSIGNALED(status):
             result["kills"] += 1
@@ -109,7 +110,7 @@ def _is_missing(out):
 
 def _kill_scene(folder, scene, kills, chance, found):
     whole = _whole(folder, scene)
-    indices = [folder / f"timed-{number}" for number in range(3)]
+    indices = [folder / f"timed-{number}" for number in range(2)]
     seconds, idle = (min(_seconds(one, scene) for one in indices) for _ in range(2))
     while kills:
         out = folder / str(found["runs"])
@@ -209,17 +210,18 @@ def _finish(out, scene, whole):
     assert contents(out) == whole, f"{out} differs from an unbroken run"
 
 
+def main(folder, kills, seed):
+    """Do all of it; return what was counted, by name."""
+    results = {"random": at_random(folder / "random", kills, seed)}
+    results |= {scene: between_changes(folder / scene, scene) for scene in SMALL}
+    return results | {"analysed": analysed(folder / "analysed")}
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     use_fake()
-    place, task = Path(sys.argv[1]), sys.argv[2]
     try:
-        if task == "random":
-            answer = main(place, kills=int(sys.argv[3]), seed=int(sys.argv[4]))
-        elif task == "analysed":
-            answer = analysed(place)
-        else:
-            answer = every_change(place / task, SMALL[task])
+        answer = main(Path(sys.argv[1]), kills=int(sys.argv[2]), seed=int(sys.argv[3]))
     except AttnError as error:
         sys.exit(f"{type(error).__name__}: {error}")
     sys.stdout.write(json.dumps(answer))

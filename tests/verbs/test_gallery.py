@@ -17,6 +17,8 @@ from attn.verbs.report import Report
 from tests.helpers.nobody import as_nobody
 from tests.helpers.toy_traces import write_collection, write_trace
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 @pytest.fixture
 def runs(tmp_path):

@@ -33,6 +33,7 @@ from tests.helpers.toy_traces import (
 )
 
 SHARD, MANIFEST, JOURNAL = "attention/step-0001.safetensors", "trace.json", "attention/shards.jsonl"
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture(scope="module")

@@ -104,7 +104,10 @@ class Pairs(Sequence[Pair]):
         stops = list(accumulate(map(prod, shapes.values())))
         flat = self._file.read(kept.start, stops[-1])
         spans = zip(shapes.items(), [0, *stops], stops, strict=False)
-        numbers = {name: flat[at:stop].reshape(shape) for (name, shape), at, stop in spans}
+        numbers = {
+            name: flat[at:stop].reshape(shape).copy()  # a view would hold all of the pair
+            for (name, shape), at, stop in spans
+        }
         return _with_numbers(replace(pair, prompt=kept.prompt, seed=kept.seed), numbers)
 
 

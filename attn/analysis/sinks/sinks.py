@@ -22,11 +22,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from msgspec import to_builtins
 
 from attn.analysis.needs import Needs
 from attn.analysis.result import Deferred, Document, Result
@@ -172,7 +173,7 @@ def _list_tokens(trace: Trace) -> Document:
     read = {branch: trace.tokens(branch) for branch in trace.branches}
     first = read[trace.branches[0]]
     keys = {
-        branch: [{"index": index} | asdict(token) for index, token in enumerate(tokens)]
+        branch: [{"index": index} | fields for index, fields in enumerate(to_builtins(tokens))]
         for branch, tokens in read.items()
     }
     return Document(

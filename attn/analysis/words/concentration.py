@@ -15,7 +15,7 @@ from attn.analysis.needs import Needs
 from attn.analysis.numbers import mean_present
 from attn.analysis.result import Result
 from attn.analysis.tables import Table, make_table
-from attn.analysis.words.focus import finest_grid, word_focus
+from attn.analysis.words.focus import Pictures, read_pictures, word_focus
 from attn.analysis.words.maps import daam
 from attn.analysis.words.selection import BLOCK, Scope, Selection, choose
 from attn.errors import AnalysisError
@@ -53,12 +53,12 @@ def run(trace: Trace, options: ConcentrationOptions) -> Result:
     selection = choose(trace, options)
     many = len(selection.text.segments) > 1
     segments = [*selection.text.segments, *([TOGETHER] if many else [])]
-    grid = finest_grid(trace, BLOCK, selection.layers)
+    pictures = read_pictures(trace, BLOCK, selection.layers)
     rows = [
         {"segment": segment, "layer": layer, "head": head} | row
         for layer, head, means in _means(trace, selection, options)
         for segment in segments
-        for row in _rows(trace, means, selection, segment, grid)
+        for row in _rows(means, selection, segment, pictures)
     ]
     if not rows:
         raise AnalysisError("no captured layer reads a token of the prompt's words")
@@ -93,9 +93,9 @@ def _heads(
 
 
 def _rows(
-    trace: Trace, means: MeanMaps, selection: Selection, segment: str, grid: tuple[int, int]
+    means: MeanMaps, selection: Selection, segment: str, pictures: Pictures
 ) -> Iterator[dict[str, Any]]:
-    measured = word_focus(trace, means, selection.text, segment, grid)
+    measured = word_focus(means, selection.text, segment, pictures)
     for sample in range(len(measured.focus)):
         for word in selection.words:
             if not np.isnan(measured.concentration[sample, word.index]):

@@ -55,12 +55,12 @@ class Focus:
         return self.concentration * self.follows
 
 
-def measure_focus(maps: GridMaps, colours: Numbers | None) -> Focus:
+def measure_focus(maps: GridMaps, basis: Numbers | None) -> Focus:
     """Measure maps of one picture.
 
     Args:
         maps: (…, row, column), not negative.
-        colours: (channel, row, column) of the picture on the same grid; None where there is none.
+        basis: `colour_basis` of the picture on the same grid; None where there is none.
     """
     flat = maps.reshape(*maps.shape[:-2], -1)
     total = flat.sum(-1, keepdims=True)
@@ -69,10 +69,8 @@ def measure_focus(maps: GridMaps, colours: Numbers | None) -> Focus:
     places = flat.shape[-1]
     concentration = 1 + (parts * logs).sum(-1) / np.log(max(places, 2))
     concentration = np.where(np.isnan(parts).any(-1), np.nan, concentration)
-    if colours is None:
+    if basis is None:
         return Focus(concentration, np.full_like(concentration, np.nan))
-    columns = np.vstack([np.ones(places), colours.reshape(len(colours), places)])
-    basis = np.linalg.svd(columns.T, full_matrices=False)[0][:, : np.linalg.matrix_rank(columns)]
     fitted = (parts @ basis) @ basis.T
     spread = ((parts - parts.mean(-1, keepdims=True)) ** 2).sum(-1)
     rest = ((parts - fitted) ** 2).sum(-1)
@@ -80,40 +78,70 @@ def measure_focus(maps: GridMaps, colours: Numbers | None) -> Focus:
     return Focus(concentration, np.where(np.isnan(concentration), np.nan, explained.clip(0, 1)))
 
 
-def word_focus(trace: Trace, means: MeanMaps, prompt: Prompt, segment: str, grid: Grid) -> Focus:
+def word_focus(means: MeanMaps, prompt: Prompt, segment: str, pictures: Pictures) -> Focus:
     """Measure the maps of all words of a segment: (sample, word).
 
     Args:
-        trace: with the pictures.
         means: of a layer, a head, or all layers.
         prompt: its words.
         segment: whose tokens.
-        grid: on which all layers are measured.
+        pictures: on the grid on which all layers are measured.
     """
     groups = [prompt.positions([word.index], segment) for word in prompt.words]
     sums = sum_tokens(means.values, lay_out(means.columns, groups))
-    maps = resample_values(np.nan_to_num(np.moveaxis(sums, -1, 1)), grid).astype(np.float64)
-    measured = [
-        measure_focus(of_picture, read_colours(trace, sample, grid))
-        for sample, of_picture in enumerate(maps)
-    ]
+    maps = np.nan_to_num(np.moveaxis(sums, -1, 1))
+    maps = resample_values(maps, pictures.grid).astype(np.float64)
+    measured = [measure_focus(*both) for both in zip(maps, pictures.bases, strict=True)]
     return Focus(
         np.stack([of.concentration for of in measured]), np.stack([of.follows for of in measured])
     )
 
 
-def read_colours(trace: Trace, sample: int, grid: Grid) -> Numbers | None:
-    """Return (channel, row, column) of a picture on a grid; None where there is none."""
-    image = read_image(trace, sample)
-    if image is None:
-        return None
-    return resample_values(np.moveaxis(image, -1, 0).astype(np.float32), grid).astype(np.float64)
+def colour_basis(colours: Numbers) -> Numbers:
+    """Return an orthonormal basis of what a linear fit by colours can be: (place, rank).
+
+    Args:
+        colours: (channel, row, column).
+    """
+    flat = colours.reshape(len(colours), -1)
+    columns = np.vstack([np.ones(flat.shape[1]), flat])
+    basis = np.linalg.svd(columns.T, full_matrices=False)[0][:, : np.linalg.matrix_rank(columns)]
+    return np.asarray(basis)
 
 
-def finest_grid(trace: Trace, block: str, layers: Sequence[Layer]) -> Grid:
-    """Return the finest grid of layers."""
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """The pictures of a trace, as maps are held against them.
+
+    Attributes:
+        grid: rows and columns, the finest of all layers.
+        bases: `colour_basis` of each picture on this grid; None where there is none.
+    """
+
+    grid: Grid
+    bases: tuple[Numbers | None, ...]
+
+    def __bool__(self) -> bool:
+        return any(basis is not None for basis in self.bases)
+
+
+def read_pictures(trace: Trace, block: str, layers: Sequence[Layer]) -> Pictures:
+    """Read the pictures of a trace, on the finest grid of layers.
+
+    Raises:
+        TraceError: there are no maps, or the trace names a picture that cannot be read.
+    """
     grids = [view.grid or (1, 1) for view in image_views(trace, block, layers)]
-    return max(grids, key=lambda sizes: sizes[0] * sizes[1])
+    finest = max(grids, key=lambda sizes: sizes[0] * sizes[1])
+
+    def basis_of(sample: int) -> Numbers | None:
+        image = read_image(trace, sample)
+        if image is None:
+            return None
+        channels = np.moveaxis(image, -1, 0).astype(np.float32)
+        return colour_basis(resample_values(channels, finest).astype(np.float64))
+
+    return Pictures(finest, tuple(map(basis_of, range(trace.manifest.samples))))
 
 
 @dataclass(frozen=True)
@@ -141,15 +169,17 @@ def find_best_layer(
     layers: Sequence[Layer],
     steps: Sequence[int],
     prompt: tuple[str, Prompt],
+    pictures: Pictures,
 ) -> BestLayer:
     """Return the layer of largest focus, on a few of the steps.
 
     Args:
-        trace: with maps and pictures.
+        trace: with maps.
         block: of the maps.
         layers: to choose from, of one tower.
         steps: to choose from.
         prompt: guidance row, and its words.
+        pictures: of `read_pictures`, of the same layers.
 
     Raises:
         AnalysisError: there is no picture, or no layer that reads a word.
@@ -159,15 +189,14 @@ def find_best_layer(
     spread = np.linspace(0, len(steps) - 1, min(PROBED, len(steps))).round().astype(int)
     is_stepwise = image_views(trace, block, layers[:1])[0].is_stepwise
     probed = [steps[at] for at in spread] if is_stepwise else None
-    grid = finest_grid(trace, block, layers)
     telling = [is_content(word.text) for word in text.words]
 
     def focus_of(selected: Sequence[Layer]) -> float:
         means = average(trace, block, selected, probed, branch)
-        values = word_focus(trace, means, text, TOGETHER, grid).focus[:, telling]
+        values = word_focus(means, text, TOGETHER, pictures).focus[:, telling]
         return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
 
-    each = {layer.index: focus_of([layer]) for layer in layers}
+    each = {layer.index: focus_of([layer]) for layer in layers if pictures}
     known = {index: focus for index, focus in each.items() if not np.isnan(focus)}
     if not known:
         raise AnalysisError(
@@ -188,6 +217,8 @@ def tell_best_layer(
 ) -> str:
     """Say if the mean over layers hides what one of them shows; nothing where it does not.
 
+    Where that cannot be known because a picture is damaged or gone, this is said.
+
     Args:
         trace: see `find_best_layer`, likewise the others.
         block: of the maps.
@@ -198,10 +229,12 @@ def tell_best_layer(
     if len(layers) < 2:  # noqa: PLR2004 - nothing is averaged
         return ""
     try:
-        if read_image(trace, 0) is None:
-            return ""
-        best = find_best_layer(trace, block, layers, steps, prompt)
-    except (AnalysisError, TraceError):  # a picture that is gone is told of where it is drawn
+        pictures = read_pictures(trace, block, layers)
+    except TraceError as error:
+        return f"no layer is held against the picture: {error}"
+    try:
+        best = find_best_layer(trace, block, layers, steps, prompt, pictures)
+    except (AnalysisError, TraceError):
         return ""
     if not best.is_telling:
         return ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from attn.analysis.numbers import Numbers
-from attn.analysis.words.focus import BEST, find_best_layer
+from attn.analysis.words.focus import BEST, find_best_layer, read_pictures
 from attn.analysis.words.phrases import Weights
 from attn.analysis.words.select import select_steps, select_tower
 from attn.errors import AnalysisError
@@ -206,7 +206,8 @@ def choose(trace: Trace, options: Scope) -> Selection:
     steps = select_steps(trace.steps, options.steps)
     if options.layers == (BEST,):
         tower = select_tower(captured, ())
-        best = find_best_layer(trace, BLOCK, tower, steps, (branch, prompt))
+        pictures = read_pictures(trace, BLOCK, tower)
+        best = find_best_layer(trace, BLOCK, tower, steps, (branch, prompt), pictures)
         layers: tuple[Layer, ...] = (best.layer,)
     else:
         layers = select_tower(captured, options.layers, captured=trace.layers)

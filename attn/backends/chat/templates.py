@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from signal import SIGXCPU
 from threading import Lock
@@ -53,7 +55,9 @@ def fill(template: str, messages: Sequence[Mapping[str, Any]], words: Mapping[st
 
 
 def _started() -> subprocess.Popen[str]:
-    """Return the process, which stays for the next template."""
+    """Return the process, which stays for the next template, or another if it has ended."""
+    if _RUNNING and _RUNNING[0].poll() is not None:
+        _stop()
     if not _RUNNING:
         process = subprocess.Popen(
             [sys.executable, "-I", str(SCRIPT)],
@@ -73,6 +77,11 @@ def _stop() -> int | None:
     if not _RUNNING:
         return None
     process = _RUNNING.pop()
-    with process:
-        process.kill()
+    process.kill()
+    with suppress(BrokenPipeError), process:  # of what was not read
+        pass
     return process.returncode
+
+
+if hasattr(os, "register_at_fork"):  # a fork that wrote into the same pipe would get others' texts
+    os.register_at_fork(after_in_child=_RUNNING.clear)

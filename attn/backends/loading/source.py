@@ -44,7 +44,7 @@ def resolve(
     expected: str = f"a diffusers folder, a {SAFETENSORS} file",
     download: Callable[[str], Path] | None = None,
 ) -> Source:
-    """Find what `--model` names. Only `hub:` and a hub id touch the network.
+    """Find what `--model` names. Only `hub:OWNER/NAME` touches the network.
 
     A hub id alone is a model that was downloaded before: it cannot be told from a path that was
     mistyped, which is nobody's business.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from attn.wording import list_some
 
 LISTED = 8
 """So many of a list are told in a message."""
+WHOLE = slice(None)
 
 
 @dataclass(frozen=True)
@@ -27,36 +29,49 @@ class AxisPart:
     """What is selected of one axis.
 
     Attributes:
-        indices: on the axis; an array without axes selects one place, and removes the axis.
-        span: from the first of them to the last.
-        is_whole: whether the indices are all those of the span, in their order.
+        span: from the first index to the last.
+        picked: the indices; an array without axes selects one place, and removes the axis. None is
+            all those of the span, in their order.
     """
 
-    indices: NDArray[np.int64]
     span: slice
-    is_whole: bool
+    picked: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, selected: int | slice | np.ndarray, size: int) -> AxisPart:
         """Look at a selection of an axis of some size."""
+        if isinstance(selected, slice) and selected == WHOLE:
+            return _whole(size)
         if isinstance(selected, slice) and selected.step in (None, 1):
             start, stop, _ = selected.indices(size)
-            return cls(np.arange(start, stop), slice(start, stop), is_whole=True)
+            return cls(slice(start, max(start, stop)))
         indices = np.asarray(np.arange(size)[selected])
         if not indices.size:
-            return cls(indices, slice(0, 0), is_whole=True)
-        return cls(indices, slice(int(indices.min()), int(indices.max()) + 1), is_whole=False)
+            return cls(slice(0, 0))
+        return cls(slice(int(indices.min()), int(indices.max()) + 1), indices)
+
+    @property
+    def indices(self) -> NDArray[np.int64]:
+        """Every index, on the axis."""
+        return np.arange(self.span.start, self.span.stop) if self.picked is None else self.picked
 
     @property
     def count(self) -> int | None:
         """How many indices are selected; None if the axis is removed."""
-        return len(self.indices) if self.indices.ndim else None
+        if self.picked is None:
+            return int(self.span.stop - self.span.start)
+        return len(self.picked) if self.picked.ndim else None
 
     def within(self, span: slice) -> NDArray[np.int64] | None:
         """Return the indices in what was read of the axis; None if they are all of it."""
-        if self.is_whole and span == self.span:
+        if self.picked is None and span == self.span:
             return None
         return np.asarray(self.indices - span.start)
+
+
+@lru_cache(maxsize=2**8)  # most of what is read is whole
+def _whole(size: int) -> AxisPart:
+    return AxisPart(slice(0, size))
 
 
 def index_of(what: str, value: object, values: Sequence[object]) -> int:

@@ -47,14 +47,11 @@ def find(
     tensors = [f"{layer.index}/{kind}" + (f".{block}" if block else "") for kind in stored]
     for group in filter(None, (steps, means)):
         is_growing = is_of_growing(group)
-        held = {
-            tensor
-            for shard in (group if is_growing else group[:1])
-            for tensor in source.tensors(shard.file)
-        }
-        for tensor in (tensor for tensor in tensors if tensor in held):
-            kind = GrowingView if is_growing else MeasureView
-            return kind(source, group, tensor, name, layer, block, grid)
+        held = [source.tensors(shard.file) for shard in (group if is_growing else group[:1])]
+        for tensor in tensors:
+            if any(tensor in names for names in held):
+                kind = GrowingView if is_growing else MeasureView
+                return kind(source, group, tensor, name, layer, block, grid)
     raise_absent(source, name, layer, block)
 
 

@@ -169,8 +169,8 @@ def _shown_pairs(variant: Variant) -> Iterator[ShownPair]:
     """Yield the images of the first pairs, as small as they are drawn."""
     from attn.viz.compare.pair_sheet import MOST, shrink_pair
 
-    compared = [pair for pair in variant.pairs if pair.images is not None]
-    numbers = [(pair, values) for pair in compared for values in np.asarray(pair.images)]
+    compared = (pair for pair in variant.pairs if pair.images is not None)
+    numbers = ((pair, values) for pair in compared for values in np.asarray(pair.images))
     several = len(variant.prompts) > 1
     prompts = sorted(variant.prompts)
     for (pair, values), images in islice(zip(numbers, _image_pairs(variant), strict=False), MOST):

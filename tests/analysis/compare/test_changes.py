@@ -69,3 +69,11 @@ def test_memory(pair, monkeypatch):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] - peaks[1] < 2 * pair.coarse[..., 0, 0].size * np.prod(FINE) * 8
+
+
+def test_what_is_kept_of_a_pair_holds_no_more(pair):
+    """An array that outlives its pair keeps nothing but its own numbers in memory."""
+    (kept,) = spool.Pairs([replace(pair, images=np.ones((2, 2)))])
+    arrays = spool._numbers(kept)
+    assert {"coarse", "images", "changed.clip", "base.mass"} <= {*arrays}
+    assert [name for name, array in arrays.items() if array.base is not None] == []

@@ -22,7 +22,8 @@ def test_worked_example():
     colours = np.stack([red, red**2, np.ones(GRID)])
     single = np.zeros(GRID)
     single[2, 3] = 7
-    measured = focus.measure_focus(np.stack([np.ones(GRID), single, 3 * red, 0 * red]), colours)
+    maps = np.stack([np.ones(GRID), single, 3 * red, 0 * red])
+    measured = focus.measure_focus(maps, focus.colour_basis(colours))
     assert measured.concentration[:2] == pytest.approx([0, 1])
     assert measured.follows[[0, 2]] == pytest.approx([0, 1])
     assert measured.follows[1] < 0.1
@@ -37,7 +38,8 @@ def test_fit_is_that_of_least_squares():
     maps, colours = rng.random((2, *GRID)), rng.random((3, *GRID))
     for given in (colours, np.stack([colours[0], 2 * colours[0], colours[1]])):
         columns = np.column_stack([np.ones(60), *given.reshape(3, 60)])
-        for part, found in zip(maps, focus.measure_focus(maps, given).follows, strict=True):
+        follows = focus.measure_focus(maps, focus.colour_basis(given)).follows
+        for part, found in zip(maps, follows, strict=True):
             flat = part.ravel() / part.sum()
             fit = columns @ np.linalg.lstsq(columns, flat, rcond=None)[0]
             assert found == pytest.approx(1 - ((flat - fit) ** 2).sum() / flat.var() / 60)

@@ -12,6 +12,7 @@ from attn.schema import CutTarget, Intervention
 from attn.verbs.ablate.scan import CutVariant, scan_cuts
 from tests.helpers.toy_traces import cross_layer
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 LAYERS = (cross_layer(1, (3, 5), 2), cross_layer(4, (6, 10), 3))
 RED = CutVariant("red", (Intervention(CutTarget(words=("red",), branch="cond")),))
 SCANS = {
@@ -57,7 +58,7 @@ def test_cut_that_is_limited_already():
 def scanned(demo_cache, tmp_path_factory):
     """Cut a word in each of five steps of a small model."""
     out = tmp_path_factory.mktemp("scan") / "out"
-    options = {"seed": range(4), "steps": 5, "size": (80, 112), "layers": "up_blocks.2*"}
+    options = {"seed": range(4), "steps": 5, "size": (48, 80), "layers": "up_blocks.2*"}
     return attn.ablate("sd15", "a red cat", cut="red", scan="steps", out=out, **options)
 
 

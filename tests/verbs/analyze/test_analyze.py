@@ -21,6 +21,7 @@ from attn.verbs.analyze.analyze import analyze
 from attn.verbs.analyze.results import Analyzed, TraceResults
 from attn.verbs.capture.collection import Entry, write_index
 from attn.verbs.report import Report
+from tests.helpers.cheaper.undrawn import drawn
 from tests.helpers.editing import edit
 from tests.helpers.toy_traces import PROMPT, joint_layer, manifest, read_csv, write_trace
 
@@ -65,6 +66,8 @@ JOINED = [
     "words_summary.csv",
 ]
 TABLES = [file for file in FILES if not file.endswith(".png")]
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 @pytest.fixture
@@ -143,7 +146,8 @@ def test_the_generated_picture_is_shown(trace):
         trace / MANIFEST,
         lambda fields: fields["identity"]["outputs"].update({"outputs/image-0.png": digest}),
     )
-    analyze(trace, only=["words"])
+    with drawn():
+        analyze(trace, words=["cat"], only=["words"])
     heatmaps = trace / "analysis/clip/heatmaps"
     assert (0, 200, 0) in colours(heatmaps / "words.png")
     assert (0, 200, 0) in colours(heatmaps / "words/001-cat.png")
@@ -438,18 +442,30 @@ def test_settings_of_all(trace):
     assert layers == {"words": ["1"], "curves": ["3"], "sinks": ["3"]}
 
 
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory):
+    """A trace and figures of the usual size."""
+    trace = write_trace(tmp_path_factory.mktemp("usual") / "run")
+    with drawn():
+        analyze(trace, words=["cat"])
+    return trace
+
+
 @pytest.mark.parametrize(
     ("size", "factor"),
     [
         ({"dpi": 300, "only": ["curves", "sinks"]}, 2),
         ({"figsize": (3.0, 99.0), "only": ["curves", "sinks"]}, None),
-        ({"dpi": 75}, 0.5),
+        ({"dpi": 75, "only": ["words"]}, 0.5),
     ],
 )
-def test_size_of_pictures(whole, trace, size, factor):
+def test_size_of_pictures(usual, trace, size, factor):
     """Every picture has the resolution asked for, and fits the size asked for, undistorted."""
-    for file in analyze(trace, **size).pictures:
-        before, _ = _look(whole[0] / file.relative_to(trace))
+    with drawn():
+        pictures = analyze(trace, words=["cat"], **size).pictures
+    assert len(pictures) > 3
+    for file in pictures:
+        before, _ = _look(usual / file.relative_to(trace))
         pixels, dpi = _look(file)
         assert dpi == pytest.approx(size.get("dpi", 150), abs=0.1)
         assert np.abs(pixels - before * (factor or 450 / before[0])).max() <= 2

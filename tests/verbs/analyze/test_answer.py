@@ -13,6 +13,7 @@ from attn.verbs.report_page import REPORT, digits, plain
 from tests.helpers.toy_texts import LENGTH, PROMPT, make_growing, make_text
 from tests.helpers.toy_traces import JOINT, manifest, write_trace
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 DOMINANT = {
     "word": ["star", "white", "star"],
     "occurrence": [1, 1, 2],

@@ -21,6 +21,7 @@ from attn.verbs.compare.compare import compare
 from attn.verbs.compare.results import NO_CONTENT
 from tests.helpers.toy_traces import manifest, read_csv, write_collection, write_trace
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 WORDS = {"A", "a", "cat", "bobcat"}
 
 

@@ -1,10 +1,11 @@
 import { largestSize, numberOf } from "../data/tables.js";
 import { percent } from "../draw/colours.js";
+import { paintDifference } from "../draw/paint.js";
 import { Save } from "../draw/saving.js";
 import { shortPath } from "../parts/cells.js";
+import { Ramp } from "../parts/map-panel.js";
 import { visible } from "../safe.js";
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
-import { paintDifference, Ramp } from "./difference-map.js";
 import { direction, points } from "./word-changes.js";
 
 /** @typedef {import("../data/tables.js").Row} Row */

@@ -1,13 +1,12 @@
 import { decimals, largestSize, numberOf } from "../data/tables.js";
-import { DIFFERENCE, percent } from "../draw/colours.js";
-import { largest, paintMap } from "../draw/paint.js";
+import { percent } from "../draw/colours.js";
+import { largest, paintDifference, paintMap } from "../draw/paint.js";
 import { Save } from "../draw/saving.js";
 import { useFrame } from "../frame.js";
+import { MapPanel, Ramp } from "../parts/map-panel.js";
 import { visible } from "../safe.js";
-import { html, useEffect, useMemo, useRef } from "../vendor/preact.js";
+import { html, useMemo } from "../vendor/preact.js";
 import { direction, points } from "./word-changes.js";
-
-const GREY = [150, 150, 156]; // where the interval holds 0
 
 /**
  * Where the attention to a word changed: baseline, variant and change, with one cursor.
@@ -40,19 +39,16 @@ export function DifferenceMap({ rows, measures, word, base, variant, state, isRe
     {
       id: "base",
       title: visible(base),
-      values: map.base,
       paint: (/** @type {HTMLCanvasElement} */ canvas) => paintMap(canvas, map.base, grid, { top, floor: 1 }),
     },
     {
       id: "variant",
       title: visible(variant),
-      values: map.variant,
       paint: (/** @type {HTMLCanvasElement} */ canvas) => paintMap(canvas, map.variant, grid, { top, floor: 1 }),
     },
     {
       id: "change",
       title: "change",
-      values: map.change,
       paint: (/** @type {HTMLCanvasElement} */ canvas) => paintChange(canvas, map, most),
     },
   ];
@@ -74,7 +70,7 @@ export function DifferenceMap({ rows, measures, word, base, variant, state, isRe
     ]),
   });
   return html`<section aria-label="Where it changed"><h2>Where the attention to <bdi>“${word}”</bdi> changed</h2>
-    <div id="difference" class="panels">${panels.map((panel) => html`<${Panel} key=${panel.id} panel=${panel} map=${map} at=${at} last=${() => pinned ?? last()} isPinned=${pinned !== null} onHover=${hover} onPin=${pin} />`)}
+    <div id="difference" class="panels">${panels.map(({ id, title, paint }) => html`<${MapPanel} key=${id} title=${title} label=${`Map: ${title}. Arrow keys move, Enter pins a place.`} paint=${paint} painted=${[map]} grid=${grid} at=${at} last=${() => pinned ?? last()} isPinned=${pinned !== null} onHover=${hover} onPin=${pin} />`)}
       <div class="scale ticks"><${Ramp} kind="amount" /><span class="figure-text">0</span><span></span><span class="figure-text">${percent(top)}</span></div>
       <div class="scale ticks"><${Ramp} kind="change" /><span class="figure-text">${points(-most)}</span><span class="figure-text">0</span><span class="figure-text">${points(most)}</span></div></div>
     <p id="place" class="say" aria-live="polite">${say}</p>
@@ -139,85 +135,6 @@ function paintChange(canvas, { grid: [rows, columns], change, low, high }, most)
   paintDifference(canvas, [rows, columns], (at) =>
     direction({ low: low[at], high: high[at] }) === "unsure" ? null : change[at] / most,
   );
-}
-
-/**
- * Paint differences, −1 to 1; null is grey.
- * @param {HTMLCanvasElement} canvas
- * @param {[number, number]} grid
- * @param {(at: number) => number | null} value
- */
-export function paintDifference(canvas, [rows, columns], value) {
-  canvas.width = columns;
-  canvas.height = rows;
-  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  const image = context.createImageData(columns, rows);
-  for (let at = 0; at < rows * columns; at++) {
-    const part = value(at);
-    const place = 3 * Math.round(127.5 * (1 + Math.max(-1, Math.min(1, part ?? 0))));
-    image.data.set(part === null ? GREY : DIFFERENCE.subarray(place, place + 3), 4 * at);
-    image.data[4 * at + 3] = Number.isNaN(part) ? 0 : 255;
-  }
-  context.putImageData(image, 0, 0);
-}
-
-/** @param {any} props */
-function Panel({ panel, map, at, last, isPinned, onHover, onPin }) {
-  const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
-  const [rows, columns] = map.grid;
-  useEffect(() => canvas.current && panel.paint(canvas.current), [map]);
-  const cell = (/** @type {PointerEvent} */ event) => {
-    const box = /** @type {HTMLElement} */ (event.currentTarget).getBoundingClientRect();
-    const index = (/** @type {number} */ part, /** @type {number} */ size) =>
-      Math.max(0, Math.min(size - 1, Math.floor(part * size)));
-    return (
-      index((event.clientY - box.top) / box.height, rows) * columns +
-      index((event.clientX - box.left) / box.width, columns)
-    );
-  };
-  const onKey = (/** @type {KeyboardEvent} */ event) => {
-    const now = last();
-    const next = movedPlace(event.key, now, map.grid);
-    if (next !== null) (isPinned ? onPin : onHover)(next);
-    else if (event.key === "Enter" || event.key === " ") onPin(isPinned ? null : (now ?? 0));
-    else return;
-    event.preventDefault();
-  };
-  const place =
-    at === null
-      ? ""
-      : `left:${(100 * (at % columns)) / columns}%;top:${(100 * Math.floor(at / columns)) / rows}%;width:${100 / columns}%;height:${100 / rows}%`;
-  return html`<figure class="panel"><figcaption class="figure-text"><bdi>${panel.title}</bdi></figcaption>
-    <div class="panel-box" style=${`aspect-ratio:${columns}/${rows}`} tabindex="0" role="application" aria-label=${`Map: ${panel.title}. Arrow keys move, Enter pins a place.`} aria-describedby="place"
-      onPointerMove=${(/** @type {PointerEvent} */ event) => !isPinned && onHover(cell(event))} onPointerLeave=${() => !isPinned && onHover(null)} onClick=${(/** @type {PointerEvent} */ event) => onPin(isPinned && cell(event) === at ? null : cell(event))} onKeyDown=${onKey}>
-      <canvas ref=${canvas} aria-hidden="true"></canvas>${place && html`<div class=${`cursor ${isPinned ? "pinned" : ""}`} style=${place}></div>`}</div></figure>`;
-}
-
-/** The next place by an arrow key; null is no such key. @param {string} key @param {number | null} now @param {[number, number]} grid */
-export function movedPlace(key, now, [rows, columns]) {
-  const move = /** @type {Record<string, number[]>} */ ({
-    ArrowLeft: [0, -1],
-    ArrowRight: [0, 1],
-    ArrowUp: [-1, 0],
-    ArrowDown: [1, 0],
-  })[key];
-  if (!move) return null;
-  if (now === null) return Math.floor(rows / 2) * columns + Math.floor(columns / 2);
-  const row = Math.max(0, Math.min(rows - 1, Math.floor(now / columns) + move[0]));
-  const column = Math.max(0, Math.min(columns - 1, (now % columns) + move[1]));
-  return row * columns + column;
-}
-
-/** @param {{kind: "amount" | "change"}} props */
-export function Ramp({ kind }) {
-  const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
-  useEffect(() => {
-    const levels = Float64Array.from({ length: 256 }, (_, at) => at);
-    if (!canvas.current) return;
-    if (kind === "amount") paintMap(canvas.current, levels, [1, 256], { top: 255, floor: 1 });
-    else paintDifference(canvas.current, [1, 256], (at) => at / 127.5 - 1);
-  }, [kind]);
-  return html`<canvas ref=${canvas} aria-hidden="true"></canvas>`;
 }
 
 /** @param {ChangeMap} map @param {number} at */

@@ -60,7 +60,7 @@ export function figureSvg(element, { title, caption = "" }) {
   const parts = [...above.map(write(MARGIN)), ...nodes.map((node) => partOf(node, origin)), ...below.map(write(under))];
   const paper = `<rect width="${width}" height="${height}" fill="${backgroundColor}"/>`;
   const text = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">${paper}${parts.join("")}</svg>`;
-  return { text, width, height };
+  return { text: text.replace(/[\ufffe\uffff]/g, "\ufffd"), width, height }; // no XML may have those
 }
 
 /** @param {HTMLElement} element @param {Words} words @returns {Promise<Blob>} */

@@ -1,5 +1,6 @@
-import { INFERNO, rgb } from "./colours.js";
+import { DIFFERENCE, INFERNO, rgb } from "./colours.js";
 
+const GREY = [150, 150, 156]; // where the interval holds 0
 const FLOOR = 0.5; // of the opacity of a map, where it is zero
 
 /**
@@ -35,6 +36,21 @@ export function paintStrongest(canvas, maps, [rows, columns], colours, alpha) {
     });
     for (let c = 0; c < 3; c++) pixel[c] = table[best][c];
     pixel[3] = maps[best][at] > 1 ? 255 * alpha : 0; // nowhere more than on the whole picture: nobody's
+  });
+}
+
+/**
+ * Paint differences, −1 to 1; null is grey.
+ * @param {HTMLCanvasElement} canvas
+ * @param {[number, number]} grid
+ * @param {(at: number) => number | null} value
+ */
+export function paintDifference(canvas, [rows, columns], value) {
+  paintCells(canvas, rows, columns, (at, pixel) => {
+    const part = value(at);
+    const place = 3 * Math.round(127.5 * (1 + Math.max(-1, Math.min(1, part ?? 0))));
+    pixel.set(part === null ? GREY : DIFFERENCE.subarray(place, place + 3));
+    pixel[3] = Number.isNaN(part) ? 0 : 255;
   });
 }
 

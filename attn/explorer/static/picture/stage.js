@@ -1,11 +1,10 @@
 import { paintMap } from "../draw/paint.js";
+import { ARROWS, frameStyle, pointedCell } from "../parts/pointing.js";
 import { TraceImage } from "../parts/trace-image.js";
 import { visible } from "../safe.js";
 import { html, useEffect, useRef, useState } from "../vendor/preact.js";
 
 /** @typedef {import("../sums/sums.js").Region} Region */
-
-const ARROWS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 
 /**
  * The picture with a map over it: hover, drag or use arrows for what places read.
@@ -34,27 +33,22 @@ export function Stage(props) {
   const [ratio, setRatio] = useState(grid[0] ? grid[1] / grid[0] : 1);
   useEffect(() => map.current && props.paint(map.current), props.painted);
 
-  const cellOf = (/** @type {PointerEvent} */ event) => {
-    const box = /** @type {HTMLElement} */ (event.currentTarget).getBoundingClientRect();
-    const part = [(event.clientY - box.top) / box.height, (event.clientX - box.left) / box.width];
-    return /** @type {[number, number]} */ (part.map((at, axis) => clamp(Math.floor(at * grid[axis]), grid[axis])));
-  };
   const onMove = (/** @type {PointerEvent} */ event) => {
-    if (!isPinned || corner) onHover(between(corner ?? cellOf(event), cellOf(event)));
+    if (!isPinned || corner) onHover(between(corner ?? pointedCell(event, grid), pointedCell(event, grid)));
   };
   const onDown = (/** @type {PointerEvent} */ event) => {
     if (event.button) return;
     /** @type {HTMLElement} */ (event.currentTarget).setPointerCapture(event.pointerId);
-    setCorner(cellOf(event));
+    setCorner(pointedCell(event, grid));
   };
   const onUp = (/** @type {PointerEvent} */ event) => {
     if (!corner) return;
-    const chosen = between(corner, cellOf(event));
+    const chosen = between(corner, pointedCell(event, grid));
     setCorner(null);
     onPin(region && isPinned && same(region, chosen) ? null : chosen);
   };
   const onKey = (/** @type {KeyboardEvent} */ event) => {
-    const move = /** @type {Record<string, number[]>} */ (ARROWS)[event.key];
+    const move = ARROWS[event.key];
     const last = props.last();
     const now = last ?? middle(grid);
     if (move) {
@@ -65,16 +59,12 @@ export function Stage(props) {
     else return;
     event.preventDefault();
   };
-  const box =
-    region && grid[0]
-      ? `left:${(100 * region[1]) / grid[1]}%;top:${(100 * region[0]) / grid[0]}%;width:${(100 * (region[3] - region[1])) / grid[1]}%;height:${(100 * (region[2] - region[0])) / grid[0]}%`
-      : "";
   return html`<div id="picture-figure"><div id="stage" class=${`stage ${props.smooth ? "" : "cells"}`} style=${`--ratio:${ratio}`} tabindex="0" role="application" aria-label="Picture. Arrow keys move over its places, with Shift they widen the region, Enter pins it, Escape frees it." aria-describedby="say"
       onPointerMove=${onMove} onPointerDown=${onDown} onPointerUp=${onUp} onPointerLeave=${() => !isPinned && !corner && onHover(null)} onKeyDown=${onKey}>
     ${props.picture ? html`<${TraceImage} source=${props.picture} alt="The generated picture" draggable=${false} onLoad=${(/** @type {any} */ event) => setRatio(event.target.naturalWidth / event.target.naturalHeight || 1)} style=${`filter:grayscale(${props.fade})`} />` : html`<div class="no-picture" style=${`aspect-ratio:${grid[1] || 1}/${grid[0] || 1}`}>no picture yet</div>`}
     <canvas ref=${map} aria-hidden="true"></canvas>
     ${props.sketch && html`<${TraceImage} class="sketch" source=${props.sketch} alt="The drawing that the model was given" draggable=${false} />`}
-    ${region && html`<div class=${`cursor ${isPinned ? "pinned" : ""}`} style=${box}></div>`}
+    ${region && html`<div class=${`cursor ${isPinned ? "pinned" : ""}`} style=${grid[0] ? frameStyle(region, grid) : ""}></div>`}
   </div>${props.children}</div>
   <p id="say" class="say" aria-live="polite">${props.say}</p>`;
 }
@@ -89,9 +79,6 @@ export function Thumb({ picture, values, grid, top, label, alpha, isCurrent, onC
     <span class="thumb-box" style=${`aspect-ratio:${grid[1] || 1}/${grid[0] || 1}`}>${picture && html`<${TraceImage} source=${picture} />`}<canvas ref=${canvas} aria-hidden="true"></canvas></span><span class="thumb-label figure-text">${label}</span>
   </button>`;
 }
-
-/** @param {number} value @param {number} size */
-const clamp = (value, size) => Math.max(0, Math.min(size - 1, value));
 
 /** @param {[number, number]} a @param {[number, number]} b @returns {Region} */
 const between = (a, b) => [

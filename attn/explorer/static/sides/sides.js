@@ -1,21 +1,21 @@
-import { movedPlace, paintDifference, Ramp } from "../comparison/difference-map.js";
 import { points } from "../comparison/word-changes.js";
 import { largestSize } from "../data/tables.js";
 import { readSelection, Trace } from "../data/trace.js";
 import { percent } from "../draw/colours.js";
-import { largest, paintMap } from "../draw/paint.js";
+import { largest, paintDifference, paintMap } from "../draw/paint.js";
 import { Save } from "../draw/saving.js";
 import { useFrame } from "../frame.js";
 import { Keys } from "../keys.js";
 import { Lost } from "../parts/checks.js";
 import { useSums } from "../parts/loading.js";
+import { MapPanel, Ramp } from "../parts/map-panel.js";
 import { aboutSides } from "../parts/titles.js";
 import { TraceImage } from "../parts/trace-image.js";
 import { visible } from "../safe.js";
 import { readIds } from "../state.js";
 import { resample } from "../sums/resample.js";
 import { Work } from "../sums/work.js";
-import { html, render, useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
+import { html, render, useEffect, useMemo, useState } from "../vendor/preact.js";
 import { CutsOfSides } from "./cuts-of-sides.js";
 import { amountsOf, sharedWords } from "./shared-words.js";
 
@@ -165,56 +165,13 @@ function Reader({ side, state, onLoaded }) {
   return null;
 }
 
-/** @param {any} props */
-function SidePanel({
-  title,
-  picture,
-  map,
-  lack,
-  paint,
-  painted,
-  grid,
-  at,
-  last,
-  isPinned,
-  onHover,
-  onPin,
-  value,
-  isDifference,
-}) {
-  const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
-  const [rows, columns] = grid;
-  useEffect(() => {
-    if (!canvas.current) return;
-    if (map) paint(canvas.current, map);
-    else canvas.current.getContext("2d")?.clearRect(0, 0, canvas.current.width, canvas.current.height);
-  }, [map, ...painted]);
-  const cell = (/** @type {PointerEvent} */ event) => {
-    const box = /** @type {HTMLElement} */ (event.currentTarget).getBoundingClientRect();
-    const index = (/** @type {number} */ part, /** @type {number} */ size) =>
-      Math.max(0, Math.min(size - 1, Math.floor(part * size)));
-    return (
-      index((event.clientY - box.top) / box.height, rows) * columns +
-      index((event.clientX - box.left) / box.width, columns)
-    );
-  };
-  const onKey = (/** @type {KeyboardEvent} */ event) => {
-    const next = movedPlace(event.key, last(), grid);
-    if (next !== null) (isPinned ? onPin : onHover)(next);
-    else if (event.key === "Enter" || event.key === " ") onPin(isPinned ? null : (last() ?? 0));
-    else return;
-    event.preventDefault();
-  };
-  const place =
-    at === null
-      ? ""
-      : `left:${(100 * (at % columns)) / columns}%;top:${(100 * Math.floor(at / columns)) / rows}%;width:${100 / columns}%;height:${100 / rows}%`;
-  const said =
+/** A trace's map, or the difference of two, over its picture. @param {any} props */
+function SidePanel({ title, picture, map, lack, paint, painted, value, isDifference, ...cursor }) {
+  const paintOrClear = (/** @type {HTMLCanvasElement} */ canvas) =>
+    map ? paint(canvas, map) : canvas.getContext("2d")?.clearRect(0, 0, canvas.width, canvas.height);
+  const note =
     value === undefined || Number.isNaN(value) ? lack : isDifference ? `${points(value)} points` : percent(value);
-  return html`<figure class="panel"><figcaption class="figure-text"><bdi>${visible(title)}</bdi> <span class="faint">${said}</span></figcaption>
-    <div class="panel-box" style=${`aspect-ratio:${columns || 1}/${rows || 1}`} tabindex="0" role="application" aria-label=${`${visible(title)}. Arrow keys move the cursor in all pictures, Enter pins it.`} aria-describedby="place"
-      onPointerMove=${(/** @type {PointerEvent} */ event) => !isPinned && onHover(cell(event))} onPointerLeave=${() => !isPinned && onHover(null)} onClick=${(/** @type {PointerEvent} */ event) => onPin(isPinned && cell(event) === at ? null : cell(event))} onKeyDown=${onKey}>
-      ${picture && html`<${TraceImage} source=${picture} style="filter:grayscale(.9)" />`}<canvas ref=${canvas} aria-hidden="true"></canvas>${place && html`<div class=${`cursor ${isPinned ? "pinned" : ""}`} style=${place}></div>`}</div></figure>`;
+  return html`<${MapPanel} ...${cursor} title=${visible(title)} note=${note} label=${`${visible(title)}. Arrow keys move the cursor in all pictures, Enter pins it.`} under=${picture && html`<${TraceImage} source=${picture} style="filter:grayscale(.9)" />`} paint=${paintOrClear} painted=${[map, ...painted]} />`;
 }
 
 /** The finest grid of all. @param {(import("../sums/sums.js").MapSums | null)[]} sums @returns {[number, number]} */

@@ -1,7 +1,7 @@
-import { Ramp } from "../comparison/difference-map.js";
 import { points } from "../comparison/word-changes.js";
 import { percent } from "../draw/colours.js";
 import { Save } from "../draw/saving.js";
+import { Ramp } from "../parts/map-panel.js";
 import { aboutSides } from "../parts/titles.js";
 import { visible } from "../safe.js";
 import { subtractMatrices } from "../sums/matrix.js";

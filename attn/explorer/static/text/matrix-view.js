@@ -1,4 +1,5 @@
 import { DIFFERENCE, INFERNO, percent } from "../draw/colours.js";
+import { ARROWS, clamped } from "../parts/pointing.js";
 import { cellAt, pool } from "../sums/pooling.js";
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { shortened } from "./text-pane.js";
@@ -100,7 +101,7 @@ export function MatrixView(props) {
   };
   const onKey = (/** @type {KeyboardEvent} */ event) => {
     const now = props.last() ?? { row: shown.row + (shown.rows >> 1), column: shown.column + (shown.columns >> 1) };
-    const move = ARROWS_OF_CELLS[event.key];
+    const move = ARROWS[event.key];
     if (move) {
       const by = event.shiftKey ? JUMP : 1;
       const next = {
@@ -127,9 +128,6 @@ export function MatrixView(props) {
       <${Overlay} axes=${props.axes} shown=${shown} side=${side} width=${width} received=${props.received} />
       <svg class="cross" width=${width} height=${side.top + side.high + 4} aria-hidden="true">${cell && crossOf(cell, shown, side, isPinned)}${drag && dragOf(drag, shown, side)}</svg></div>${props.children}</div>`;
 }
-
-/** @type {Record<string, number[]>} */
-const ARROWS_OF_CELLS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 
 /** @param {number} width @param {Window} shown */
 function sideOf(width, { rows, columns }) {
@@ -267,9 +265,6 @@ function spanned(a, b) {
 
 /** @param {Cell | null} a @param {Cell} b */
 const same = (a, b) => a?.row === b.row && a.column === b.column;
-
-/** @param {number} value @param {number} size */
-const clamped = (value, size) => Math.max(0, Math.min(size - 1, value));
 
 /** @param {Window} shown @param {Cell} cell @param {number} factor @param {{rows: number, columns: number}} sums @returns {Window} */
 function zoomedWindow(shown, cell, factor, sums) {

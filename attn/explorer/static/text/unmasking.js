@@ -1,5 +1,6 @@
 import { INFERNO, percent } from "../draw/colours.js";
 import { Save } from "../draw/saving.js";
+import { ARROWS, clamped, pointedCell } from "../parts/pointing.js";
 import { Swatch } from "../parts/scales.js";
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 import { shortened, shownText } from "./text-pane.js";
@@ -35,27 +36,16 @@ export function Unmasking({ trace, written, loaded, cell, word, steps, onChoose,
   if (!grid) return null;
   const { positions, moments } = grid;
   const at = (/** @type {MouseEvent} */ event) => {
-    const box = /** @type {HTMLElement} */ (event.currentTarget).getBoundingClientRect();
-    const place = (/** @type {number} */ part, /** @type {number} */ size) =>
-      Math.max(0, Math.min(size - 1, Math.floor(part * size)));
-    return {
-      at: place((event.clientY - box.top) / box.height, moments.length),
-      column: place((event.clientX - box.left) / box.width, positions.length),
-    };
+    const [row, column] = pointedCell(event, [moments.length, positions.length]);
+    return { at: row, column };
   };
   const onKey = (/** @type {KeyboardEvent} */ event) => {
-    const move = /** @type {Record<string, number[]>} */ ({
-      ArrowUp: [-1, 0],
-      ArrowDown: [1, 0],
-      ArrowLeft: [0, -1],
-      ArrowRight: [0, 1],
-    })[event.key];
+    const move = ARROWS[event.key];
     const now = pointed ?? { at: 0, column: 0 };
-    const next = (/** @type {number} */ value, /** @type {number} */ size) => Math.max(0, Math.min(size - 1, value));
     if (move)
       point(
         pointed
-          ? { at: next(now.at + move[0], moments.length), column: next(now.column + move[1], positions.length) }
+          ? { at: clamped(now.at + move[0], moments.length), column: clamped(now.column + move[1], positions.length) }
           : now,
       );
     else if (event.key === "Enter") onChoose(moments[now.at].step, positions[now.column]);

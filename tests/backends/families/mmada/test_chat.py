@@ -1,9 +1,13 @@
 """Which token of a chat is which part of the prompt."""
 
+import os
+import warnings
+
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from attn.backends.chat import templates
 from attn.backends.chat.prompts import Vocabulary, read_prompt, read_template
 from attn.backends.families.mmada.chat import read_vocabulary
 from attn.backends.families.mmada.llama import Config
@@ -192,3 +196,25 @@ def test_texts():
     assert all(texts)
     assert texts[-1] == f"<{len(TOKENIZER) + 2}>"
     assert not set("ĊĠ\ufffd\n") & set("".join(texts))
+
+
+def test_what_fills_templates_is_started_again():
+    """If it was killed, as by a system out of memory, the next prompt is read all the same."""
+    tokens = read("a cat")
+    (process,) = templates._RUNNING
+    process.kill()
+    process.wait()
+    assert read("a cat") == tokens
+    assert templates._RUNNING[0] is not process
+
+
+def test_a_fork_has_another():
+    """Two processes that wrote into one pipe would read each other's texts."""
+    read("a cat")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, of which none goes on
+        child = os.fork()
+    if not child:
+        os._exit(len(templates._RUNNING))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert len(templates._RUNNING) == 1

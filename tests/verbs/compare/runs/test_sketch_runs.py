@@ -11,6 +11,8 @@ from attn.verbs.compare.runs.sketch_runs import parse_sketches
 from attn.verbs.compare.runs.variant_runs import RESERVED
 from tests.helpers import sketches
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 
 def test_parse():
     """Files, none and sweeps over the scale are runs, in the order in which they are typed."""
