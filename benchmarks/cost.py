@@ -1,13 +1,14 @@
 """Time and memory of capture against plain generation and against an explicit-softmax capture.
 
-    python -m benchmarks.cost sd3|sdxl [--steps 3] [--rounds 5] [--explicit]
+    python -m benchmarks.cost sd3|sdxl [--steps 3] [--rounds 5] [--explicit] [--cut]
     python -m benchmarks.cost sd3|sdxl --memory [--explicit] [--steps 50]
 
 The methods take turns in one process, one whole generation each (text encoding, sampling, picture,
 and for `attn` every file on disk), and ratios are taken pair by pair, so that a machine whose speed
 drifts does not decide the result. Beside other busy processes, the processor's time with one thread
-(`OMP_NUM_THREADS=1`) says more than the clock on the wall. `--memory` starts one process per method
-and number of steps and compares their peaks.
+(`OMP_NUM_THREADS=1`) says more than the clock on the wall. `--cut` also takes the time of a capture
+in which the first word is cut, as each variant of an ablation is one. `--memory` starts one process
+per method and number of steps and compares their peaks.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import torch
 from PIL import Image
 
 from attn.backends.types import Session
-from attn.schema import Request
+from attn.schema import Request, find_words
 from attn.verbs.capture.capture import capture
 from benchmarks.networks import shapes
 
@@ -47,7 +48,12 @@ def plain(model: str, session: Session, request: Request) -> np.ndarray:
     return np.asarray(session.generate([request], None)[0].images[0])
 
 
-def attn(model: str, session: Session, request: Request) -> np.ndarray:
+def cut(model: str, session: Session, request: Request) -> np.ndarray:
+    """Generate with a word cut, as `attn ablate` does: the kernel is given another mask."""
+    return attn(model, session, request, f"word {find_words(request.prompt)[0].text}")
+
+
+def attn(model: str, session: Session, request: Request, cut: str | None = None) -> np.ndarray:
     """Generate with the default capture, as `attn capture` does."""
     with tempfile.TemporaryDirectory() as folder:
         captured = capture(
@@ -58,6 +64,7 @@ def attn(model: str, session: Session, request: Request) -> np.ndarray:
             steps=request.steps,
             guidance=request.guidance,
             size=(request.width or 0, request.height or 0),
+            cut=cut,
         )
         return np.asarray(Image.open(captured.trace.image()))
 
@@ -83,7 +90,7 @@ def explicit(model: str, session: Session, request: Request) -> np.ndarray:
         return plain(model, session, request)
 
 
-METHODS: dict[str, Method] = {"plain": plain, "attn": attn, "explicit": explicit}
+METHODS: dict[str, Method] = {"plain": plain, "attn": attn, "cut": cut, "explicit": explicit}
 
 
 def main() -> None:
@@ -93,6 +100,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--explicit", action="store_true")
+    parser.add_argument("--cut", action="store_true")
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -114,7 +122,8 @@ def prepare(model: str, steps: int) -> tuple[Session, Request]:
 def _compare_time(arguments: argparse.Namespace) -> None:
     model = arguments.model
     session, request = prepare(model, arguments.steps)
-    names = ["plain", "attn", *(["explicit"] if arguments.explicit else [])]
+    wanted = {"cut": arguments.cut, "explicit": arguments.explicit}
+    names = ["plain", "attn", *(name for name, is_wanted in wanted.items() if is_wanted)]
     pictures = {name: METHODS[name](model, session, request) for name in names}
     wall: dict[str, list[float]] = {name: [] for name in names}
     processor: dict[str, list[float]] = {name: [] for name in names}

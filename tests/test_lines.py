@@ -75,6 +75,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_cache: Path, st
     drawing = Image.new("L", (96, 64), "white")
     ImageDraw.Draw(drawing).ellipse((20, 10, 70, 50), outline="black", width=3)
     drawing.save(tmp_path / "drawing.png")
+    drawing.convert("RGB").resize((100, 150)).save(tmp_path / "photo.png")
+    drawing.resize((100, 150)).save(tmp_path / "mask.png")
     (tmp_path / "prompts.txt").write_text("a cat\na barn\n")
     (tmp_path / "prompts_long.json").write_text(json.dumps(["a cat", "a barn in a field"]))
     for name in ("style.safetensors", "eyes.safetensors", "path/to/lora.safetensors"):
@@ -117,7 +119,7 @@ def replace(option: str, value: str) -> list[str]:
         shown = checkpoint(MODELS[value]) if value in MODELS else "demo"
         return [option, value if value.startswith("demo") else shown]
     if option == "--seed":
-        return [option, re.sub(r"-\d+$", "-1", value)]
+        return [option, re.sub(r"(\d+)-\d+$", lambda of: f"{of[1]}-{int(of[1]) + 1}", value)]
     if option == "--set" and value in PARTS:
         return [option, f"{value.partition('=')[0]}={checkpoint(PARTS[value])}"]
     return [option, STAND_INS.get(value, value)]
@@ -180,7 +182,8 @@ def small(line: str) -> list[str]:
     elif generates and writes_text:
         arguments += [] if "--steps" in given else SHORT_TEXT
     elif generates:
-        arguments += ["--steps", "2", "--size", "64x96"]
+        is_shown = "--picture" in given and not {"--strength", "--mask-picture"} & set(given)
+        arguments += ["--size", "64x96"] if is_shown else ["--steps", "2", "--size", "64x96"]
         arguments += ["--dtype", "float32"] if "--dtype" not in given else ["--dtype", "bfloat16"]
     if command != "capture" and generates and "--seed" not in arguments:
         arguments += ["--seed", "0-1"]

@@ -148,6 +148,8 @@ class Session(ABC):
     """Told of a `Preview` after each step, where somebody looks on and the model knows it."""
     weighs_words: bool = False
     """Whether `Request.emphasis` is applied; a request that has it is refused where it is not."""
+    shows_pictures: bool = False
+    """Whether `Request.picture` is shown; a request that has one is refused where it is not."""
 
     @abstractmethod
     def complete(self, request: Request) -> Request:

@@ -14,7 +14,7 @@ from attn.wording import count_noun
 from attn.words import fold, is_content
 
 if TYPE_CHECKING:
-    from attn.verbs.compare.results import Compared
+    from attn.verbs.compare.compared import Compared
 
 WIDTH = 100
 """Letters of a line of the answer."""
@@ -64,7 +64,7 @@ def as_text(done: Compared) -> Iterator[str]:
     for name, pairs in done.variants.items():
         if name in done.controls:
             continue
-        yield f"{name} against {done.base}, {count_noun(pairs, 'pair')} of pictures"
+        yield f"{name} against {done.base}, {count_noun(pairs, 'pair')} of {done.noun}s"
         if done.differences.get(name):
             yield f"  differs in {', '.join(map(str, done.differences[name]))}"
         if "mass.csv" in done.tables:

@@ -30,6 +30,7 @@ from attn.schema.blocks import (
 from attn.schema.interventions import (
     ON_LOGITS,
     ROLES,
+    SWAPS,
     WITH_AMOUNT,
     ActName,
     CutTarget,
@@ -70,7 +71,7 @@ from attn.schema.manifest import (
     forming_names,
     image_names,
 )
-from attn.schema.requests import LORA_PARTS, UNCOND, Call, Emphasis, Lora, Request
+from attn.schema.requests import LORA_PARTS, UNCOND, Call, Emphasis, ExistingPicture, Lora, Request
 from attn.schema.rows import ABSENT, Lengths, RowLayout, place
 from attn.words import Word, find_words, word_at
 
@@ -88,6 +89,7 @@ __all__ = [
     "SKETCH",
     "SKETCH_GROUND",
     "STEP_MEASURES",
+    "SWAPS",
     "TEMPLATE",
     "TEMPLATE_END",
     "UNCOND",
@@ -98,6 +100,7 @@ __all__ = [
     "Column",
     "CutTarget",
     "Emphasis",
+    "ExistingPicture",
     "Gate",
     "Grid",
     "Intervention",

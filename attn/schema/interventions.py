@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-ActName = Literal["mask", "scale", "bias", "weigh", "mean", "skip"]
+ActName = Literal[
+    "mask", "scale", "bias", "weigh", "mean", "skip", "swap", "swap_keys", "swap_values"
+]
 
 ON_LOGITS: tuple[ActName, ...] = ("mask", "scale", "bias")
 """Acts before the softmax: the model's kernel is given another mask, and does all the rest."""
 WITH_AMOUNT: tuple[ActName, ...] = ("scale", "bias", "weigh")
 """Acts that take a number."""
+SWAPS: tuple[ActName, ...] = ("swap", "swap_keys", "swap_values")
+"""Acts that take keys, values or both from a run with another prompt."""
 ROLES = ("content", "special", "padding")
 """What a token of a text can be."""
 
@@ -99,19 +103,24 @@ class Intervention:
         target: what is changed.
         act: `mask` hides keys from the softmax; `scale` multiplies probabilities before they are
             normalised, `weigh` after it; `bias` adds to the logits; `mean` gives every query the
-            mean probabilities of all; `skip` makes them 0, so that nothing is moved.
+            mean probabilities of all; `skip` makes them 0, so that nothing is moved; `swap` takes
+            keys and values from a run with another prompt, `swap_keys` and `swap_values` one of
+            both.
         amount: factor or summand of `WITH_AMOUNT`.
+        source: the other prompt of `SWAPS`.
     """
 
     target: CutTarget
     act: ActName = "mask"
     amount: float | None = None
+    source: str = ""
 
     @property
     def text(self) -> str:
         """What it does, as people read it: `mask red@steps=0-9`."""
         amount = "" if self.amount is None else f"={self.amount:g}"
-        return f"{self.act}{amount} {self.target.text}"
+        source = f"='{self.source}'" if self.source else ""
+        return f"{self.act}{amount}{source} {self.target.text}"
 
 
 def _range(ends: tuple[float, float] | None) -> str:

@@ -87,6 +87,37 @@ def shortest(number: float) -> str:
     return short if float(short) == number else repr(number)
 
 
+@dataclass(frozen=True)
+class ExistingPicture:
+    """A picture that exists already, and what is done with it.
+
+    Attributes:
+        file: where it lies.
+        sha256: of the file.
+        noise: levels, 0 to 1, at each of which it is shown to the model once; empty if it is drawn
+            further.
+        strength: which part of the noise it is begun with, 0 to 1, if it is drawn further.
+        mask: file of a mask, white where it is drawn anew; empty is everywhere.
+        mask_sha256: of that file.
+    """
+
+    file: str
+    sha256: str
+    noise: tuple[float, ...] = ()
+    strength: float | None = None
+    mask: str = ""
+    mask_sha256: str = ""
+
+    @property
+    def text(self) -> str:
+        """What it is, wherever it lies, as people read it."""
+        mask = f", mask {self.mask_sha256[:12]}" if self.mask else ""
+        if self.noise:
+            levels = ",".join(f"{level:g}" for level in self.noise)
+            return f"{self.sha256[:12]} at noise {levels}{mask}"
+        return f"{self.sha256[:12]} at strength {self.strength:g}{mask}"
+
+
 UNCOND = "uncond"
 """The guidance row that reads the negative prompt."""
 
@@ -100,6 +131,8 @@ class Request:
     are for the record. `negative` stays None where the model then reads zeros in place of a text.
     `emphasis` and `negative_emphasis` weight parts of the two texts, which hold no syntax.
     `interventions` change the model's attention while it runs; sessions leave them to the engine.
+    `picture` is what a session begins with in place of noise, if its `shows_pictures`; `steps` are
+    then those that run: a level each, or the last part of a schedule.
     """
 
     prompt: str
@@ -116,6 +149,7 @@ class Request:
     emphasis: Emphasis = ()
     negative_emphasis: Emphasis = ()
     interventions: tuple[Intervention, ...] = ()
+    picture: ExistingPicture | None = None
 
     def prompt_of(self, branch: str) -> str:
         """Return what a guidance row reads: in `uncond` the negative prompt, empty if None."""

@@ -11,7 +11,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from attn.errors import UsageError
-from attn.verbs.parsing import as_tuple, parse_bytes, require_characters
+from attn.verbs.parsing import as_tuple, finite_number, parse_bytes, require_characters
 from attn.wording import cut
 
 NEGATIVE = (
@@ -155,6 +155,23 @@ def folder(name: str, value: Any) -> Path:
     if not isinstance(value, str | Path):
         raise wrong(name, "a path", value)
     return Path(value)
+
+
+def levels(name: str, value: Any) -> tuple[float, ...]:
+    """Return parts of a whole, above 0 and up to 1, each once, the largest first.
+
+    Args:
+        name: of the option.
+        value: a number, several, or a text with commas between them.
+    """
+    if isinstance(value, Real):
+        value = [value]
+    listed = value.split(",") if isinstance(value, str) else as_tuple(value)
+    numbers = [finite_number(str(of)) for of in listed]
+    if not numbers or any(number is None or not 0 < number <= 1 for number in numbers):
+        shown = ",".join(map(str, listed))
+        raise UsageError(f"{name}: expected numbers above 0, up to 1, as in 0.3,0.6; got '{shown}'")
+    return tuple(sorted({number for number in numbers if number}, reverse=True))
 
 
 def page(name: str, value: Any) -> Path:

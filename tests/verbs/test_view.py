@@ -14,7 +14,7 @@ from PIL import Image
 import attn
 from attn.explorer.notebook.widget import answer
 from attn.verbs.capture.capture import Captured
-from attn.verbs.compare.results import Compared
+from attn.verbs.compare.compared import Compared
 from attn.verbs.view import find_traces
 from tests.helpers.toy_texts import make_text
 from tests.helpers.toy_traces import make_trace, manifest, write_collection, write_trace

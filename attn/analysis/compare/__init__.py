@@ -10,6 +10,7 @@ changes         measures of a pair, and how they change, term by term
 change_tables   the tables
 mean_maps       the maps, for Python
 differences     settings in which two generations differ
+written         what two written texts differ in
 images          how much the generated images differ
 sweep           what a scale or a file changes, and from where on
 controls/       random changes, parts, no trigger words, held against a LoRA

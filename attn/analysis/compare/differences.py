@@ -83,6 +83,7 @@ def _facts(side: Manifest) -> dict[str, Any]:
         "images": request.images,
         "scheduler": request.scheduler,
         "cut": ", ".join(cut.text for cut in request.interventions) or None,
+        "picture": request.picture and request.picture.text,
     }
     return facts | dict(_scalars(side.model, COUNTED)) | dict(_scalars(request.options))
 

@@ -11,6 +11,7 @@
     forming              what a sampler expects of the finished image, step by step
     components           what of a loaded pipeline changes the picture
     finite               pictures that are not numbers are refused, with the first place
+    pictures, sizes      pictures that exist already; which sizes a model draws
     sharing              one pipeline, one thread
 
 A family declares its parts (`Family`, `Part`) on a `DiffusersBackend`, and on a `DiffusersSession`

@@ -48,6 +48,7 @@ class Pipeline:
         skipped_paths: what a forward with these keywords leaves out.
         samples: pictures of the batch.
         lengths: by branch, of each of these how long its text is; see `Call.lengths`.
+        skipped: with how many forwards the schedule begins that do not run.
     """
 
     scheduler: Any
@@ -55,6 +56,7 @@ class Pipeline:
     skipped_paths: Callable[[Mapping[str, Any]], tuple[str, ...]]
     samples: int
     lengths: Mapping[str, Sequence[Lengths]] = field(default_factory=dict)
+    skipped: Callable[[], int] = lambda: 0
 
 
 @contextmanager
@@ -111,6 +113,8 @@ class _Announcer:
         latents = args[0] if args else keywords[self._pipeline.input_name]
         if not self.noise:
             self.noise += [_sha256(sample) for sample in latents[-samples:]]
+        begin = self._pipeline.skipped()
+        level += begin
         timestep = float(scheduler.timesteps[level])
         branches = (SKIP,) if skipped else self._tower.forwards[number]
         rows = self._rows(len(latents), branches)
@@ -118,7 +122,7 @@ class _Announcer:
         self._on_call(
             Call(
                 tower=self._tower.name,
-                step=self._steps[level],
+                step=self._steps[level] - self._steps[begin],
                 timestep=timestep,
                 noise=schedules.noise_left(scheduler, timestep),
                 rows=rows,

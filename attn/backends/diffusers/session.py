@@ -12,11 +12,12 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from attn.backends.diffusers import adapters, components, samplers, schedules
+from attn.backends.diffusers import adapters, components, pictures, samplers, schedules
 from attn.backends.diffusers.calls import SKIP, Pipeline, Tower, announcing
 from attn.backends.diffusers.finite import finite_steps
 from attn.backends.diffusers.forming import Forming, forming
 from attn.backends.diffusers.sharing import alone
+from attn.backends.diffusers.sizes import check_size
 from attn.backends.diffusers.texts.emphasis import token_weights, weighted
 from attn.backends.diffusers.texts.encoders import unknown_tokens
 from attn.backends.diffusers.texts.prompt_syntax import foreign_syntax
@@ -28,9 +29,6 @@ from attn.backends.types import ModelInfo, OnCall, Output, Session, image_seed
 from attn.errors import CaptureError, RequestError
 from attn.schema import UNCOND, Lora, Request, Segment
 from attn.schema import Sequence as TokenSequence
-
-LARGEST_SIDE = 16384
-"""Beyond any model's reach; larger numbers are typing errors that would only fill the memory."""
 
 
 class DiffusersSession(Session):
@@ -67,6 +65,11 @@ class DiffusersSession(Session):
     """Whether the pipeline gives its scheduler the noise levels, which not all schedulers take."""
     unread_negative: ClassVar[str] = "guidance is off, so the negative prompt is not read"
     """What the user is told of a negative prompt where no row `uncond` runs."""
+    shows_pictures = True
+    _forms = True
+    """Whether pictures form step by step, from noise to the end of the schedule."""
+    _skipped_calls = 0
+    """Forwards that the schedule begins with, and that a picture drawn further does not run."""
 
     def __init__(self, pipe: Any, info: ModelInfo, options: Any, device: str) -> None:
         self.pipe = pipe
@@ -166,6 +169,7 @@ class DiffusersSession(Session):
             self.skipped_paths,
             len(requests) * first.images,
             self._prompts.row_lengths(self.branch_texts(requests), first.images),
+            lambda: self._skipped_calls,
         )
         towers = [
             Tower(name, module, self._forwards(self.tower_branches(name, first)))
@@ -201,7 +205,7 @@ class DiffusersSession(Session):
         """Return all arguments of the pipeline's call for a batch."""
         first = requests[0]
         has_negative = len(self.branches(first)) > 1 and first.negative is not None
-        return {
+        usual = {
             "prompt": [request.prompt for request in requests],
             "negative_prompt": [request.negative for request in requests] if has_negative else None,
             "num_inference_steps": first.steps,
@@ -216,6 +220,7 @@ class DiffusersSession(Session):
             ],
             **self.extra_arguments(requests),
         }
+        return pictures.arguments(self.pipe, first, usual, len(requests))
 
     @property
     def prediction(self) -> str | None:
@@ -236,9 +241,10 @@ class DiffusersSession(Session):
 
     def complete(self, request: Request) -> Request:
         """Fill in steps, guidance and size, and check the LoRAs; see `Session.complete`."""
+        request = pictures.complete(self, request)
         width = self.default_side() if request.width is None else request.width
         height = self.default_side() if request.height is None else request.height
-        _check_size(width, height, self.multiple)
+        check_size(width, height, self.multiple)
         steps = self.default_steps if request.steps is None else request.steps
         if steps < 1 or request.images < 1:
             raise RequestError(
@@ -272,6 +278,7 @@ class DiffusersSession(Session):
             *([self._gave_way] if gives_way else []),
             *components.sampler_remarks(scheduler),
             *self._misfits(completed.loras),
+            *pictures.remarks(completed),
         )
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
@@ -285,6 +292,10 @@ class DiffusersSession(Session):
 
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """Run the pipeline on a batch; see `Session.generate`."""
+        return pictures.show(self, requests, on_call)
+
+    def _run(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
+        """Run the pipeline that is there, on a batch."""
         first, segments = requests[0], self.text_segments(requests[0])
         with (
             alone(self.pipe),
@@ -353,7 +364,7 @@ class DiffusersSession(Session):
     def _formed(self, on_call: OnCall | None) -> AbstractContextManager[Forming]:
         """See how pictures form in a block, where somebody listens."""
         scheduler, vae = self.pipe.scheduler, self.pipe.vae
-        if on_call is None:
+        if on_call is None or not self._forms:
             return nullcontext(Forming(scheduler, vae))
         return forming(scheduler, vae, self.watch)
 
@@ -386,14 +397,3 @@ class DiffusersSession(Session):
             yield
         finally:
             self.pipe.scheduler = before
-
-
-def _check_size(width: int, height: int, multiple: int) -> None:
-    if max(width, height) > LARGEST_SIDE:
-        raise RequestError(f"size {width}x{height}: at most {LARGEST_SIDE} pixels a side")
-    if width < multiple or height < multiple or width % multiple or height % multiple:
-        near = [max(multiple, round(side / multiple) * multiple) for side in (width, height)]
-        raise RequestError(
-            f"size {width}x{height}: width and height must be divisible by {multiple}; "
-            f"the nearest is {near[0]}x{near[1]}"
-        )

@@ -129,6 +129,7 @@ class GuardedSession(Session):
         self.info = replace(self._attribute("info", ModelInfo), identity=self._identity)
         self.warnings = self._attribute("warnings", tuple[str, ...])
         self.weighs_words = self._attribute("weighs_words", bool)
+        self.shows_pictures = self._attribute("shows_pictures", bool)
 
     def complete(self, request: Request) -> Request:
         """See `Session.complete`."""

@@ -6,6 +6,8 @@
     resolve     an intervention as it is done to one request
     draws       as many others, drawn at random
     sinks       the keys that receive most on the untreated run
+    swaps       keys and values of a run with another prompt
+    rows        where the positions of a layer are in a row of a batch
     treatment   all interventions of a generation, call by call
     intervene   the same for a torch model of one's own
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from attn.engine.shapes import Everywhere, KernelProbs, Where
-from attn.schema import ON_LOGITS, ActName
+from attn.schema import ON_LOGITS, SWAPS, ActName
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,30 @@ def change_probs(probs: KernelProbs, edits: Sequence[Edit]) -> None:
 
 
 def changed_heads(edits: Sequence[Edit]) -> Where:
-    """Return where acts after the softmax change an output, (row, head, query, 1) bool."""
-    parts = [edit.where.any(-1, keepdim=True) for edit in edits if edit.act in _ON_PROBS]
+    """Return where edits change an output in the open, (row, head, query, 1) bool."""
+    parts = [edit.where.any(-1, keepdim=True) for edit in edits if edit.act in (*_ON_PROBS, *SWAPS)]
     return torch.stack(torch.broadcast_tensors(*parts)).any(0)
 
 
 def needs_probs(edits: Sequence[Edit]) -> bool:
     """Whether some act comes after the softmax."""
     return any(edit.act in _ON_PROBS for edit in edits)
+
+
+def is_negative(edit: Edit) -> bool:
+    """Whether an edit makes something of probabilities that is none."""
+    return edit.act == "weigh" and edit.amount < 0
+
+
+def find_swap(edits: Sequence[Edit]) -> Edit | None:
+    """Return the edit that takes keys or values of another run, if there is one."""
+    return next((edit for edit in edits if edit.act in SWAPS), None)
+
+
+def is_whole(edit: Edit) -> bool:
+    """Whether an edit is of all heads and queries of the rows that it is of at all."""
+    rows = edit.where.any(-1).flatten(1)
+    return bool((rows.all(1) | ~rows.any(1)).all())
 
 
 def _weigh(probs: Tensor, where: Tensor, amount: float) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -19,13 +19,19 @@ from attn.engine.interventions.acts import (
     EditAxes,
     change_probs,
     changed_heads,
+    find_swap,
+    is_negative,
+    is_whole,
     logit_bias,
     needs_probs,
 )
+from attn.engine.interventions.swaps import Columns, RowStates, with_states
 from attn.engine.kernels import FUSED, SOFTMAX, OperatorMode, bind
 from attn.errors import CaptureError
 
 Shape = tuple[int, int, int, int]
+States = tuple[Tensor, Tensor]
+"""Keys and values."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +57,15 @@ class Edits(CallEdits):
         shape: (rows, heads, queries, keys) of the calls that are meant.
         edits: of those axes.
         sinks: how many keys, the first, are a learned sink, which kernels have last.
+        swapped: keys of each row that are swapped.
+        states: what they are swapped with in the call that runs.
     """
 
     shape: Shape
     edits: tuple[EditAxes, ...]
     sinks: int = 0
+    swapped: tuple[Columns, ...] = ()
+    states: tuple[RowStates | None, ...] = ()
 
     def laid_out(self, shape: Sequence[int], device: torch.device) -> tuple[Edit, ...]:
         """Return the edits for a call; see `CallEdits`.
@@ -134,28 +144,62 @@ class InterventionMode(OperatorMode):
         parts = edits.laid_out((*query.shape[:3], key.shape[2]), query.device)
         if not parts:
             return func(*args, **kwargs)
+        swap, other = find_swap(parts), None
+        if swap is not None:
+            with _disable_current_modes():
+                swapped = _swapped(edits, swap, key, value)
+            if is_whole(swap):
+                key, value = swapped
+            else:
+                other = swapped
         with _disable_current_modes():
             plain = _plain_mask(call)
             mask = _masked(plain, logit_bias(parts), query.dtype)
             _require_keys(edits.name, plain, mask)
-        options = {"scale": call["scale"], "enable_gqa": query.shape[1] != key.shape[1]}
-        if not needs_probs(parts):
+        if not needs_probs(parts) and other is None:
+            options = {"scale": call["scale"], "enable_gqa": query.shape[1] != key.shape[1]}
             output = scaled_dot_product_attention(query, key, value, attn_mask=mask, **options)
             self._treated.note(edits.name)
             return _like(func, output)
+        states = _ExplicitCall(query, key, value, call["scale"], mask)
+        return _like(func, self._explicit(edits.name, parts, states, other))
+
+    def _explicit(
+        self, name: str, parts: Sequence[Edit], states: _ExplicitCall, other: States | None
+    ) -> Tensor:
+        """Return the output of a call whose probabilities are computed in the open.
+
+        Args:
+            name: of the module.
+            parts: the edits.
+            states: of the call.
+            other: keys and values of another run, for the heads and queries that are swapped.
+        """
+        swap = find_swap(parts)
         with _disable_current_modes():
-            output = scaled_dot_product_attention(query, key, value, attn_mask=mask, **options)
-            logits = _logits(call, mask)
-            wide = _repeat(value, query).float()
-        probs = torch.softmax(logits, -1)
-        with _disable_current_modes():
+            output, wide = states.kernel(), states.values
+            logits = states.logits
+            probs = torch.softmax(logits, -1)
             changed = changed_heads(parts)
             difference = (probs @ wide - output).masked_fill(~changed, 0).abs().max()
             relative = difference / output.abs().max().clamp(min=torch.finfo(output.dtype).tiny)
-            change_probs(probs, parts)
-        explicit = torch.matmul(probs, wide).to(output.dtype)
-        self._treated.note(edits.name, float(relative))
-        return _like(func, torch.where(changed, explicit, output))
+            swapped = replace(states, key=other[0], value=other[1]) if other else states
+            rows = swap.where.any(-1, keepdim=True) if swap and other else None
+            if rows is not None:
+                logits = torch.where(rows, swapped.logits, logits)
+        probs = torch.softmax(logits, -1)
+        with _disable_current_modes():
+            change_probs(probs, [edit for edit in parts if not is_negative(edit)])
+        explicit = torch.matmul(probs, swapped.values)
+        with _disable_current_modes():
+            if any(map(is_negative, parts)):  # what is seen above are still probabilities
+                change_probs(probs := probs.clone(), [of for of in parts if is_negative(of)])
+                explicit = probs @ swapped.values
+            unswapped = probs @ wide
+        if rows is not None:
+            explicit = torch.where(rows, explicit, unswapped)
+        self._treated.note(name, float(relative))
+        return torch.where(changed, explicit.to(output.dtype), output)
 
     def _open(
         self, func: OpOverload, edits: CallEdits, args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -165,6 +209,7 @@ class InterventionMode(OperatorMode):
         if not parts or axis % logits.ndim != logits.ndim - 1:
             result: Tensor = func(*args, **kwargs)
             return result
+        _require_doable(edits.name, parts)
         with _disable_current_modes():
             bias = logit_bias(parts)
             if bias is not None:
@@ -222,15 +267,74 @@ def _require_keys(name: str, before: Tensor | None, after: Tensor | None) -> Non
     if not bool((left | ~had).all()):
         raise CaptureError(
             f"the cut hides every key of a row in {name}, so that nothing is left to attend to; "
-            "cut fewer keys, or skip the layer"
+            "cut fewer keys, or of fewer queries (@queries=generated: the first tokens of a causal "
+            "model read but themselves), or skip the layer"
         )
 
 
-def _logits(call: Mapping[str, Any], mask: Tensor | None) -> Tensor:
-    query, key = call["query"], call["key"]
-    scale = query.shape[-1] ** -0.5 if call["scale"] is None else call["scale"]
-    logits: Tensor = (query.float() @ _repeat(key, query).float().mT) * scale
-    return logits if mask is None else logits + mask
+def _require_doable(name: str, parts: Sequence[Edit]) -> None:
+    """Refuse what cannot be done to a softmax in the open.
+
+    Raises:
+        CaptureError: keys are swapped, or probabilities would be recorded that are below 0.
+    """
+    if find_swap(parts) is not None:
+        raise CaptureError(
+            f"{name} computes its softmax in the open, where its keys are not seen, so that none "
+            "can be swapped; load the model with attention=sdpa, or mask the keys"
+        )
+    if any(map(is_negative, parts)):
+        raise CaptureError(
+            f"{name} computes its softmax in the open, where a negative factor would make "
+            "probabilities below 0; load the model with attention=sdpa, or give a factor from 0"
+        )
+
+
+def _swapped(edits: CallEdits, swap: Edit, key: Tensor, value: Tensor) -> States:
+    """Return keys and values with those of the other run in their place.
+
+    Raises:
+        CaptureError: the call is not laid out so that rows and keys can be told.
+    """
+    states = edits.states if isinstance(edits, Edits) else ()
+    if len(states) != key.shape[0] or (isinstance(edits, Edits) and edits.sinks):
+        raise CaptureError(
+            f"{edits.name} has rows or keys in another layout than can be swapped; mask the keys "
+            "instead"
+        )
+    return with_states(key, value, states, swap.act)
+
+
+@dataclass(frozen=True)
+class _ExplicitCall:
+    """A call that is computed in the open; tensors are (row, head, position, channel)."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    scale: float | None
+    mask: Tensor | None
+
+    def kernel(self) -> Tensor:
+        """Return what the kernel gives."""
+        is_grouped = self.query.shape[1] != self.key.shape[1]
+        return scaled_dot_product_attention(
+            *(self.query, self.key, self.value, self.mask),
+            scale=self.scale,
+            enable_gqa=is_grouped,
+        )
+
+    @property
+    def logits(self) -> Tensor:
+        """The logits, (row, head, query, key) float32, the mask added."""
+        scale = self.query.shape[-1] ** -0.5 if self.scale is None else self.scale
+        logits: Tensor = (self.query.float() @ _repeat(self.key, self.query).float().mT) * scale
+        return logits if self.mask is None else logits + self.mask
+
+    @property
+    def values(self) -> Tensor:
+        """The values, each head its own, float32."""
+        return _repeat(self.value, self.query).float()
 
 
 def _repeat(states: Tensor, query: Tensor) -> Tensor:

@@ -78,6 +78,8 @@ class _Ranking:
         keys = list_keys(layer, layout.texts[cell[0]].sequence)
         for number, target in enumerate(self._selections):
             queries = select_queries(target, layer)
+            if queries == []:
+                continue
             rows = probs if queries is None else probs[:, queries]
             means = rows.mean((0, 1)).tolist()
             for of in keys:

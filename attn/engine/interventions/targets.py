@@ -88,11 +88,16 @@ def select_layers(target: CutTarget, layers: Sequence[Layer]) -> list[Layer]:
 
 
 def select_queries(target: CutTarget, layer: Layer) -> list[int] | None:
-    """Return the positions of the queries that are meant; None is all."""
+    """Return the positions of the queries that are meant; None is all.
+
+    A step that reads only a part of a text may have none of them.
+    """
     if target.queries == "all":
         return None
     named = part(layer.queries, target.queries or "image")
-    return positions(named) if named else None
+    if not named and not target.queries:
+        return None
+    return positions(named)
 
 
 def select_offsets(

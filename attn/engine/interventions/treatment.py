@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from attn.engine.attention import placements
 from attn.engine.hooks import ModeHooks
 from attn.engine.interventions.acts import EditAxes
 from attn.engine.interventions.draws import draw_offsets
 from attn.engine.interventions.mode import Edits, InterventionMode, Treated
-from attn.engine.interventions.resolve import RequestLayout, Resolved, resolve
+from attn.engine.interventions.resolve import RequestLayout, resolve
+from attn.engine.interventions.rows import Sides, members, sides_of, whole
 from attn.engine.interventions.sinks import Cell, OnCall, find_sinks
-from attn.engine.interventions.targets import Offset, list_keys, select_queries
+from attn.engine.interventions.swaps import Columns, SwapSource, SwapStates
+from attn.engine.interventions.targets import BranchText, Offset, list_keys, select_queries
 from attn.engine.layer_plans import layer_within
-from attn.errors import CaptureError
-from attn.schema import ABSENT, Call, Intervention, Layer, LayerKey, RowLayout
+from attn.errors import CaptureError, RequestError
+from attn.schema import ABSENT, SWAPS, Call, Intervention, Layer, LayerKey, RowLayout
 
-Sides = tuple[RowLayout, RowLayout]
-"""Where the queries and the keys of a layer are in a row of a batch."""
 Axes = tuple[Tensor, Tensor, Tensor]
 """Which heads, queries and keys are meant, bool; size 1 is all or none."""
 
@@ -34,19 +34,27 @@ class Treatment:
         interventions: the same for all requests.
         layouts: what each request runs through and reads.
         images: samples of each request.
+        source: the run whose keys or values are swapped in, where an intervention does that.
 
     Raises:
         RequestError: one matches nothing, or hides all keys of a layer.
     """
 
     def __init__(
-        self, interventions: Sequence[Intervention], layouts: Sequence[RequestLayout], images: int
+        self,
+        interventions: Sequence[Intervention],
+        layouts: Sequence[RequestLayout],
+        images: int,
+        source: SwapSource | None = None,
     ) -> None:
         self._layouts = layouts
         self._images = images
         self._resolved = [[resolve(of, layout) for of in interventions] for layout in layouts]
         self._layers = [{(of.tower, of.path): of for of in layout.layers} for layout in layouts]
         self._sinks: list[dict[Cell, list[Offset]]] = [{} for _ in interventions]
+        self._swap = SwapStates(source, images) if source else None
+        if source is not None:
+            self._require_source(source)
         self._call: Call | None = None
         self._laid_out: dict[Any, Edits | None] = {}
         self.treated = Treated()
@@ -61,6 +69,8 @@ class Treatment:
         """Take the announcement of a forward."""
         self._call = call
         self.treated.current.clear()
+        if self._swap is not None:
+            self._swap.begin(call)
 
     @contextmanager
     def applied(
@@ -75,6 +85,8 @@ class Treatment:
         targets = [of.intervention.target for of in self._resolved[0]]
         if any(target.sinks for target in targets):
             self._sinks = find_sinks(modules, targets, self._layouts, self._images, generate)
+        if self._swap is not None:
+            self._swap.collect(modules, self._swapped_offsets)
         mode = InterventionMode(lambda: self._edits(hooks.running), self.treated)
         hooks = ModeHooks(modules, mode, done=self._done, wanted=self._wanted, innermost=True)
         with hooks:
@@ -84,6 +96,24 @@ class Treatment:
                 "nothing was changed: none of the steps that ran is among those of the cut; give "
                 "other steps or another range of noise"
             )
+
+    def _require_source(self, source: SwapSource) -> None:
+        """Refuse to swap keys that the other prompt has not.
+
+        Raises:
+            RequestError: names the first.
+        """
+        for resolved, layout in zip(self._resolved, source.layouts, strict=True):
+            swap = next(of for of in resolved if of.intervention.act in SWAPS)
+            layers = [of for of in layout.layers if (of.tower, of.path) in swap.heads]
+            for name, offsets in (swap.offsets or {}).items():
+                text = layout.texts[layout.branch(name)]
+                there = {key.offset for of in layers for key in list_keys(of, text.sequence)}
+                for segment, position in sorted(offsets - there):
+                    raise RequestError(
+                        f"cut: '{text.prompt}' has no position {position} of '{segment}' to swap "
+                        "with; give a prompt in which the words stand at the same places"
+                    )
 
     def describe(self) -> dict[str, Any]:
         """Return what was done, for the manifest."""
@@ -121,19 +151,27 @@ class Treatment:
         kind = key, active, call.rows, call.padding, call.span, call.lengths
         if kind not in self._laid_out:
             self._laid_out[kind] = self._lay_out(key, active, call)
-        return self._laid_out[kind]
+        edits = self._laid_out[kind]
+        if self._swap is None or edits is None or not edits.swapped:
+            return edits
+        return replace(edits, states=self._swap.states(key, call, edits.swapped))
 
     def _lay_out(self, key: LayerKey, active: Sequence[int], call: Call) -> Edits | None:
         layers = [
             layer_within(self._layers[sample // self._images][key], call.span)
             for _, sample in call.rows
         ]
-        sides = [_sides(of, call, row) for row, of in enumerate(layers)]
+        sides = [sides_of(of, call, row) for row, of in enumerate(layers)]
         layer = layers[0]
         queries, keys = sides[0]
         shape = (len(layers), layer.num_heads, queries.length, keys.length)
-        edits = []
+        edits, swapped = [], []
         for number in active:
+            if self._resolved[0][number].intervention.act in SWAPS:
+                swapped = [
+                    self._columns(number, key, cell, of, placed[1])
+                    for cell, of, placed in zip(call.rows, layers, sides, strict=True)
+                ]
             parts = [
                 self._row(number, key, cell, of, placed)
                 for cell, of, placed in zip(call.rows, layers, sides, strict=True)
@@ -144,7 +182,9 @@ class Treatment:
                 ]
                 intervention = self._resolved[0][number].intervention
                 edits.append(EditAxes(intervention.act, intervention.amount or 0.0, *axes))
-        return Edits(layer.path, shape, tuple(edits), layer.num_sinks) if edits else None
+        if not edits:
+            return None
+        return Edits(layer.path, shape, tuple(edits), layer.num_sinks, tuple(swapped))
 
     def _row(self, number: int, key: LayerKey, cell: Cell, layer: Layer, sides: Sides) -> Axes:
         """Return the heads, queries and keys that an intervention changes of a row of the batch."""
@@ -155,20 +195,21 @@ class Treatment:
         if not resolved.covers(key, name):
             nothing = torch.zeros(1, dtype=torch.bool)
             return nothing, nothing, nothing
-        positions = self._positions(resolved, number, (name, sample), layer)
+        offsets, text = self._offsets(number, (name, sample)), layout.texts[name]
+        positions = None if offsets is None else _positions(layer, text, offsets)
         queries = select_queries(resolved.intervention.target, layer)
         return (
-            _members(resolved.heads[key], _whole(layer.num_heads)),
-            _members(queries, sides[0]),
-            _members(positions, sides[1]),
+            members(resolved.heads[key], whole(layer.num_heads)),
+            members(queries, sides[0]),
+            members(positions, sides[1]),
         )
 
-    def _positions(
-        self, resolved: Resolved, number: int, cell: Cell, layer: Layer
-    ) -> list[int] | None:
+    def _offsets(self, number: int, cell: Cell) -> frozenset[Offset] | None:
+        """Return the keys that an intervention means of a sample; None is all."""
+        layout = self._layouts[cell[1] // self._images]
+        resolved = self._resolved[cell[1] // self._images][number]
         if resolved.offsets is None:
             return None
-        layout = self._layouts[cell[1] // self._images]
         target, text = resolved.intervention.target, layout.texts[cell[0]]
         offsets = resolved.offsets[cell[0]]
         if target.sinks:
@@ -177,27 +218,29 @@ class Treatment:
                 layers = [of for of in layout.layers if (of.tower, of.path) in resolved.heads]
                 sinks = draw_offsets(sinks, layers, text, layout.chance(target.random))
             offsets |= sinks
-        return [of.position for of in list_keys(layer, text.sequence) if of.offset in offsets]
+        return offsets
+
+    def _swapped_offsets(self, key: LayerKey, cell: Cell) -> frozenset[Offset] | None:
+        """Return the keys of a layer that are swapped in a row; none where nothing is."""
+        every = self._resolved[cell[1] // self._images]
+        number = next(at for at, of in enumerate(every) if of.intervention.act in SWAPS)
+        return self._offsets(number, cell) if every[number].covers(key, cell[0]) else frozenset()
+
+    def _columns(
+        self, number: int, key: LayerKey, cell: Cell, layer: Layer, side: RowLayout
+    ) -> Columns:
+        """Return the keys of a row that are swapped, and where they stand in it."""
+        layout = self._layouts[cell[1] // self._images]
+        name = layout.branch(cell[0])
+        if not self._resolved[cell[1] // self._images][number].covers(key, name):
+            return ()
+        offsets = self._offsets(number, (name, cell[1]))
+        return tuple(
+            (of.offset, side.positions[of.position])
+            for of in list_keys(layer, layout.texts[name].sequence)
+            if (offsets is None or of.offset in offsets) and side.positions[of.position] != ABSENT
+        )
 
 
-def _whole(length: int, padding: int = 0) -> RowLayout:
-    """Return positions behind padding."""
-    return RowLayout(tuple(range(padding, padding + length)), padding + length)
-
-
-def _sides(layer: Layer, call: Call, row: int) -> Sides:
-    """Return where the queries and keys of a layer are in a row of the batch."""
-    if call.lengths:
-        return placements(layer, call, row)
-    padding = call.padding[row] if call.padding else 0
-    return _whole(layer.num_queries, padding), _whole(layer.num_keys, padding)
-
-
-def _members(positions: Sequence[int] | None, side: RowLayout) -> Tensor:
-    """Return which positions of a row are meant, bool; size 1 if all are."""
-    if positions is None:
-        return torch.ones(1, dtype=torch.bool)
-    members = torch.zeros(side.length, dtype=torch.bool)
-    meant = [side.positions[at] for at in positions if at < len(side.positions)]
-    members[[at for at in meant if at != ABSENT]] = True
-    return members
+def _positions(layer: Layer, text: BranchText, offsets: frozenset[Offset]) -> list[int]:
+    return [of.position for of in list_keys(layer, text.sequence) if of.offset in offsets]

@@ -2,6 +2,7 @@
 
     cuts         what people type, as interventions
     scan         a cut for every head, layer, block or step
+    weaken       heads in the order of a scan, a few, then more
     treatments   what they do to a batch of a capture
     options      of the command
     ablate       generate the baseline, every cut and random controls from the same noise

@@ -12,13 +12,15 @@ from attn.schema import Intervention
 from attn.verbs.ablate.cuts import Spec, parse_cut
 from attn.verbs.ablate.options import AblateOptions
 from attn.verbs.ablate.scan import CutVariant, scan_cuts
+from attn.verbs.ablate.weaken import read_ranking, weaken_cuts
 from attn.verbs.capture.capture import capture_with, choose_prompts
 from attn.verbs.capture.folders import name_folders
 from attn.verbs.capture.options import read_prompt
 from attn.verbs.compare.compare import made_in_part, parse, planned, refuse_folder
+from attn.verbs.compare.compared import Compared
 from attn.verbs.compare.pairing import FOLDER
 from attn.verbs.compare.requirements import require_in_plan, require_in_prompts
-from attn.verbs.compare.results import Compared, ComparedSources, compare_runs
+from attn.verbs.compare.results import ComparedSources, compare_runs
 from attn.verbs.compare.runs.variant_runs import (
     BASE,
     RESERVED,
@@ -52,7 +54,10 @@ def ablate(options: AblateOptions) -> Compared:
         AttnError: see `attn.capture`; what was finished stays on disk.
     """
     report = options.report or Report()
-    cuts = _read_cuts(options.cut, needed=options.scan is None)
+    is_told = options.scan is not None or options.weaken is not None
+    cuts = _read_cuts(options.cut, needed=not is_told)
+    if options.weaken is not None:
+        cuts = _weakened(cuts, options)
     selection = parse(options.words, None, None, {})
     refuse_folder(options.out, report)
     require = Required(
@@ -100,7 +105,7 @@ def _read_cuts(specs: Spec | Sequence[Spec] | None, *, needed: bool) -> list[Cut
     """
     listed = [specs] if isinstance(specs, str | Intervention) else list(specs or ())
     variants = [
-        CutVariant(spec.strip() if isinstance(spec, str) else spec.text, parse_cut(spec))
+        CutVariant(spec.strip() if isinstance(spec, str) else spec.text, (parse_cut(spec),))
         for spec in listed
     ]
     if not variants and needed:
@@ -109,6 +114,19 @@ def _read_cuts(specs: Spec | Sequence[Spec] | None, *, needed: bool) -> list[Cut
         if variant.cut in [of.cut for of in variants[:index]]:
             raise UsageError(f"cut: {variant.name} is named twice; leave one out")
     return variants
+
+
+def _weakened(cuts: Sequence[CutVariant], options: AblateOptions) -> list[CutVariant]:
+    """Return a variant for each number of heads, most and least relevant first.
+
+    Raises:
+        UsageError: something else asks for variants, too.
+        RequestError: there is no scan of heads.
+    """
+    if options.scan is not None or options.random:
+        raise UsageError("weaken: the other order is the control; leave out --scan and --random")
+    ranking = read_ranking(options.weaken or "")
+    return weaken_cuts(ranking, cuts, options.factor, options.points)
 
 
 def _with_controls(
@@ -127,10 +145,11 @@ def _with_controls(
     yield variant
     if variant.cut.target.random is not None:
         return
-    controls = (0 if options.scan else 1) if options.random is None else options.random
+    alone = options.scan or options.weaken
+    controls = (0 if alone else 1) if options.random is None else options.random
     for seed in range(controls):
-        target = replace(variant.cut.target, random=seed)
-        control = CutVariant(variant.name, replace(variant.cut, target=target))
+        cuts = tuple(replace(cut, target=replace(cut.target, random=seed)) for cut in variant.cuts)
+        control = CutVariant(variant.name, cuts)
         try:
             _require_possible(control, setting, sessions)
         except RequestError as error:
@@ -145,7 +164,7 @@ def _require_possible(variant: CutVariant, setting: Setting, sessions: Sessions)
     Raises:
         RequestError: says why.
     """
-    _plan_of(setting, sessions, cut=[variant.cut])
+    _plan_of(setting, sessions, cut=variant.cuts)
 
 
 def _plan_of(setting: Setting, sessions: Sessions, **changes: Any) -> Plan:
@@ -173,7 +192,7 @@ def _plan(variants: Sequence[CutVariant]) -> list[tuple[str, str, dict[str, Any]
         folder if variant.label == BASE else variant.label
         for variant, folder in zip(variants, folders, strict=True)
     ]
-    cuts = [{"cut": [variant.cut]} for variant in variants]
+    cuts = [{"cut": variant.cuts} for variant in variants]
     return [(BASE, BASE, {"cut": None}), *zip(labels, folders, cuts, strict=True)]
 
 
@@ -181,13 +200,14 @@ def _require_pictures(options: PairOptions, plan: Plan) -> None:
     """Raise, before anything is generated, if there would be nothing to compare.
 
     Raises:
-        RequestError: the model draws nothing.
+        RequestError: words are to be looked at, but the model draws nothing.
         AnalysisError: what is kept does not say how words are read.
     """
     queries = (segment for entry in plan.layers for segment in entry.layer.queries)
-    if not any(segment.kind == "image" for segment in queries):
+    if any(segment.kind == "image" for segment in queries):
+        require_in_plan(plan, options, None, has_drawing=False)
+    elif options.words:
         raise RequestError(
-            "attn ablate compares pictures, but this model writes a text: cut it with attn capture "
-            "--cut, and look at both texts with attn analyze"
+            "words chooses among maps of words, but this model writes a text, of which all "
+            "positions are compared; leave it out"
         )
-    require_in_plan(plan, options, None, has_drawing=False)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from attn.errors import UsageError, did_you_mean
-from attn.schema import ROLES, WITH_AMOUNT, ActName, CutTarget, Intervention
+from attn.schema import ROLES, SWAPS, WITH_AMOUNT, ActName, CutTarget, Intervention
 from attn.verbs.parsing import finite_number
 
 Spec = str | Intervention
@@ -17,7 +17,7 @@ _ACTS: tuple[ActName, ...] = ("mask", "mean", "skip")
 SEGMENTS = ("sketch", "image", "text")
 """Segments that need not be called so."""
 _RANGE = re.compile(r"(\d+(?:\.\d+)?)(?:-(\d+(?:\.\d+)?))?")
-_LIMITS = re.compile(r"(.+?)@([a-z]+=.*|mean|skip|mask)", re.DOTALL)
+_LIMITS = re.compile(r"(.+?)@([a-z_]+=.*|mean|skip|mask)", re.DOTALL)
 _HEAD = re.compile(r"([^\s]+)\.(\d+(?:[-,]\d+)*)")
 _SINKS = re.compile(r"sinks(?::(\d+))?")
 _KEYS = re.compile(r"([\w.-]+):(\d+(?:[-,]\d+)*)")
@@ -109,7 +109,7 @@ def _split_limits(text: str) -> list[tuple[str, str]]:
         elif piece in _ACTS:
             limits.append(("act", piece))
         elif limits:
-            limits[-1] = limits[-1][0], f"{limits[-1][1]},{piece}"
+            limits[-1] = limits[-1][0], f"{limits[-1][1]}, {piece}"
     for key, _ in limits:
         if key not in _LIMIT:
             raise UsageError(
@@ -132,10 +132,19 @@ def _with_act(cut: Intervention, text: str) -> Intervention:
     return replace(cut, act=act)
 
 
+def _with_source(act: Any) -> Callable[[Intervention, str], Intervention]:
+    def change(cut: Intervention, text: str) -> Intervention:
+        if not text:
+            raise UsageError(f"cut: {act} takes the prompt whose keys come in, {act}=a blue cat")
+        return replace(cut, act=act, source=text)
+
+    return change
+
+
 def _with_amount(act: Any) -> Callable[[Intervention, str], Intervention]:
     def change(cut: Intervention, text: str) -> Intervention:
         amount = _number(act, text)
-        if act != "bias" and amount < 0:
+        if act == "scale" and amount < 0:
             raise UsageError(f"cut: {act} takes a factor from 0; got '{text}'")
         return replace(cut, act=act, amount=amount)
 
@@ -188,7 +197,7 @@ def _seed(text: str) -> int:
     return _whole_numbers(text)[0]
 
 
-_LIMIT: Mapping[str, Callable[[Intervention, str], Intervention]] = {
+_LIMIT: dict[str, Callable[[Intervention, str], Intervention]] = {
     "layers": _with("layers", _pieces),
     "heads": _with("heads", _whole_numbers),
     "queries": _with("queries", str),
@@ -197,4 +206,6 @@ _LIMIT: Mapping[str, Callable[[Intervention, str], Intervention]] = {
     "branch": _with("branch", lambda text: None if text == "both" else text),
     "random": _with("random", _seed),
     "act": _with_act,
-} | {act: _with_amount(act) for act in WITH_AMOUNT}
+}
+_LIMIT |= {act: _with_amount(act) for act in WITH_AMOUNT}
+_LIMIT |= {act: _with_source(act) for act in SWAPS}

@@ -11,6 +11,10 @@ from attn.verbs.ablate.scan import Scan
 from attn.verbs.capture.options import BackendName, Cuts, Prompt, Settings, VariantOptions
 from attn.verbs.options import About, Pictures, Told, Words
 
+FACTOR = -2.0
+"""As head relevance vectors are checked."""
+POINTS = 5
+
 
 @dataclass(frozen=True)
 class AblateOptions(VariantOptions):
@@ -36,6 +40,20 @@ class AblateOptions(VariantOptions):
             "--cut says."
         ),
     ] = None
+    weaken: Annotated[
+        str | Path | None,
+        About(
+            "Folder of a --scan heads: its heads are weakened, a few, then more, the most relevant "
+            "first, and then the least.",
+            check=checks.folder,
+        ),
+    ] = None
+    factor: Annotated[float, About("What --weaken multiplies the probabilities of a head by.")] = (
+        FACTOR
+    )
+    points: Annotated[
+        int, About("How many numbers of heads --weaken tries in each order.", least=1)
+    ] = POINTS
     random: Annotated[
         int | None,
         About(

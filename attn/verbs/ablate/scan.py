@@ -19,11 +19,16 @@ class CutVariant:
 
     Attributes:
         name: as it was typed.
-        cut: what is done.
+        cuts: what is done.
     """
 
     name: str
-    cut: Intervention
+    cuts: tuple[Intervention, ...]
+
+    @property
+    def cut(self) -> Intervention:
+        """The first, which is the only one of what was typed."""
+        return self.cuts[0]
 
     @property
     def label(self) -> str:
@@ -64,7 +69,7 @@ def scan_cuts(
     return [
         CutVariant(
             unit.name,
-            Intervention(CutTarget(layers=unit.layers, heads=unit.heads, queries="all"), "skip"),
+            (Intervention(CutTarget(layers=unit.layers, heads=unit.heads, queries="all"), "skip"),),
         )
         for unit in units
     ]
@@ -82,7 +87,7 @@ def _limited(of: CutVariant, unit: Unit) -> CutVariant:
         raise UsageError(f"scan: {of.name} is limited already; leave that out, or --scan")
     limits = {"steps": unit.steps} if unit.steps else {"layers": unit.layers, "heads": unit.heads}
     cut = replace(of.cut, target=replace(target, **limits))
-    return CutVariant(f"{of.name} in {unit.name}", cut)
+    return CutVariant(f"{of.name} in {unit.name}", (cut,))
 
 
 def _units(scan: Scan, layers: Sequence[Layer], steps: int) -> Iterator[Unit]:

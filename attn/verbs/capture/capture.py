@@ -17,6 +17,7 @@ from attn.errors import UsageError
 from attn.schema import Request
 from attn.verbs.ablate.cuts import parse_cuts
 from attn.verbs.capture.collection import Entry
+from attn.verbs.capture.drawings import read_picture
 from attn.verbs.capture.families import SKETCH, backend_options, complete_loras
 from attn.verbs.capture.first_checks import check_drawing, check_folder, check_loras, check_model
 from attn.verbs.capture.folders import choose_folder, output_folder
@@ -154,6 +155,7 @@ def capture_with(options: CaptureOptions) -> Captured:
         backend = backend_options(family.Options, name, options.backend_settings)
     model = family.default_model(backend) if options.model is None else options.model
     request = replace(_request(options, backend), interventions=parse_cuts(options.cut))
+    request = replace(request, picture=read_picture(options))
     texts = choose_prompts(typed, model, family, report)
     prompts, negative = parse_prompts(options, texts)
     stack = parse_stack([*parse_stack(options.lora), *shared_loras(prompts)])

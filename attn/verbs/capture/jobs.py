@@ -103,6 +103,7 @@ def plan_job(
         RequestError: the model can do none of them; if it can do some, the others are `failed`.
     """
     _refuse_weights(session, wishes)
+    _refuse_pictures(backend, session, wishes)
     requests: dict[int, Request] = {}
     refused: dict[int, RequestError] = {}
     for index, wish in enumerate(wishes):
@@ -158,6 +159,19 @@ def _refuse_weights(session: Session, wishes: Sequence[Request]) -> None:
         raise RequestError(
             "this backend applies no weights of words: leave --prompt-syntax a1111 out, and give "
             "the prompt without them"
+        )
+
+
+def _refuse_pictures(backend: str, session: Session, wishes: Sequence[Request]) -> None:
+    """Refuse pictures that would not be shown to the model.
+
+    Raises:
+        RequestError: names the backend.
+    """
+    if not session.shows_pictures and any(wish.picture for wish in wishes):
+        raise RequestError(
+            f"backend '{backend}' shows its model no picture that exists: it has no VAE, or its "
+            "library no pipeline for that; leave --picture out"
         )
 
 

@@ -252,6 +252,32 @@ class CaptureOptions(GenerationOptions):
             check=drawing,
         ),
     ] = None
+    picture: Annotated[
+        str | Path | None,
+        About(
+            "A picture that exists, FILE: shown to the model at each --noise, or drawn further "
+            "with --strength.",
+            check=checks.folder,
+        ),
+    ] = None
+    noise: Annotated[
+        float | Sequence[float] | None,
+        About(
+            "Parts of noise with which --picture is shown, NUMBER,NUMBER,…, a step each. "
+            "[default: 0.6,0.3]",
+            python="Parts of noise with which `picture` is shown, a step each.",
+            read=parsing.split,
+            check=checks.levels,
+        ),
+    ] = None
+    strength: Annotated[
+        float | None,
+        About("Draw --picture further, from this part of the noise on: above 0, up to 1."),
+    ] = None
+    mask_picture: Annotated[
+        str | Path | None,
+        About("Draw --picture anew where this picture is white.", check=checks.folder),
+    ] = None
     cut: Annotated[
         Cuts,
         About(

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from attn.schema import Intervention, Kept, Lora, Manifest, Request, Step
+from attn.schema import ExistingPicture, Intervention, Kept, Lora, Manifest, Request, Step
 from attn.verbs.capture.collection import Run
 from attn.verbs.capture.growing import reached
 from attn.verbs.capture.jobs import JobItem, describe_run
@@ -29,6 +29,7 @@ def run_facts(run: Run) -> Facts:
     request, kept = dict(run.request), dict(run.kept)
     loras = lora_facts(request.pop("loras", ()))
     cuts = msgspec.convert(request.pop("interventions", ()), tuple[Intervention, ...])
+    picture = msgspec.convert(request.pop("picture", None), ExistingPicture | None)
     size = [request.pop("width", None), request.pop("height", None)]
     options = {f"--set {name}": value for name, value in request.pop("options", {}).items()}
     facts = {
@@ -40,6 +41,7 @@ def run_facts(run: Run) -> Facts:
         "size": size,
         "lora": loras,
         "cut": [cut.text for cut in cuts],
+        "picture": picture and picture.text,
         **options,
         "keep": kept.pop("level", None),
         **kept,

@@ -8,7 +8,8 @@ controls/                  variants that are controls of others: null, parts, wi
 pieces                     what was read of single traces, kept until they are compared
 requirements               refuse early what could not be compared
 findings                   what there is to say of runs that are there
-results                    written: tables, figures and report
+results, compared          written: tables, figures and report; what is left of them
+texts/                     the same of texts that were written with a cut
 scenes, figures, run_figures   what the figures show, and the figures
 answer, report             sentences made from the tables, and the page that they begin
 """

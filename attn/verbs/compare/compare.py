@@ -17,12 +17,13 @@ from attn.verbs.capture.collection import Entry, is_collection
 from attn.verbs.capture.families import SKETCH
 from attn.verbs.capture.folders import choose_folder, refuse_parts
 from attn.verbs.capture.options import GenerationOptions
+from attn.verbs.compare.compared import Compared
 from attn.verbs.compare.controls.triggers import require_triggers
 from attn.verbs.compare.options import CompareOptions, takes_runs
 from attn.verbs.compare.pairing import FOLDER, ComparedRun, open_runs
 from attn.verbs.compare.pieces import KeptReadings, look_at_pairs
 from attn.verbs.compare.requirements import require_in_plan, require_in_prompts
-from attn.verbs.compare.results import Compared, ComparedSources, compare_runs
+from attn.verbs.compare.results import ComparedSources, compare_runs
 from attn.verbs.compare.runs.leak_runs import refuse_lone_options
 from attn.verbs.compare.runs.lora_files import find_lora_files
 from attn.verbs.compare.runs.lora_runs import generate

@@ -16,6 +16,7 @@ from attn.verbs.compare.controls.control_answer import tell_controls
 from attn.verbs.compare.controls.controls import Controls
 from attn.verbs.compare.controls.cut_answer import tell_cuts
 from attn.verbs.compare.controls.cut_effects import CUTS
+from attn.verbs.compare.controls.weakening import tell_weakening
 from attn.verbs.compare.variants import Variant
 from attn.verbs.report import Report
 from attn.verbs.report_page import Sentence
@@ -97,8 +98,9 @@ def compute(
     labels = [of.label for of in told[:FEW]] if sweep is None else [sweep.points[-1].label]
     frames = Frames(controls.tables)
     more = tell_controls(frames, labels)
+    weakening = tell_weakening(controls.weakening_rows)
     cuts = tell_cuts(frames.get(CUTS))
-    answer = [*cuts, *tell(told, sweep if "sweep.csv" in tables else None, more)]
+    answer = [*weakening, *cuts, *tell(told, sweep if "sweep.csv" in tables else None, more)]
     return ComparisonFindings(controls, sweep, weights, tables, answer)
 
 

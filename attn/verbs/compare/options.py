@@ -14,7 +14,7 @@ from attn.verbs.capture.options import Loras, Prompt, VariantOptions
 from attn.verbs.options import About, Pictures, Told, Words, describe
 
 if TYPE_CHECKING:
-    from attn.verbs.compare.results import Compared
+    from attn.verbs.compare.compared import Compared
     from attn.verbs.report import Report
 
 P = ParamSpec("P")

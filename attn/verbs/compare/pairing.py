@@ -179,7 +179,8 @@ def open_run(path: Path, label: str) -> ComparedRun:
         Member, (Member(path / entry.folder, entry.prompt, entry.seed) for entry in usable)
     )
     if not members:
-        raise AnalysisError(f"{path} has no trace that could be compared")
+        reason = next((f": {entry.error}" for entry in entries if entry.error), "")
+        raise AnalysisError(f"{path} has no trace that could be compared{reason}")
     lost = len(entries) - len(members)
     notes = (f"{lost} of {len(entries)} traces of {path} were not made: left out",) if lost else ()
     return ComparedRun(path, label, members, notes)

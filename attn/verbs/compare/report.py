@@ -15,6 +15,7 @@ MATTER = 5
 CAPTIONS = {
     "summary.png": "Images, the maps of the leading word, and the words that changed most.",
     "cuts.png": "What each cut changes, and as much cut at random; lines are 95 % intervals.",
+    "weakening.png": "Heads weakened in the order of their effect, and the reverse; bands: 95 %.",
     "sweep.png": "The leading word, the images and all other words against the scale.",
     "null.png": "The LoRA's effect, and that of random weights of the same size.",
     "parts.png": "What each part of the LoRA gives alone, and what is lost without it.",

@@ -7,90 +7,33 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attn.errors import AnalysisError
 from attn.files.disk import json_text
 from attn.files.results import COMPARISON, replaced
+from attn.verbs.compare.compared import SCHEMA, Compared
 from attn.verbs.compare.controls.block_lists import write_block_lists
 from attn.verbs.compare.controls.controls import MOST_DRAWN, find_controls
 from attn.verbs.compare.findings import ComparisonFindings, compute
 from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.report import lay_out_report
+from attn.verbs.compare.texts.results import compare_cut_texts
+from attn.verbs.compare.texts.runs import are_cut_texts
 from attn.verbs.compare.variants import Variant, compare_traces
 from attn.verbs.report import Report
-from attn.verbs.report_page import REPORT, plain, write_report
+from attn.verbs.report_page import plain, write_report
 from attn.wording import count_noun
 from attn.words import find_words, is_content
 
 if TYPE_CHECKING:
-    import xarray as xr
-    from pandas import DataFrame
-
-    from attn.analysis.compare.differences import Difference
     from attn.analysis.compare.pairs import PairOptions, ReadSide
     from attn.analysis.compare.sweep import Sweep
     from attn.lora import LoraFile
-    from attn.verbs.capture.capture import Captured
 
-SCHEMA = 1
-"""Version of `comparison.json`."""
 TABLES = "tables"
 NO_CONTENT = (
     "the prompts have no word that names something, so what is told is of articles, prepositions "
     "and the like; give a prompt with a noun, a colour, …"
 )
-
-
-@dataclass(frozen=True)
-class Compared:
-    """What a comparison left.
-
-    Attributes:
-        path: folder of the results, `comparison` in the one that was asked for.
-        base: what the baseline is called.
-        variants: number of pairs of pictures by what a variant is called.
-        tables: data frames by name, such as `mass.csv`, each made when it is looked at.
-        files: relative to `path`.
-        warnings: what the reader of the results should know.
-        plans: of a dry run what would be generated, the baseline first; then nothing else is there.
-        answer: what changed, in sentences: the first paragraph of `report.html`.
-        differences: settings in which a variant differs from the baseline, by what it is called.
-        controls: what each variant that is a control is of another, such as `null of style`, by
-            what it is called.
-        maps: where each word is read, (value, word, row, column), by what a variant is called; made
-            when it is looked at. See `attn.analysis.compare.mean_maps:mean_maps`.
-    """
-
-    path: Path
-    base: str
-    variants: Mapping[str, int]
-    tables: Mapping[str, DataFrame] = field(repr=False)
-    files: tuple[str, ...] = field(repr=False)
-    warnings: tuple[str, ...]
-    plans: tuple[Captured, ...] = field(default=(), repr=False)
-    answer: str = ""
-    differences: Mapping[str, tuple[Difference, ...]] = field(default_factory=dict)
-    controls: Mapping[str, str] = field(default_factory=dict)
-    maps: Mapping[str, xr.DataArray] = field(default_factory=dict, repr=False)
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """Return what a notebook shows: the page of what was made."""
-        from attn.verbs.view import show_path
-
-        return show_path(self.path, repr(self))
-
-    @property
-    def pictures(self) -> dict[str, Path]:
-        """The figures and images that were written, by their names in `files`."""
-        return {name: self.path / name for name in self.files if name.endswith(".png")}
-
-    @property
-    def report(self) -> Path:
-        """The page that tells all of it."""
-        return self.path / REPORT
-
-    @property
-    def predicted_bytes(self) -> int:
-        """Bytes of all folders `attention/` that a dry run plans."""
-        return sum(plan.predicted_bytes for plan in self.plans)
 
 
 @dataclass(frozen=True)
@@ -131,6 +74,9 @@ def compare_runs(
         AnalysisError: nothing can be compared.
         TraceError: a trace cannot be read, or the results cannot be written.
     """
+    if are_cut_texts(runs):
+        _refuse_words(options, parts)
+        return compare_cut_texts(runs, out, pictures=pictures, report=report)
     variants = compare_traces(runs, options, sources.read_side)
     _warn(runs[0], variants, parts, report)
     controls = find_controls(runs[0], variants, options, parts)
@@ -155,6 +101,20 @@ def compare_runs(
         controls=findings.controls.named,
         maps=findings.maps(options.words),
     )
+
+
+def _refuse_words(options: PairOptions, parts: Sequence[str] | None) -> None:
+    """Refuse to choose of what there is not where texts are compared.
+
+    Raises:
+        AnalysisError: names the first such option.
+    """
+    for name, value in (("words", options.words), ("phrases", options.phrases), ("only", parts)):
+        if value:
+            raise AnalysisError(
+                f"{name} chooses among maps of words, but these runs write texts, of which all "
+                "positions are compared; leave it out"
+            )
 
 
 def _warn(

@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from attn.backends.testing.oracle import as_float64
 from attn.engine.interventions.acts import Edit, EditAxes
 from attn.engine.interventions.mode import Edits, InterventionMode, Treated
+from attn.engine.interventions.swaps import RowStates
 from attn.engine.kernels import KernelMode
 from attn.errors import CaptureError
 from tests.helpers.toy_attention import BATCH, HEADS, KEYS, QUERIES, exact, inputs, whole
@@ -145,3 +146,55 @@ def test_inference_tensors():
         _, attention, treated = run(lambda: sdpa(query, key, value), edits)
     assert treated.count == 1
     assert whole(attention)[1, 2][:, list(CUT)].max() == 0
+
+
+@pytest.mark.parametrize("act", ["swap", "swap_keys", "swap_values"])
+@pytest.mark.parametrize("head", [None, 2])
+def test_swap_is_exact(act, head):
+    """Keys, values or both of two positions are another run's, for a whole row or for one head."""
+    query, key, value = inputs()
+    other = [-of.flip(0) for of in (key, value)]
+    rows = torch.arange(BATCH)[:, None] == 1
+    heads = (
+        torch.ones(1, 1, dtype=torch.bool) if head is None else torch.arange(HEADS)[None] == head
+    )
+    keys = (torch.arange(KEYS)[None, :, None] == torch.tensor(CUT)).any(-1)
+    axes = EditAxes(act, 0.0, rows & heads, torch.ones(BATCH, 1, dtype=torch.bool), rows & keys)
+    states = RowStates(torch.tensor(CUT), *(of[1][:, list(CUT)] for of in other))
+    edits = Edits("toy", SHAPE, (axes,), states=(None, states))
+    seen, treated = [], Treated()
+    with KernelMode(seen.append), InterventionMode(lambda: edits, treated):
+        output = sdpa(query, key, value)
+    swapped = [of.clone() for of in (key, value)]
+    for mine, of in zip(swapped, other, strict=True):
+        mine[1][:, list(CUT)] = of[1][:, list(CUT)]
+    new_key = key if act == "swap_values" else swapped[0]
+    new_value = value if act == "swap_keys" else swapped[1]
+    probs, plain = exact(query, new_key), exact(query, key)
+    expected = probs @ as_float64(new_value)
+    if head is not None:
+        others = [of for of in range(HEADS) if of != head]
+        probs[:, others] = plain[:, others]
+        expected[:, others] = (plain @ as_float64(value))[:, others]
+    np.testing.assert_allclose(whole(seen[0]), probs, atol=3e-6)
+    np.testing.assert_allclose(as_float64(output), expected, atol=1e-5)
+    assert (treated.explicit is None) == (head is None)
+
+
+def test_negative_factor():
+    """The output is turned around; what is recorded are the probabilities before that."""
+    query, key, value = inputs()
+    part = where(keys=range(KEYS))
+    output, attention, _ = run(lambda: sdpa(query, key, value), (Edit("weigh", -2.0, part),))
+    expected = exact(query, key)
+    np.testing.assert_allclose(whole(attention), expected, atol=3e-6)
+    weighed = oracle("weigh", -2.0, query, key, part)
+    np.testing.assert_allclose(as_float64(output), weighed @ as_float64(value), atol=1e-5)
+
+
+@pytest.mark.parametrize(("act", "amount"), [("swap", 0.0), ("weigh", -2.0)])
+def test_softmax_in_the_open(act, amount):
+    """What needs keys, or leaves no probabilities, cannot be done there, which is said."""
+    edits = (Edit(act, amount, where()),)
+    with pytest.raises(CaptureError, match="toy computes its softmax in the open, where"):
+        run(lambda: in_the_open(*inputs()), edits)

@@ -144,14 +144,3 @@ def test_wrong_cut(arguments, tmp_path, monkeypatch):
     assert message in stderr
     assert "Traceback" not in stderr
     assert list(tmp_path.iterdir()) == []
-
-
-def test_model_that_writes_a_text(tmp_path):
-    """There are no pictures to compare, which is said before anything is generated."""
-    result = CliRunner().invoke(
-        build(),
-        ["ablate", "-b", "mmada", "-p", PROMPT, "--cut", "red", "-o", str(tmp_path / "out")],
-    )
-    assert result.exit_code == 1
-    assert "attn ablate compares pictures, but this model writes a text" in result.stderr
-    assert list(tmp_path.iterdir()) == []

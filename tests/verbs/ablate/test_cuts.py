@@ -34,6 +34,15 @@ CUTS = {
         "scale",
         0.5,
     ),
+    "head 4.2@weigh=-2": Intervention(
+        CutTarget(layers=("4",), heads=(2,), queries="all"), "weigh", -2.0
+    ),
+    "red@steps=0-3,swap=a blue, round cat": Intervention(
+        CutTarget(words=("red",), steps=(0, 3), **COND), "swap", source="a blue, round cat"
+    ),
+    "text@swap_keys=a dog": Intervention(
+        CutTarget(segments=("text",), **COND), "swap_keys", source="a dog"
+    ),
     "red@bias=-2": Intervention(CutTarget(words=("red",), **COND), "bias", -2.0),
 }
 
@@ -60,6 +69,7 @@ WRONG = {
     "red@scale=-2": "scale takes a factor from 0; got '-2'",
     "red@scale=x": "scale: expected a number; got 'x'",
     "red@act=melt": "expected act=mask, act=mean or act=skip; got 'melt'",
+    "red@swap=": "swap takes the prompt whose keys come in, swap=a blue cat",
     "head 4": "expected LAYER.HEAD, such as 'head 4.2'; got 'head 4'",
     "keys 4": "expected SEGMENT:POSITIONS",
     "sinks:0": "sinks:0 are none",

@@ -14,7 +14,7 @@ from tests.helpers.toy_traces import cross_layer
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 LAYERS = (cross_layer(1, (3, 5), 2), cross_layer(4, (6, 10), 3))
-RED = CutVariant("red", Intervention(CutTarget(words=("red",), branch="cond")))
+RED = CutVariant("red", (Intervention(CutTarget(words=("red",), branch="cond")),))
 SCANS = {
     "heads": ["head block.1.0", "head block.1.1", *(f"head block.4.{head}" for head in range(3))],
     "layers": ["layer block.1", "layer block.4"],
@@ -49,7 +49,7 @@ def test_steps():
 
 def test_cut_that_is_limited_already():
     """Two limits of one kind would be one of them in silence."""
-    limited = CutVariant("red", Intervention(CutTarget(words=("red",), layers=("4",))))
+    limited = CutVariant("red", (Intervention(CutTarget(words=("red",), layers=("4",))),))
     with pytest.raises(UsageError, match="red is limited already; leave that out, or --scan"):
         scan_cuts("heads", [limited], LAYERS, 3)
 

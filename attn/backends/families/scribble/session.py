@@ -27,6 +27,7 @@ from attn.schema import Request
 class DrawnSession(UNetSession):
     """What sessions that read a drawing share."""
 
+    shows_pictures = False  # the drawing is what it is given
     foreign: ClassVar[tuple[str, ...]]
     """Options of the other kind of model, which would have no effect."""
 

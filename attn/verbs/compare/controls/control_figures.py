@@ -40,6 +40,8 @@ def draw_controls(
         files += write_figures(_draw_parts(base, controls, rows, options), folder)
     if cuts := controls.cut_rows:
         files += write_figures([_draw_cuts(base, controls, cuts, options)], folder)
+    if rows := controls.weakening_rows:
+        files += write_figures([_draw_weakening(base, controls, rows, options)], folder)
     if controls.leak is not None:
         files += write_figures(_draw_leaks(base, controls, controls.leak, options), folder)
     return files
@@ -69,6 +71,17 @@ def _draw_cuts(
     about = f"{scene.title_of_charts} · {scene.subtitle} · mean and 95 % interval"
     heading = "How much each cut changes", about
     return draw_cuts(rows, heading, scene.texts)
+
+
+def _draw_weakening(
+    base: ComparedRun, controls: Controls, rows: Sequence[Row], options: PairOptions
+) -> FigureFile:
+    from attn.viz.cuts import draw_weakening
+
+    scene = make_scene(base, controls.drawn, options.words)
+    about = f"{scene.title_of_charts} · {scene.subtitle} · mean, band: 95 % interval"
+    heading = "How much weakened heads change", about
+    return draw_weakening(rows, heading, scene.texts)
 
 
 def _draw_leaks(

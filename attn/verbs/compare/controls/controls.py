@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from attn.verbs.compare.controls.cut_effects import CUTS, added_cuts, cut_table
+from attn.verbs.compare.controls.cut_effects import CUTS, added_cuts, cut_table, image_effects
 from attn.verbs.compare.controls.leak import Leak, find_leak, tabulate_leak
+from attn.verbs.compare.controls.weakening import WEAKENING, weakening_rows
 from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.variants import Variant
 
@@ -89,6 +90,11 @@ class Controls:
         return self._rows(CUTS)
 
     @property
+    def weakening_rows(self) -> list[dict[str, Any]]:
+        """The rows of `weakening.csv`."""
+        return self._rows(WEAKENING)
+
+    @property
     def backend(self) -> str:
         """What the traces were made with."""
         from attn.trace.store import read_manifest
@@ -127,12 +133,17 @@ def find_controls(
         options: what is compared.
         parts: what was asked for; without all of it there are no tables of controls.
     """
-    from attn.analysis.compare.controls.controls import make_effect, null_table, part_table
+    from attn.analysis.compare.controls.controls import (
+        as_table,
+        make_effect,
+        null_table,
+        part_table,
+    )
     from attn.analysis.compare.controls.roles import find_cut_roles, find_roles
 
     roles = find_roles([_added_loras(variant) for variant in variants])
     if not any(roles):
-        roles = find_cut_roles([added_cuts(variant) for variant in variants])
+        roles = find_cut_roles([added_cuts(variant.members) for variant in variants])
     if parts is not None:
         return Controls(variants, roles)
     tables = {}
@@ -142,6 +153,8 @@ def find_controls(
     cuts = cut_table(variants, roles)
     if cuts is not None:
         tables[CUTS] = cuts
+        weakening = as_table(weakening_rows({of.label: image_effects(of) for of in variants}))
+        tables |= {} if weakening is None else {WEAKENING: weakening}
     if cuts is not None or not any(roles):
         return Controls(variants, roles, tables, leak)
     effects = [make_effect(variant.label, variant.pairs, options.words) for variant in variants]

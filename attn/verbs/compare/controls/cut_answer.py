@@ -41,15 +41,15 @@ def _tell_many(rows: Sequence[Row]) -> Iterator[str]:
     most, second, *_, least = levels
     half = digits(levels[len(levels) // 2]["change"])
     yield (
-        f"Of {len(levels)} cuts {_name(most)} changes the picture most, by {_size(most)}; then "
-        f"comes {_name(second)} ({_size(second)}). Half of them change it by less than {half}, "
-        f"{_name(least)} by {_size(least)}, the least."
+        f"Of {len(levels)} cuts {name_cut(most)} changes the picture most, by {_size(most)}; then "
+        f"comes {name_cut(second)} ({_size(second)}). Half of them change it by less than {half}, "
+        f"{name_cut(least)} by {_size(least)}, the least."
     )
     aimed = [row for row in rows if row["measure"] == AIMED and row["low"] > 0]
     if aimed:
         best = max(aimed, key=lambda row: float(row["change"]))
         yield (
-            f"Most to the point is {_name(best)}: inside of the map of “{best['word']}” the "
+            f"Most to the point is {name_cut(best)}: inside of the map of “{best['word']}” the "
             f"picture changes by {_spell(best, '')} more than outside."
         )
 
@@ -65,7 +65,7 @@ def _size(row: Row) -> str:
 
 def _tell(measures: Mapping[str, Row]) -> Iterator[str]:
     level = measures[LEVEL]
-    name = _name(level)
+    name = name_cut(level)
     if level["change"] == 0:
         yield f"Cutting {name} does nothing: these are the same pictures."
         return
@@ -86,7 +86,7 @@ def _tell_shapes(measures: Mapping[str, Row]) -> Iterator[str]:
     rows = [measures[name] for name in CHANGES if name in measures]
     if not rows:
         return
-    name = _name(rows[0])
+    name = name_cut(rows[0])
     against = "difference_" if rows[0]["controls"] else ""
     more = [row for row in rows if row[f"{against}low"] > 0]
     told = [
@@ -106,7 +106,9 @@ def _tell_shapes(measures: Mapping[str, Row]) -> Iterator[str]:
 
 def _tell_size(level: Row) -> str:
     """Say how much a cut changes that has no map of a word."""
-    start = f"Cutting {_name(level)} changes the picture by {digits(level['change'])} of 255 levels"
+    start = (
+        f"Cutting {name_cut(level)} changes the picture by {digits(level['change'])} of 255 levels"
+    )
     if not level["controls"]:
         return f"{start}; nothing as large could be cut at random to hold it against."
     told = (
@@ -123,7 +125,7 @@ def _tell_size(level: Row) -> str:
 def _tell_aim(measures: Mapping[str, Row]) -> str:
     """Say whether the picture changes where the map of the word is."""
     aimed, inside, outside = (measures[name] for name in (AIMED, INSIDE, OUTSIDE))
-    name = _name(aimed)
+    name = name_cut(aimed)
     sides = (
         f"the picture changes by {digits(inside['change'])} of 255 levels inside of the map of "
         f"“{aimed['word']}” and by {digits(outside['change'])} outside"
@@ -153,7 +155,7 @@ def _tell_aim(measures: Mapping[str, Row]) -> str:
     )
 
 
-def _name(row: Row) -> str:
+def name_cut(row: Row) -> str:
     """Return what was cut, of a variant that is called so."""
     return str(row["cut"]).removesuffix(" cut")
 

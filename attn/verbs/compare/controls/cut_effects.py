@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from attn.schema import Intervention
 from attn.verbs.compare.controls.cut_shapes import shape_changes
+from attn.verbs.compare.pairing import Member
 from attn.verbs.compare.variants import Variant
 from attn.words import word_keys
 
@@ -53,51 +54,74 @@ def cut_table(variants: Sequence[Variant], roles: Sequence[Role | None]) -> Tabl
 
     rows = []
     for index, (variant, role) in enumerate(zip(variants, roles, strict=True)):
-        cuts = added_cuts(variant)
+        cuts = added_cuts(variant.members)
         if cuts and role is None:
-            randoms = [
-                other
-                for other, of in zip(variants, roles, strict=True)
-                if of is not None and of.whole == index
-            ]
-            words = tuple(word for cut in cuts for word in cut.target.words)
-            rows += list(_rows(variant, randoms, words))
-    effects = {row["cut"]: row["change"] for row in rows if row["measure"] == LEVEL}
-    if len(effects) > FEW:
-        rows.sort(key=lambda row: -effects[row["cut"]])
-    return as_table(rows)
+            compared = [variant, *(variants[at] for at in controls_of(index, roles))]
+            words = cut_words(cuts)
+            maps = _word_maps(variant, words)
+            effects = [measure(of, maps) | shape_changes(of, words) for of in compared]
+            rows += list(effect_rows(variant.label, words, effects))
+    return as_table(rank_rows(rows, LEVEL))
 
 
-def added_cuts(variant: Variant) -> tuple[Intervention, ...]:
-    """Return what is cut of the model of a variant, and not of the baseline's."""
+def controls_of(index: int, roles: Sequence[Role | None]) -> list[int]:
+    """Return which variants are random controls of a variant."""
+    return [at for at, of in enumerate(roles) if of is not None and of.whole == index]
+
+
+def cut_words(cuts: Sequence[Intervention]) -> tuple[str, ...]:
+    """Return the words whose keys are cut."""
+    return tuple(word for cut in cuts for word in cut.target.words)
+
+
+def added_cuts(members: tuple[Member, Member]) -> tuple[Intervention, ...]:
+    """Return what is cut of the model of a variant, and not of the baseline's.
+
+    Args:
+        members: a trace of the baseline, and that of the variant.
+    """
     from attn.trace.store import read_manifest
 
-    before, after = (read_manifest(of.folder).request.interventions for of in variant.members)
+    before, after = (read_manifest(of.folder).request.interventions for of in members)
     return tuple(cut for cut in after if cut not in before)
 
 
-def _rows(
-    variant: Variant, randoms: Sequence[Variant], words: Sequence[str]
+def rank_rows(rows: Sequence[dict[str, Any]], measure: str) -> list[dict[str, Any]]:
+    """Return rows of cuts, where there are more than `FEW` the largest effect first."""
+    effects = {row["cut"]: row["change"] for row in rows if row["measure"] == measure}
+    if len(effects) <= FEW:
+        return list(rows)
+    return sorted(rows, key=lambda row: -effects[row["cut"]])
+
+
+def effect_rows(
+    label: str, words: Sequence[str], effects: Sequence[Mapping[str, Values]]
 ) -> Iterator[dict[str, Any]]:
-    maps = _word_maps(variant, words)
-    effects, *others = (measure(of, maps) | shape_changes(of, words) for of in (variant, *randoms))
-    for name, values in effects.items():
+    """Yield a row of each measure of a cut: its change, that of its controls, and the difference.
+
+    Args:
+        label: of the cut.
+        words: whose keys are cut.
+        effects: of the cut, then of its random controls: measures of each image.
+    """
+    cut_effects, *others = effects
+    for name, values in cut_effects.items():
         images = [of for of in values if all(of in other.get(name, {}) for other in others)]
         cut = np.array([values[of] for of in images])
         control = np.array([[other[name][of] for of in images] for other in others])
         yield {
-            "cut": variant.label,
+            "cut": label,
             "word": " ".join(words),
             "measure": name,
-            **_interval("", cut),
-            "controls": len(randoms),
-            **_interval("random_", control.mean(0) if len(randoms) else cut * np.nan),
-            **_interval("difference_", cut - (control.mean(0) if len(randoms) else np.nan)),
+            **interval("", cut),
+            "controls": len(others),
+            **interval("random_", control.mean(0) if others else cut * np.nan),
+            **interval("difference_", cut - (control.mean(0) if others else np.nan)),
             "n": len(images),
         }
 
 
-def _interval(name: str, values: Numbers) -> dict[str, float]:
+def interval(name: str, values: Numbers) -> dict[str, float]:
     """Return mean and 95 % interval, as columns."""
     from attn.analysis.compare.paired import paired_interval
 
@@ -106,6 +130,11 @@ def _interval(name: str, values: Numbers) -> dict[str, float]:
     low, high, _ = paired_interval(values[:, np.newaxis])
     ends = {f"{name}low": float(low[0]), f"{name}high": float(high[0])}
     return {f"{name}change": float(values.mean()), **ends}
+
+
+def image_effects(variant: Variant) -> dict[str, Values]:
+    """Return what is told of each picture of a variant without a word's map."""
+    return measure(variant, {}) | shape_changes(variant, ())
 
 
 def measure(variant: Variant, maps: Mapping[Image, Numbers]) -> dict[str, Values]:
