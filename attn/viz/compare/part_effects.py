@@ -23,6 +23,8 @@ COLOURS = {"alone": VARIANTS[1], "without": VARIANTS[0]}
 ROW, FOOT, NAMES, PANEL = 0.34, 0.9, 2.3, 3.9  # inches
 LETTERS = 26
 BAR = 0.36
+MOST = 0.5
+"""Without a part most is lost if less than this is left."""
 
 Row = Mapping[str, Any]
 
@@ -32,8 +34,8 @@ def draw_parts(
 ) -> FigureFile:
     """Draw the effect of each part of one LoRA or stack, in % of the whole's.
 
-    Both bars of a part that carries the effect are long. The part without which most is lost is
-    marked, if its interval shows that something is.
+    Both bars of a part that carries the effect are long. Parts without which most is lost are
+    marked, where their intervals show that.
 
     Args:
         rows: of `parts.csv`, those of one whole.
@@ -56,10 +58,9 @@ def draw_parts(
     return FigureFile(path, figure, texts)
 
 
-def carrier(rows: Sequence[Row]) -> str | None:
-    """Return the part without which least is left, if the interval shows that something is lost."""
-    without = [row for row in rows if row["kind"] == "without" and row["high"] < 1]
-    return min(without, key=lambda row: row["ratio"])["part"] if without else None
+def carriers(rows: Sequence[Row]) -> list[str]:
+    """Return the parts without which less than half is left, as far as intervals show."""
+    return [row["part"] for row in rows if row["kind"] == "without" and row["high"] < MOST]
 
 
 def _draw_measure(
@@ -69,9 +70,9 @@ def _draw_measure(
     points, intervals = [value for _, value, _ in bars], [interval for *_, interval in bars]
     axes.set_xlim(limit_intervals([*points, 100.0], intervals))
     axes.set_ylim(max(len(parts), 2) - 0.5, -0.5)
-    most = carrier(rows)
-    if most is not None:
-        axes.axhspan(parts.index(most) - 0.5, parts.index(most) + 0.5, color=GRID, zorder=0)
+    marked = carriers(rows)
+    for part in marked:
+        axes.axhspan(parts.index(part) - 0.5, parts.index(part) + 0.5, color=GRID, zorder=0)
     for row, value, interval in bars:
         level = parts.index(row["part"]) + (kinds.index(row["kind"]) - (len(kinds) - 1) / 2) * BAR
         axes.barh(level, value, BAR * 0.9, color=COLOURS[row["kind"]], zorder=2)
@@ -81,10 +82,9 @@ def _draw_measure(
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.6g} %"))
     has_intervals = any(not math.isnan(low) for low, _ in intervals)
+    grey = " · grey: most is lost without it" if marked else ""
     axes.set_xlabel(
-        "line: 95 % interval · grey: most is lost without it"
-        if has_intervals
-        else "too few pairs for intervals",
+        f"line: 95 % interval{grey}" if has_intervals else "too few pairs for intervals",
         fontsize=8.5,
         color=FAINT,
         fontfamily=FAMILY,

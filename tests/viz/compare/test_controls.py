@@ -7,7 +7,7 @@ from attn.viz.compare.comparison_scene import SceneSide
 from attn.viz.compare.leak_sheet import draw_leak
 from attn.viz.compare.null_effects import EffectBar, EffectPanel, draw_null
 from attn.viz.compare.pair_sheet import shrink_pair
-from attn.viz.compare.part_effects import carrier, draw_parts
+from attn.viz.compare.part_effects import carriers, draw_parts
 
 UNKNOWN = float("nan")
 
@@ -34,17 +34,20 @@ def test_parts():
     figure = draw_parts(ROWS, ("a cat", "about"), "parts.png", {}).figure
     word, level = figure.axes[:2]
     assert [bar.get_width() for bar in word.patches[1:]] == pytest.approx([80, 70, -2])
-    assert [bar.get_width() for bar in level.patches[1:]] == pytest.approx([50])
+    assert [bar.get_width() for bar in level.patches] == pytest.approx([50])
+    assert [
+        axes.get_xlabel().endswith("grey: most is lost without it") for axes in (word, level)
+    ] == [True, False]
     assert [label.get_text() for label in word.get_yticklabels()] == ["up · OUT07", "mid"]
 
 
 @pytest.mark.parametrize(
-    ("rows", "part"),
-    [(ROWS, "up"), (ROWS[3:4], None), ([row("up", "without", 0.1, UNKNOWN, UNKNOWN)], None)],
+    ("ends", "parts"),
+    [((0.1, 0.49), ["up"]), ((0.1, 0.51), []), ((0.6, 0.7), []), ((UNKNOWN, UNKNOWN), [])],
 )
-def test_carrier(rows, part):
-    """The part that is marked is the one without which least is left, if that is shown."""
-    assert carrier(rows) == part
+def test_carriers(ends, parts):
+    """A part is marked only where the interval of what is left without it is below one half."""
+    assert carriers([row("up", "without", 0.3, *ends), row("mid", "alone", 0.1, 0, 0.2)]) == parts
 
 
 def test_leak():
