@@ -8,16 +8,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from attn.analysis.compare.differences import LORA
 from attn.analysis.compare.images import VISIBLE
 from attn.analysis.grouping import matching, table_rows
-from attn.analysis.tables import Columns, table_parts
-from attn.verbs.report_page import DIGITS, Sentence, digits
+from attn.analysis.tables import table_parts
+from attn.verbs.compare.rows import (
+    WORD,
+    Row,
+    VariantTables,
+    ceiling,
+    chance,
+    farthest,
+    has_interval,
+    is_clear,
+    is_of,
+    name_word,
+    tell_amount,
+)
+from attn.verbs.report_page import Sentence, digits
 from attn.words import is_content
 
 if TYPE_CHECKING:
@@ -31,10 +43,12 @@ HARDLY = 0.05
 """Attention hardly changes if the intervals of all words lie within this part of their bases."""
 MOST = 0.5
 """A layer has most of a change from this part on."""
+AGAINST = 1 / 3
+"""Layers differ if those that change against the mean have this part of the others' change."""
+HALF = 0.5
+"""Layers differ, too, if one of them changes by this part of the layer that changes most."""
 STRONG = 0.25
 """A word that changes by this part in a layer is told, if the mean over layers shows nothing."""
-NEXT_TO_NONE = 1000.0
-"""A word whose attention grows by more times had next to none: the factor would say nothing."""
 MATTERS = 0.1
 """A layer matters to a word if it changes it by this part of the largest change or more."""
 CHANCE = 0.05
@@ -45,30 +59,6 @@ MEASURED = (
     "Attention is measured as mass: the part of its attention that the image gives to a word, mean "
     "over layers, heads and steps"
 )
-
-WORD = ("word", "occurrence", "segment")
-"""Columns that name a word."""
-
-Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class VariantTables:
-    """The tables of one variant, and what its layers are called.
-
-    Attributes:
-        label: of the variant.
-        tables: by name, such as `mass.csv`.
-        layers: names by index.
-    """
-
-    label: str
-    tables: Mapping[str, Columns]
-    layers: Mapping[int, str]
-
-    def rows(self, name: str) -> list[Row]:
-        """Return the rows of a table; none if there is no such table."""
-        return list(table_rows(self.tables[name])) if name in self.tables else []
 
 
 def tell(
@@ -118,7 +108,7 @@ def _tell_measure(told: Sequence[VariantTables]) -> Iterator[Sentence]:
     if not counts:
         return
     most = f"{counts[0]} to {counts[-1]} pairs" if len(counts) > 1 else f"{counts[0]} pairs"
-    if any(map(_has_interval, rows)):
+    if any(map(has_interval, rows)):
         yield Sentence(f"{MEASURED}; intervals are of 95 %, over {most} of images.")
     else:
         most = "1 pair" if counts == [1] else most
@@ -134,10 +124,10 @@ def _tell_words(variant: VariantTables, words: Sequence[Row]) -> Iterator[Senten
         yield Sentence(f"{start} every word gets the same attention{_every(words[0]['n'])}.", MASS)
         return
     lead = leading(words)
-    if not _has_interval(lead):
+    if not has_interval(lead):
         yield Sentence(
-            f"{start} the word “{lead['word']}” changes most: it gets {_amount(lead)}, in too few "
-            "images to tell from chance.",
+            f"{start} the word “{lead['word']}” changes most: it gets {tell_amount(lead)}, in too "
+            "few images to tell from chance.",
             MASS,
         )
         return
@@ -150,7 +140,7 @@ def _tell_words(variant: VariantTables, words: Sequence[Row]) -> Iterator[Senten
         )
         yield from _tell_hidden(variant, lead)
         return
-    yield Sentence(f"{start} the word {_name(lead, words)} gets {_amount(lead)},", MASS)
+    yield Sentence(f"{start} the word {name_word(lead, words)} gets {tell_amount(lead)},", MASS)
     yield from _tell_pairs(variant, lead)
     yield from _tell_layer(variant, lead)
     yield _tell_others(lead, words)
@@ -167,29 +157,40 @@ def leading(words: Sequence[Row]) -> Row:
     return next(filter(is_clear, content), content[0])
 
 
-def is_clear(row: Row) -> bool:
-    """Whether the interval of a row leaves 0 out."""
-    return bool(row["low"] > 0 or row["high"] < 0)
-
-
-def farthest(row: Row) -> float:
-    """Return the end of a row's interval that is farther from 0, as a part of its base."""
-    return float(max(abs(row["low"]), abs(row["high"])) / row["base"]) if row["base"] else math.inf
-
-
 def _tell_layer(variant: VariantTables, lead: Row) -> Iterator[Sentence]:
-    """Yield in which layer most of the leading word's change is, if its interval leaves 0 out."""
+    """Yield which layers the leading word changes in, of those whose interval leaves 0 out."""
     sign = math.copysign(1, lead["change"])
-    rows = [row for row in variant.rows("mass_layers.csv") if _is_of(row, lead)]
-    along = [row for row in rows if sign * row["change"] > 0]
+    rows = [row for row in variant.rows("mass_layers.csv") if is_of(row, lead)]
+    along, against = ([row for row in rows if way * sign * row["change"] > 0] for way in (1, -1))
     if len(rows) < 2 or not along:  # noqa: PLR2004 - of one layer nothing is told
         return
-    most = max(along, key=lambda row: abs(row["change"]))
-    part = abs(most["change"]) / sum(abs(row["change"]) for row in along)
-    if is_clear(most):
-        name = variant.layers.get(int(most["layer"]), f"layer {most['layer']}")
+    most = max(along, key=_size)
+    total = sum(map(_size, along))
+    opposite = max(map(_size, against), default=0.0) >= HALF * _size(most)
+    if opposite or sum(map(_size, against)) >= AGAINST * total:
+        yield from _tell_both_ways(variant, [most, max(against, key=_size)])
+    elif is_clear(most):
+        part = _size(most) / total
         told = "most of it" if part > MOST else f"{100 * part:.0f} % of it"
-        yield Sentence(f"{told} in {name}, where it gets {_amount(most)};", LAYERS)
+        name = _layer(variant, most)
+        yield Sentence(f"{told} in {name}, where it gets {tell_amount(most)};", LAYERS)
+
+
+def _tell_both_ways(variant: VariantTables, rows: Sequence[Row]) -> Iterator[Sentence]:
+    """Yield what the layers do that change a word most, one in each direction."""
+    clear = sorted(filter(is_clear, rows), key=_size, reverse=True)
+    if clear:
+        told = ", ".join(f"{tell_amount(row)} in {_layer(variant, row)}" for row in clear)
+        start = "layers differ: " if len(clear) == len(rows) else ""
+        yield Sentence(f"{start}it gets {told};", LAYERS)
+
+
+def _size(row: Row) -> float:
+    return float(abs(row["change"]))
+
+
+def _layer(variant: VariantTables, row: Row) -> str:
+    return variant.layers.get(int(row["layer"]), f"layer {row['layer']}")
 
 
 def _stands_out(row: Row | None) -> bool:
@@ -203,9 +204,9 @@ def _tell_hidden(variant: VariantTables, lead: Row) -> Iterator[Sentence]:
     row = strongest_layer(rows)
     if row is None or not _stands_out(row):
         return
-    if not (is_clear(lead) and _is_of(row, lead) and row["change"] * lead["change"] > 0):
-        name = variant.layers.get(int(row["layer"]), f"layer {row['layer']}")
-        text = f"The mean over layers hides that in {name} {_name(row, rows)} gets {_amount(row)}."
+    if not (is_clear(lead) and is_of(row, lead) and row["change"] * lead["change"] > 0):
+        where = f"in {_layer(variant, row)} {name_word(row, rows)}"
+        text = f"The mean over layers hides that {where} gets {tell_amount(row)}."
         yield Sentence(text, LAYERS)
 
 
@@ -223,16 +224,6 @@ def strongest_layer(rows: Sequence[Row]) -> Row | None:
     return max(shown, key=lambda row: abs(row["relative_change"]), default=None)
 
 
-def chance(row: Row) -> float:
-    """Return how probable so large a mean of its pairs is if nothing changed; after Student."""
-    from scipy.special import stdtr  # scipy.stats takes a second to import
-
-    if math.isnan(row["effect_size"]):  # all pairs change alike
-        return 0.0
-    count = int(row["n"])
-    return float(2 * stdtr(count - 1, -abs(row["effect_size"]) * math.sqrt(count)))
-
-
 def _tell_others(lead: Row, words: Sequence[Row]) -> Sentence:
     """Say how far all other words moved, or which of them moved most."""
     others = [row for row in words if row is not lead]
@@ -240,20 +231,20 @@ def _tell_others(lead: Row, words: Sequence[Row]) -> Sentence:
         return Sentence("it is the only word that was compared.", MASS)
     bound = max(map(farthest, others))
     if bound < abs(lead["relative_change"]) / 2:
-        return Sentence(f"no other word moves by more than {_ceiling(bound)} %.", MASS)
+        return Sentence(f"no other word moves by more than {ceiling(bound)} %.", MASS)
     clear = [row for row in others if is_clear(row)]
     any_word = not is_content(lead["word"])  # the prompt has no other that changed
     named = [row for row in clear if any_word or is_content(row["word"])][:NAMED]
     if not named:
         more = "no other content word's" if clear else "no other word's"
         return Sentence(f"{more} interval leaves 0 out.", MASS)
-    listed = " and ".join(f"{_name(row, words)} gets {_amount(row)}" for row in named)
+    listed = " and ".join(f"{name_word(row, words)} gets {tell_amount(row)}" for row in named)
     return Sentence(f"{listed}.", MASS)
 
 
 def _is_style(words: Sequence[Row], images: Mapping[str, Row]) -> bool:
     """Whether images changed while all words kept their attention, as far as intervals show."""
-    if not words or not images or not all(map(_has_interval, words)):
+    if not words or not images or not all(map(has_interval, words)):
         return False
     hardly = max(map(farthest, words)) <= HARDLY
     return hardly and images["level"]["low"] >= VISIBLE
@@ -262,7 +253,7 @@ def _is_style(words: Sequence[Row], images: Mapping[str, Row]) -> bool:
 def _tell_style(
     variant: VariantTables, words: Sequence[Row], images: Mapping[str, Row]
 ) -> list[Sentence]:
-    bound = _ceiling(max(map(farthest, words)))
+    bound = ceiling(max(map(farthest, words)))
     return [
         Sentence(
             f"With {variant.label} attention hardly changes: no word moves by more than {bound} %;",
@@ -324,13 +315,14 @@ def _tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
     else:
         yield Sentence(
             f"{name} works from {unit}{points[works[sweep.column]]}: there “{works['word']}” gets "
-            f"{_amount(works)}.",
+            f"{tell_amount(works)}.",
             SWEEP,
         )
         most = max(rows, key=lambda row: abs(row["change"]))
         if sweep.files and most is not works:
             yield Sentence(
-                f"It changes most with {unit}{points[most[sweep.column]]}: {_amount(most)}.", SWEEP
+                f"It changes most with {unit}{points[most[sweep.column]]}: {tell_amount(most)}.",
+                SWEEP,
             )
     if breaks is None:
         yield Sentence(
@@ -357,40 +349,5 @@ def _tell_pairs(variant: VariantTables, lead: Row) -> Iterator[Sentence]:
     yield Sentence(f"{more} in {same} of {count} images,", PAIRS)
 
 
-def _is_of(row: Row, word: Row) -> bool:
-    return all(row[key] == word[key] for key in WORD)
-
-
-def _name(row: Row, words: Sequence[Row]) -> str:
-    """Return a word in quotes, with its segment and its number where several words have it."""
-    equal = [other for other in words if other["word"] == row["word"]]
-    number = f" ({row['occurrence']})" if len({of["occurrence"] for of in equal}) > 1 else ""
-    segment = f" of {row['segment']}" if len({of["segment"] for of in equal}) > 1 else ""
-    return f"“{row['word']}”{number}{segment}"
-
-
-def _amount(row: Row) -> str:
-    """Return how much more or less attention a word gets."""
-    relative = row["relative_change"]
-    if relative > NEXT_TO_NONE:
-        before = "next to none" if math.isfinite(relative) else "none"
-        return f"{digits(100 * row['change'])} % of all attention, and {before} before"
-    if relative >= 1:
-        return f"{digits(1 + relative)}× the attention"
-    return f"{digits(100 * abs(relative))} % {'more' if relative > 0 else 'less'} attention"
-
-
-def _ceiling(part: float) -> str:
-    """Return a part in %, rounded up, so that nothing is beyond it."""
-    if not math.isfinite(part) or part <= 0:
-        return "0" if part == 0 else "∞"
-    unit = 10.0 ** (math.floor(math.log10(100 * part)) - DIGITS + 2)
-    return digits(math.ceil(100 * part / unit) * unit)
-
-
 def _every(count: int) -> str:
     return f" in {count} of {count} images" if count > 1 else ""
-
-
-def _has_interval(row: Row) -> bool:
-    return math.isfinite(row["low"])

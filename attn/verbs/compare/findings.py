@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from attn.analysis.result import Deferred
 from attn.errors import AnalysisError
 from attn.schema import name_layers
-from attn.verbs.compare.answer import FEW, VariantTables, tell
+from attn.verbs.compare.answer import FEW, tell
 from attn.verbs.compare.controls.control_answer import tell_controls
 from attn.verbs.compare.controls.controls import Controls
 from attn.verbs.compare.controls.cut_answer import tell_cuts
 from attn.verbs.compare.controls.cut_effects import CUTS
 from attn.verbs.compare.controls.weakening import tell_weakening
+from attn.verbs.compare.rows import VariantTables
 from attn.verbs.compare.variants import Variant
 from attn.verbs.report import Report
 from attn.verbs.report_page import Sentence

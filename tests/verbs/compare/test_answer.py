@@ -9,7 +9,8 @@ from attn.analysis.compare.paired import paired_change
 from attn.analysis.compare.sweep import Sweep, SweepPoint
 from attn.analysis.compare.terms import Term
 from attn.analysis.tables import make_table
-from attn.verbs.compare.answer import VariantTables, chance, farthest, tell, tell_variant
+from attn.verbs.compare.answer import tell, tell_variant
+from attn.verbs.compare.rows import VariantTables, chance, farthest
 from attn.verbs.report_page import plain
 
 COLUMNS = ("word", "base", "change", "low", "high")
@@ -69,6 +70,30 @@ def test_a_word():
         ("no other word moves by more than 6 %.", "tables/mass.csv"),
         ("The picture changes by 6 of 255 levels (SSIM 0.9).", "tables/images.csv"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("word", "layers", "text"),
+    [
+        ("the", [(-0.006, -0.007, -0.005), (0.004, 0.003, 0.005)],
+         "layers differ: it gets 60 % less attention in down.1, 40 % more attention in "
+         "up.2.attn.1;"),
+        ("cat", [(-0.006, -0.007, -0.005), (0.007, 0.006, 0.008)],
+         "layers differ: it gets 70 % more attention in up.2.attn.1, 60 % less attention in "
+         "down.1;"),
+        ("cat", [(-0.006, -0.007, -0.005), (0.004, -0.001, 0.009)],
+         "it gets 60 % less attention in down.1;"),
+        ("cat", [(-0.006, -0.007, -0.005), (0.001, 0.0009, 0.0011)],
+         "most of it in down.1, where it gets 60 % less attention;"),
+        ("cat", [(-0.006, -0.013, 0.001), (0.004, -0.001, 0.009)], None),
+    ],
+)  # fmt: skip
+def test_layers_that_differ(word, layers, text):
+    """A change is in one layer only if layers that change the other way are small beside it."""
+    rows = [(word, 0.01, *layer) for layer in layers]
+    sentences = tell_variant(variant([(word, 0.01, -0.001, -0.0012, -0.0008)], layers=rows))
+    told = [of.text for of in sentences if of.href == "tables/mass_layers.csv"]
+    assert [of for of in told if "hides" not in of] == ([] if text is None else [text])
 
 
 def test_nothing():
