@@ -137,12 +137,12 @@ def test_null(runs, tables):
 
 
 def test_leak(runs, tables):
-    """What moves without the trigger words, over all words, is divided by what moves with them."""
+    """What moves of the words that both prompts have is divided, not of the trigger words."""
     (row,) = (
         tables["leak.csv"].query("measure == 'moved' and variant_name == 'full'").to_dict("records")
     )
     without, there = (
-        sum(np.abs(effects(runs, "full", word, below)) for word in WORDS).mean()
+        sum(np.abs(effects(runs, "full", word, below)) for word in WORDS if word != "cat").mean()
         for below in ("without", "")
     )
     numbers = [row["without"], row["with"], row["ratio"]]

@@ -24,6 +24,7 @@ LITTLE = 0.1
 """Below this part a LoRA hardly acts."""
 NAMED = 4
 """So many LoRAs of a stack are named."""
+MOVES = "moves attention to the other words"
 RANDOM = "random weights of the same size"
 
 Row = Mapping[str, Any]
@@ -226,7 +227,7 @@ def _tell_leak(by_measure: Mapping[str, Row]) -> str:
     them = "it" if len(triggers) == 1 else "them"
     amounts = [
         f"{does} {_times(row['ratio'])} as much as with {them}" + _bracketed(row)
-        for measure, does in (("level", "changes the picture"), ("moved", "moves attention"))
+        for measure, does in (("level", "changes the picture"), ("moved", MOVES))
         if (row := by_measure.get(measure)) is not None
     ]
     without = f"Without {_quoted(first['trigger'])} in the prompt"

@@ -74,17 +74,23 @@ def test_no_controls(effects):
     assert null_table(effects, [None] * 3) is part_table(effects, [None] * 3) is None
 
 
-def test_leak(effects):
-    """What is left is held against the pair of the same seed, whose prompt has the words."""
+@pytest.mark.parametrize(
+    ("lacks", "words"),
+    [("", ("A", "cat", "a", "bobcat")), ("cat", ("A", "a", "bobcat")), ("a", ("cat", "bobcat"))],
+)
+def test_leak(effects, lacks, words):
+    """What is left is held against the pair of the same seed, on words both have equally often."""
     there, left = effects[0].pairs, effects[2].pairs
     prompt = there[0].prompt
-    without = [replace(pair, prompt="without") for pair in left[::-1]]
+    terms = tuple(
+        replace(term, text="dog") if term.text == lacks else term for term in left[0].terms
+    )
+    without = [
+        replace(pair, prompt="without", base=replace(pair.base, terms=terms)) for pair in left[::-1]
+    ]
     table = leak_table({"a": (there, without)}, {prompt: "without"}, ["cat", "eyes"])
     level, moved = make_frame(table).to_dict("records")
     check(level, levels(left), levels(there), ("without", "with"))
-    sums = [
-        sum(np.abs(changes(made, word)) for word in ("A", "cat", "a", "bobcat"))
-        for made in (left, there)
-    ]
+    sums = [sum(np.abs(changes(made, word)) for word in words) for made in (left, there)]
     check(moved, *sums, ("without", "with"))
     assert (moved["measure"], moved["trigger"]) == ("moved", "cat, eyes")

@@ -111,11 +111,13 @@ LEAK = {"variant_name": "a", "trigger": "cat, eyes"}
     ("level", "moved", "end"),
     [
         (ratio(0.5, 0.3, 0.7), ratio(0.25, 0.2, 0.3), "0.5× as much as with them (95 % interval "
-         "0.3 to 0.7) and moves attention 0.25× as much as with them (95 % interval 0.2 to 0.3)."),
+         "0.3 to 0.7) and moves attention to the other words 0.25× as much as "
+         "with them (95 % interval 0.2 to 0.3)."),
         (ratio(0.04, 0.01, 0.06), ratio(0.02, 0.01, 0.03), "it hardly acts without."),
         (ratio(1, 0.8, 1.2), ratio(0.9, 0.6, 1), "most of its effect does not need them."),
         (ratio(*(1, *FEW)), ratio(*(0.9, *FEW)), "1× as much as with them and moves "
-         "attention 0.9× as much as with them, in too few images to tell from chance."),
+         "attention to the other words 0.9× as much as with them, in too few images to tell from "
+         "chance."),
     ],
 )  # fmt: skip
 def test_leak(level, moved, end):
