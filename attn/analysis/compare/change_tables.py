@@ -32,7 +32,7 @@ from attn.analysis.compare.changes import (
     similar,
     sink_changes,
 )
-from attn.analysis.compare.images import IMAGE_MEASURES
+from attn.analysis.compare.images import IMAGE_MEASURES, image_interval
 from attn.analysis.compare.paired import PairedChange, paired_interval
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.compare.terms import Term
@@ -117,7 +117,7 @@ def image_tables(pairs: Sequence[Pair], words: Words) -> Tables:
     if not numbers:
         return {}
     values = np.frombuffer(numbers).reshape(-1, len(IMAGE_MEASURES))
-    low, high, _ = paired_interval(values)
+    low, high = image_interval(values)
     means = {"value": mean_present(values, 0), "low": low, "high": high}
     count = np.asarray((~np.isnan(values)).sum(0))
     overall = {"measure": np.array(IMAGE_MEASURES, object), **means, "n": count}

@@ -6,6 +6,9 @@ Definitions, for two images of one size, with channels of 0 to 255:
 - ssim   structural similarity, -1 to 1 (the same): the mean over pixels and channels of Wang,
          Bovik, Sheikh and Simoncelli 2004, IEEE Transactions on Image Processing 13, as
          scikit-image computes it, in windows of 7 by 7 pixels (smaller in smaller images).
+
+Intervals of their means are those of `paired`, without what no mean can be: they end at `LOWEST`
+and `HIGHEST`, and hold the truth as often as before.
 """
 
 from __future__ import annotations
@@ -17,14 +20,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from attn.analysis.compare.paired import paired_interval
 from attn.analysis.images import Pixels, read_image
 from attn.analysis.numbers import Numbers
 from attn.errors import TraceError
+from attn.shapes import Cells, PairCells
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
 
 IMAGE_MEASURES = ("level", "ssim")
+LOWEST, HIGHEST = (0.0, -1.0), (255.0, 1.0)
 VISIBLE = 2.55
 """Levels from which a difference of images is taken for one that is seen: 1 % of 255."""
 WINDOW, SMALLEST = 7, 3
@@ -56,6 +62,17 @@ def compare_images(base: Pixels, variant: Pixels) -> tuple[float, float]:
 
     ssim = structural_similarity(base, variant, win_size=window, channel_axis=-1, data_range=255)
     return level, float(ssim)
+
+
+def image_interval(values: PairCells) -> tuple[Cells, Cells]:
+    """Return low and high of the mean of each measure; NaN with too few pairs.
+
+    Args:
+        values: (pair, measure) of `IMAGE_MEASURES`, or of the first of them.
+    """
+    low, high, _ = paired_interval(values)
+    count = values.shape[1]
+    return np.maximum(low, LOWEST[:count]), np.minimum(high, HIGHEST[:count])
 
 
 def compare_image_pairs(base: Trace, variant: Trace) -> tuple[Numbers | None, str]:

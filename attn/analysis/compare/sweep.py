@@ -26,7 +26,7 @@ import numpy as np
 
 from attn.analysis.compare.changes import TermChange, changes, headline, is_clear, mass, overall
 from attn.analysis.compare.differences import LORA, Difference, Setting
-from attn.analysis.compare.images import VISIBLE
+from attn.analysis.compare.images import VISIBLE, image_interval
 from attn.analysis.compare.paired import paired_interval
 from attn.analysis.compare.pairs import Pair
 from attn.analysis.tables import Table, make_table
@@ -223,8 +223,8 @@ def mean_level(levels: dict[Image, float]) -> tuple[float, float, float]:
     if not levels:
         return (float("nan"),) * 3
     values = np.array(list(levels.values()))
-    low, high, _ = paired_interval(values)
-    return float(values.mean()), float(low), float(high)
+    low, high = image_interval(values[:, np.newaxis])
+    return float(values.mean()), float(low[0]), float(high[0])
 
 
 def _number(name: str, value: Setting) -> float | None:

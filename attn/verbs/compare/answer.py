@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from attn.analysis.compare.sweep import Sweep
 
 MASS, LAYERS, PAIRS = "tables/mass.csv", "tables/mass_layers.csv", "tables/mass_pairs.csv"
+IMAGE_PAIRS = "image_pairs.csv"
 IMAGES, SWEEP = "tables/images.csv", "tables/sweep.csv"
 FEW = 4
 """So many variants have sentences, the first ones; the tables have all."""
@@ -98,7 +99,7 @@ def tell_variant(variant: VariantTables) -> list[Sentence]:
     layer = strongest_layer(variant.rows("mass_layers.csv"))
     if _is_style(words, images) and not _stands_out(layer):
         return _tell_style(variant, words, images)
-    return [*_tell_words(variant, words), *_tell_images(images)]
+    return [*_tell_words(variant, words), *_tell_images(variant, images)]
 
 
 def _tell_measure(told: Sequence[VariantTables]) -> Iterator[Sentence]:
@@ -260,26 +261,30 @@ def _tell_style(
             MASS,
         ),
         Sentence(
-            f"but the picture changes by {_levels(images)}: a change of style rather than of "
-            "attention to words.",
+            f"but the picture changes by {_levels(variant, images)}: a change of style rather "
+            "than of attention to words.",
             IMAGES,
         ),
     ]
 
 
-def _tell_images(images: Mapping[str, Row]) -> Iterator[Sentence]:
+def _tell_images(variant: VariantTables, images: Mapping[str, Row]) -> Iterator[Sentence]:
     if not images:
         return
     if _is_same(images):
         yield Sentence("The images are the same pictures.", IMAGES)
         return
-    yield Sentence(f"The picture changes by {_levels(images)}.", IMAGES)
+    yield Sentence(f"The picture changes by {_levels(variant, images)}.", IMAGES)
 
 
-def _levels(images: Mapping[str, Row]) -> str:
+def _levels(variant: VariantTables, images: Mapping[str, Row]) -> str:
+    """Return how much pictures change: the mean, and from which pair to which."""
     ssim = images["ssim"]["value"]
     alike = "" if math.isnan(ssim) else f" (SSIM {digits(ssim)})"
-    return f"{digits(images['level']['value'])} of 255 levels{alike}"
+    levels = [part["level"] for part in table_parts(variant.tables.get(IMAGE_PAIRS, {})) if part]
+    ends = [digits(end(map(end, levels))) for end in (min, max)] if levels else []
+    span = f", {' to '.join(ends)} in the pairs" if len(set(ends)) > 1 else ""
+    return f"{digits(images['level']['value'])} of 255 levels{span}{alike}"
 
 
 def _is_same(images: Mapping[str, Row]) -> bool:

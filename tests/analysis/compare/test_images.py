@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from attn.analysis.compare.images import compare_images, mean_difference
+from attn.analysis.compare.images import compare_images, image_interval, mean_difference
+from attn.analysis.compare.paired import paired_interval
 
 RNG = np.random.default_rng(3)
 
@@ -64,3 +65,14 @@ def test_mean_difference():
     np.testing.assert_allclose(result.levels, np.mean(plain, 0))
     assert (result.pairs, result.left_out) == (2, 2)
     assert mean_difference([]) is None
+
+
+@pytest.mark.parametrize("means", [(0.5, 0.99), (254.5, -0.99)])
+def test_interval(means):
+    """An interval of a mean does not reach to where no mean can be, and is not cut elsewhere."""
+    values = np.array(means) + np.array([[-1.0], [1.0], [-0.5], [0.5]]) * [0.5, 0.01]
+    low, high = image_interval(values)
+    raw_low, raw_high, _ = paired_interval(values)
+    np.testing.assert_array_equal(low, np.clip(raw_low, [0, -1], None))
+    np.testing.assert_array_equal(high, np.clip(raw_high, None, [255, 1]))
+    assert min(raw_low[0], 255 - raw_high[0], 1 - raw_high[1], 1 + raw_low[1]) < 0

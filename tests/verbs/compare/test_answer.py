@@ -96,6 +96,17 @@ def test_layers_that_differ(word, layers, text):
     assert [of for of in told if "hides" not in of] == ([] if text is None else [text])
 
 
+@pytest.mark.parametrize(
+    ("levels", "span"), [([7.0, 3.14, 18.75], ", 3.14 to 18.8 in the pairs"), ([6.0], "")]
+)
+def test_levels_of_pairs(levels, span):
+    """Beside the mean stands how far pairs lie apart, if there are several."""
+    told = variant([LEAD], picture=images(6, 0.9))
+    told.tables["image_pairs.csv"] = make_table({"level": levels})
+    text = plain(tell_variant(told))
+    assert text.endswith(f"The picture changes by 6 of 255 levels{span} (SSIM 0.9).")
+
+
 def test_nothing():
     """What changes nothing at all says so, of words and of pictures."""
     rows = [("cat", 0.01, 0.0, 0.0, 0.0), ("a", 0.1, 0.0, 0.0, 0.0)]
