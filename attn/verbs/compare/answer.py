@@ -72,16 +72,18 @@ def tell(
         sweep: if they are one.
         more: what controls say of them.
     """
-    if sweep is None:
-        told = list(variants[:FEW])
-        hidden = len(variants) - len(told)
-        rest = [Sentence(f"{hidden} more variants are in the tables.")] if hidden else []
-    else:
-        last = sweep.points[-1].label
-        told, rest = [variant for variant in variants if variant.label == last], []
+    labels = told_labels([variant.label for variant in variants], sweep)
+    told = [variant for variant in variants if variant.label in labels]
+    hidden = len(variants) - len(told) if sweep is None else 0
+    rest = [Sentence(f"{hidden} more variants are in the tables.")] if hidden else []
     sentences = [sentence for variant in told for sentence in tell_variant(variant)]
     first = [] if sweep is None else list(_tell_sweep(sweep))
     return [*first, *sentences, *rest, *more, *_tell_measure(told)]
+
+
+def told_labels(labels: Sequence[str], sweep: Sweep | None) -> list[str]:
+    """Return the labels of the variants that have sentences: of a sweep the last one."""
+    return list(labels[:FEW]) if sweep is None else [sweep.points[-1].label]
 
 
 def tell_variant(variant: VariantTables) -> list[Sentence]:

@@ -70,7 +70,7 @@ def draw_comparison(
     if "maps" in wanted:
         files += draw_run(ShownRun(base.label, variants[0], 0), folder, "base", options)
     for number, variant in enumerate(variants):
-        prefix = _folder_prefix(variants, number)
+        prefix = folder_prefixes(variants)[number]
         scene = make_scene(base, [variant], words)
         files += write_figures(_of_pair(scene, variant, wanted, options), folder, prefix)
         files += write_figures(_of_all_pairs(scene, variant, wanted, options), folder, prefix)
@@ -195,12 +195,12 @@ def draw_weights(
             scene = make_scene(base, [variant], None)
             heading = scene.title_of_charts, f"{label} · {scene.subtitle}"
             figure_file = draw(weights[label], heading, scene.texts | {"variant": label})
-            files += write_figures([figure_file], folder, _folder_prefix(variants, number))
+            files += write_figures([figure_file], folder, folder_prefixes(variants)[number])
     return files
 
 
-def _folder_prefix(variants: Sequence[Variant], number: int) -> str:
-    """Return the folder of a variant, with a slash; the only one has none."""
+def folder_prefixes(variants: Sequence[Variant]) -> list[str]:
+    """Return the folder of each variant, with a slash; the only one has none."""
     if len(variants) == 1:
-        return ""
-    return f"variants/{name_folders([variant.label for variant in variants])[number]}/"
+        return [""]
+    return [f"variants/{name}/" for name in name_folders([variant.label for variant in variants])]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from attn.analysis.result import Deferred
 from attn.errors import AnalysisError
 from attn.schema import name_layers
-from attn.verbs.compare.answer import FEW, tell
+from attn.verbs.compare.answer import tell, told_labels
 from attn.verbs.compare.controls.control_answer import tell_controls
 from attn.verbs.compare.controls.controls import Controls
 from attn.verbs.compare.controls.cut_answer import tell_cuts
@@ -35,13 +35,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ComparisonFindings:
-    """All that is computed, before anything is written."""
+    """All that is computed, before anything is written; `told` are labels the answer tells of."""
 
     controls: Controls
     sweep: Sweep | None
     weights: Mapping[str, WeightsAgainstAttention]
     tables: Mapping[str, Columns]
     answer: Sequence[Sentence]
+    told: Sequence[str]
 
     @property
     def variants(self) -> Sequence[Variant]:
@@ -96,13 +97,16 @@ def compute(
         tables["sweep.csv"] = sweep.table
     plain = {variant.label for variant in controls.plain}
     told = [of for of in _told(variants, by_variant) if of.label in plain]
-    labels = [of.label for of in told[:FEW]] if sweep is None else [sweep.points[-1].label]
+    shown = sweep if "sweep.csv" in tables else None
+    labels = told_labels([of.label for of in told], shown)
     frames = Frames(controls.tables)
     more = tell_controls(frames, labels)
     weakening = tell_weakening(controls.weakening_rows)
     cuts = tell_cuts(frames.get(CUTS))
-    answer = [*weakening, *cuts, *tell(told, sweep if "sweep.csv" in tables else None, more)]
-    return ComparisonFindings(controls, sweep, weights, tables, answer)
+    answer = [*weakening, *cuts, *tell(told, shown, more)]
+    if controls.cut_rows:  # which tell of the largest cuts, wherever these stand
+        labels = [variant.label for variant in controls.drawn]
+    return ComparisonFindings(controls, sweep, weights, tables, answer, labels)
 
 
 def _find_sweep(variants: Sequence[Variant], options: PairOptions) -> Sweep | None:

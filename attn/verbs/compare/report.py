@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from attn.analysis.tables import Columns
 from attn.verbs.compare.pairing import ComparedRun
@@ -32,12 +33,43 @@ CAPTIONS = {
 """What figures show, by the last part of their path; the first ones matter most."""
 
 
+@dataclass(frozen=True)
+class VariantFigures:
+    """Which figures are of one variant alone.
+
+    Attributes:
+        folders: labels of variants by the folders of their figures, with a slash; a single variant
+            has none.
+        told: labels of those that the answer tells of.
+    """
+
+    folders: Mapping[str, str]
+    told: Collection[str]
+
+    def label_of(self, name: str) -> str | None:
+        """Return the label of the variant that a figure is of; None if it is of several."""
+        return next(
+            (of for folder, of in self.folders.items() if folder and name.startswith(folder)), None
+        )
+
+    def is_told(self, name: str) -> bool:
+        """Whether a figure is of nothing that the answer leaves out."""
+        label = self.label_of(name)
+        return label is None or label in self.told
+
+    def caption(self, name: str) -> str:
+        """Return what a figure shows, and of which variant."""
+        text, label = CAPTIONS.get(name.rpartition("/")[2], ""), self.label_of(name)
+        return ": ".join(part for part in (label, text) if part)
+
+
 def lay_out_report(
     base: ComparedRun,
     variants: Sequence[Variant],
     paragraph: Sequence[Sentence],
     tables: Mapping[str, Columns],
     files: Sequence[str],
+    by_variant: VariantFigures,
 ) -> ReportPage:
     """Say what is on the page, and in which order.
 
@@ -47,21 +79,21 @@ def lay_out_report(
         paragraph: the answer.
         tables: by name.
         files: that were written, relative to the page.
+        by_variant: which of them are of one variant.
     """
     figures = [name for name in files if name[-4:] in FIGURES]
-    order = {name: number for number, name in enumerate(CAPTIONS)}
-    ranked = sorted(
-        (name for name in figures if name.rpartition("/")[2] in CAPTIONS),
-        key=lambda name: (order[name.rpartition("/")[2]], figures.index(name)),
-    )
-    matter = ranked[:MATTER]
+    matter = rank_figures(figures, by_variant)[:MATTER]
     rest = [name for name in figures if name not in matter]
     prompts = sorted({prompt for variant in variants for prompt in variant.prompts})
     others = len(prompts) - 1
     more = f" and {count_noun(others, 'more prompt')}" if others > 0 else ""
     sections = [
-        Section("What changed", _captioned(matter), {}, is_open=True),
-        Section(f"Other figures ({len(rest)})", _captioned(rest), {}),
+        Section(
+            "What changed", {name: by_variant.caption(name) for name in matter}, {}, is_open=True
+        ),
+        Section(
+            f"Other figures ({len(rest)})", {name: by_variant.caption(name) for name in rest}, {}
+        ),
         Section(
             f"Tables ({len(tables)})", {}, {f"tables/{name}": of for name, of in tables.items()}
         ),
@@ -75,8 +107,12 @@ def lay_out_report(
     )
 
 
-def _captioned(names: Sequence[str]) -> dict[str, str]:
-    return {name: CAPTIONS.get(name.rpartition("/")[2], "") for name in names}
+def rank_figures(names: Sequence[str], by_variant: VariantFigures) -> list[str]:
+    """Return the figures that may stand open, those that matter most first."""
+    order = {name: number for number, name in enumerate(CAPTIONS)}
+    kinds = {name: name.rpartition("/")[2] for name in names if by_variant.is_told(name)}
+    ranked = [name for name, kind in kinds.items() if kind in CAPTIONS]
+    return sorted(ranked, key=lambda name: order[kinds[name]])
 
 
 def _subtitle(base: ComparedRun, variants: Sequence[Variant]) -> str:

@@ -15,7 +15,7 @@ from attn.verbs.compare.controls.block_lists import write_block_lists
 from attn.verbs.compare.controls.controls import MOST_DRAWN, find_controls
 from attn.verbs.compare.findings import ComparisonFindings, compute
 from attn.verbs.compare.pairing import ComparedRun
-from attn.verbs.compare.report import lay_out_report
+from attn.verbs.compare.report import VariantFigures, lay_out_report
 from attn.verbs.compare.texts.results import compare_cut_texts
 from attn.verbs.compare.texts.runs import are_cut_texts
 from attn.verbs.compare.variants import Variant, compare_traces
@@ -174,7 +174,16 @@ def _draw(
 def _write_page(
     base: ComparedRun, findings: ComparisonFindings, folder: Path, written: Sequence[str]
 ) -> str:
-    page = lay_out_report(base, findings.controls.plain, findings.answer, findings.tables, written)
+    from attn.verbs.compare.figures import folder_prefixes
+
+    drawn = findings.controls.drawn
+    labels = [variant.label for variant in drawn]
+    by_variant = VariantFigures(
+        dict(zip(folder_prefixes(drawn), labels, strict=True)), findings.told
+    )
+    page = lay_out_report(
+        base, findings.controls.plain, findings.answer, findings.tables, written, by_variant
+    )
     return write_report(page, folder)
 
 

@@ -1,5 +1,7 @@
 """The first paragraph of a comparison: sentences from tables, and no more than these show."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
@@ -209,7 +211,8 @@ def test_bound_holds():
 )  # fmt: skip
 def test_measure(count, rows, end):
     """The paragraph ends with what was measured, and variants that are left out are counted."""
-    text = plain(tell([variant(rows)] * count, None))
+    variants = [replace(variant(rows), label=f"style-{number}") for number in range(count)]
+    text = plain(tell(variants, None))
     assert text.endswith(f"mean over layers, heads and steps{end}")
     assert ("1 more variants are in the tables." in text) == (count == 5)
 
