@@ -204,7 +204,7 @@ class Acts:
             beside: those that it is compared with when it is done.
         """
         off = gr.update(interactive=False)
-        yield RunView(
+        view = RunView(
             job=job.id,
             plan="",  # it may be of what was there before the last stroke
             run=off,
@@ -220,6 +220,8 @@ class Acts:
             command="",
             text="",
         )  # nothing is hidden that is shown again: in a quick run Gradio may mix the two up
+        yield view
+        view = view._replace(plan=gr.skip())
         shown = None
         for state in self._studio.jobs.follow(job):
             change: dict[str, Any] = {"progress": tell_job(state, self._studio.jobs.before(state))}
@@ -235,7 +237,8 @@ class Acts:
                 change["text"] = gr.update(value=state.text, visible=True)
             if state.is_over:
                 change |= self._over(job, beside)
-            yield RunView(**change)
+            view = view._replace(**change)
+            yield view  # all of it: of several in one moment Gradio shows the last alone
 
     def _over(self, job: StudioRun, beside: tuple[StudioRun, ...]) -> dict[str, Any]:
         """Return what is shown of a run that is over."""

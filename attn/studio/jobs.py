@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from base64 import b64decode
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -187,7 +188,11 @@ class RunQueue:
                 job = self._waiting.popleft()
                 job.status = "loading"
                 self._changed.notify_all()
-            answer = self._run(job)
+            try:
+                answer = self._run(job)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next run is done
+                traceback.print_exc()
+                answer = Answer("failed", {"error": f"{type(error).__name__}: {error}"})
             with self._changed:
                 job.error = str(answer.facts.get("error", ""))
                 job.status = {"done": "complete", "cancelled": "cancelled"}.get(

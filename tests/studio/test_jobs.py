@@ -87,6 +87,20 @@ def test_ends(answer, status, queue_of):
         assert (last.status, last.error) == (status, answer.facts.get("error", ""))
 
 
+def test_unexpected_error(queue_of, monkeypatch, capsys):
+    """An error that nobody expects fails its run, and the next one is done."""
+    child = HeldChild()
+    child.may_end.set()
+    queue = queue_of(child)
+    with monkeypatch.context() as patch:
+        patch.setattr("attn.studio.jobs.choose_folder", lambda *_: 1 // 0)
+        *_, last = queue.follow(queue.submit(REQUEST, is_analyzed=False))
+    assert last.error == "ZeroDivisionError: integer division or modulo by zero"
+    assert "Traceback" in capsys.readouterr().err
+    *_, last = queue.follow(queue.submit(REQUEST, is_analyzed=False))
+    assert last.status == "complete"
+
+
 def test_cancelled(queue_of):
     """The one that runs is ended by its worker."""
     child = HeldChild()
