@@ -144,9 +144,9 @@ def test_nothing_said():
 
 
 VERBS = {
-    "capture": (attn.capture, CaptureOptions, {"analyze", "view", "json"}),
-    "compare": (attn.compare, CompareOptions, {"runs", "view", "json"}),
-    "analyze": (attn.analyze, AnalyzeOptions, {"list", "view", "json"}),
+    "capture": (attn.capture, CaptureOptions, {"analyze", "view", "json", "json_progress"}),
+    "compare": (attn.compare, CompareOptions, {"runs", "view", "json", "json_progress"}),
+    "analyze": (attn.analyze, AnalyzeOptions, {"list", "view", "json", "json_progress"}),
     "lora": (examine, LoraOptions, {"json"}),
     "view": (None, ViewOptions, {"paths", "json"}),
 }
@@ -179,13 +179,13 @@ def test_functions_take_what_is_declared(name):
 
 
 def test_what_runs_are_compared_with():
-    """The signature for runs that are there has what is not about generating."""
+    """The signature for runs that are there has what is not about generating, and workers."""
     name = SimpleNamespace(__module__=Comparing.__module__, __qualname__="Comparing.__call__")
     with_runs, _ = get_overloads(name)
     hints = get_type_hints(ComparisonOptions)
     generating = {"lora", "sketch", "backend", "prompt"}
     parameters = set(inspect.signature(with_runs).parameters) - {"self", "runs"}
-    assert parameters == hints.keys() - generating
+    assert parameters == hints.keys() - generating | {"shard", "workers", "engine"}
 
 
 def test_compare_takes_what_capture_takes():

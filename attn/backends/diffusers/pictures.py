@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -127,7 +128,7 @@ def complete(session: DiffusersSession, request: Request) -> Request:
         request = replace(request, steps=len(picture.noise))
     if request.width is None and request.height is None:
         width, height = usual_size(
-            _open(picture.file).size, session.default_side(), session.multiple
+            _open(picture.file, picture.sha256).size, session.default_side(), session.multiple
         )
         request = replace(request, width=width, height=height)
     return request
@@ -138,7 +139,7 @@ def remarks(request: Request) -> tuple[str, ...]:
     picture = request.picture
     if picture is None:
         return ()
-    size = _open(picture.file).size
+    size = _open(picture.file, picture.sha256).size
     box = _middle(size, (request.width or 1, request.height or 1))
     shown = round(box[2] - box[0]), round(box[3] - box[1])
     if (
@@ -152,15 +153,19 @@ def remarks(request: Request) -> tuple[str, ...]:
     )
 
 
-def fitted(file: str, size: tuple[int, int], *, is_mask: bool = False) -> Image:
+def fitted(file: str, digest: str, size: tuple[int, int], *, is_mask: bool = False) -> Image:
     """Return the middle of a picture in another size, as it is shown to the model.
 
     Args:
         file: of the picture.
+        digest: SHA-256 of the file, when the run was planned.
         size: width and height.
         is_mask: whether it is a mask, which stays black and white.
+
+    Raises:
+        RequestError: the file is another by now.
     """
-    image = _open(file)
+    image = _open(file, digest)
     box = _middle(image.size, size)
     if is_mask:
         return image.convert("L").resize(size, Resampling.NEAREST, box)
@@ -176,8 +181,13 @@ def _middle(size: tuple[int, int], shown: tuple[int, int]) -> tuple[float, float
 
 
 @lru_cache(DECODED)
-def _open(file: str) -> Image:
-    return ImageOps.exif_transpose(decode_image(read_bytes(Path(file), limit=MOST_BYTES), DRAWINGS))
+def _open(file: str, digest: str) -> Image:
+    data = read_bytes(Path(file), limit=MOST_BYTES)
+    if sha256(data).hexdigest() != digest:
+        raise RequestError(
+            f"picture: {file} was written again since the run was planned; run again"
+        )
+    return ImageOps.exif_transpose(decode_image(data, DRAWINGS))
 
 
 def arguments(pipe: Any, request: Request, usual: dict[str, Any], count: int) -> dict[str, Any]:
@@ -196,9 +206,9 @@ def arguments(pipe: Any, request: Request, usual: dict[str, Any], count: int) ->
     if picture is None:
         return usual
     strength = picture.strength or 1.0
-    more = {"image": [fitted(picture.file, size)] * count, "strength": strength}
+    more = {"image": [fitted(picture.file, picture.sha256, size)] * count, "strength": strength}
     if picture.mask:
-        more["mask_image"] = [fitted(picture.mask, size, is_mask=True)] * count
+        more["mask_image"] = [fitted(picture.mask, picture.mask_sha256, size, is_mask=True)] * count
     if picture.noise:
         more["output_type"] = "latent"
     else:
@@ -286,7 +296,7 @@ def _show_levels(
     finally:
         session.scheduler = before
     first = requests[0]
-    image = fitted(picture.file, (first.width or 0, first.height or 0))
+    image = fitted(picture.file, picture.sha256, (first.width or 0, first.height or 0))
     return [replace(of, images=(image,) * first.images, forming=()) for of in outputs[0]]
 
 

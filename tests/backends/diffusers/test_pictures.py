@@ -1,6 +1,8 @@
 """Pictures that exist already, shown to the demo models or drawn further."""
 
 from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,10 +44,33 @@ def files(tmp_path_factory):
     return folder
 
 
+def digest(file):
+    """Return the SHA-256 of a file."""
+    return sha256(file.read_bytes()).hexdigest()
+
+
+def existing(files, **changes):
+    """Return the picture, and what is done with it."""
+    file = files / "picture.png"
+    return ExistingPicture(str(file), digest(file), **changes)
+
+
+def test_picture_is_the_planned_one(tmp_path, monkeypatch):
+    """The same name elsewhere is another picture, and one that was written again is refused."""
+    for name, colour in (("first", "red"), ("second", "blue")):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        Image.new("RGB", (5, 7), colour).save("photo.png")
+        shown = pictures.fitted("photo.png", digest(Path("photo.png")), (5, 7))
+        assert np.array_equal(np.asarray(shown), np.asarray(Image.open("photo.png")))
+    with pytest.raises(RequestError, match=r"photo\.png was written again since the run was plan"):
+        pictures.fitted("photo.png", "0" * 64, (5, 7))
+
+
 def open_request(name, files, **changes):
     """Return a session, and a completed request with a picture."""
     session = shared_session(name, "demo", "float32", **FAMILIES[name])
-    picture = ExistingPicture(str(files / "picture.png"), "digest", **changes)
+    picture = existing(files, **changes)
     request = Request("a red cat", seed=SEED, width=WIDTH, height=HEIGHT, guidance=3.0)
     if not picture.noise:
         request = replace(request, steps=3)
@@ -125,7 +150,9 @@ def test_drawn_further(name, files):
 
 def test_mask(files):
     """Where the mask is black the latents of the picture stay, so that only the rest is new."""
-    session, request = open_request("sd15", files, strength=1.0, mask=str(files / "mask.png"))
+    mask = files / "mask.png"
+    about = {"mask": str(mask), "mask_sha256": digest(mask)}
+    session, request = open_request("sd15", files, strength=1.0, **about)
     first, second = (
         np.asarray(session.generate([replace(request, seed=seed)], None)[0].images[0], float)
         for seed in (1, 2)
@@ -149,6 +176,6 @@ def test_other_proportions(files):
 def test_no_pipeline_for_pictures(files):
     """A family whose library has none is refused by the pipeline's name."""
     session = shared_session("pixart", "demo", "float32", **SHORT)
-    picture = ExistingPicture(str(files / "picture.png"), "digest", LEVELS)
+    picture = existing(files, noise=LEVELS)
     with pytest.raises(RequestError, match="no pipeline for pictures beside PixArtSigmaPipeline"):
         session.complete(Request("a red cat", picture=picture))

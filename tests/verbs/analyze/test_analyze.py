@@ -358,9 +358,7 @@ def test_notes(tmp_path):
 def test_picture_is_gone(trace):
     """A picture that the trace names but does not have is an error that says what to do."""
     (trace / "outputs/image-0.png").unlink()
-    with pytest.raises(
-        TraceError, match=r"image-0\.png: .* does not exist\..* Analyse with --no-p"
-    ):
+    with pytest.raises(TraceError, match=r"image-0\.png: .* does not exist\..*: --no-pictures"):
         analyze(trace)
     analyze(trace, pictures=False)
 
