@@ -1,13 +1,9 @@
-import { paintScale } from "../draw/paint.js";
-import { html, useEffect, useRef } from "../vendor/preact.js";
+import { html } from "../vendor/preact.js";
+import { Ramp } from "./map-panel.js";
 
 /** The scale of a map, from 0 on. @param {{top: string, children: any}} props  top: what the brightest colour means; and what of */
 export function Scale({ top, children }) {
-  const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
-  useEffect(() => {
-    if (canvas.current) paintScale(canvas.current);
-  }, []);
-  return html`<div class="scale"><span class="figure-text">0</span><canvas ref=${canvas} aria-hidden="true"></canvas><span class="figure-text">${top}</span><span class="of figure-text">${children}</span></div>`;
+  return html`<div class="scale"><span class="figure-text">0</span><${Ramp} kind="amount" /><span class="figure-text">${top}</span><span class="of figure-text">${children}</span></div>`;
 }
 
 /** What a colour means. @param {{colour: string, children: any}} props */
