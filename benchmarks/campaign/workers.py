@@ -25,6 +25,7 @@ from attn.trace.store import MANIFEST
 from attn.verbs.capture.collection import read_index
 from attn.verbs.report import Report
 from benchmarks.cluster.stub import LOG, SLEEP, write_plugin
+from tests.helpers.processes import running
 from tests.helpers.toy_runs import contents
 
 ROOT = Path(__file__).parents[2]
@@ -112,10 +113,10 @@ class _Stage:
             time.sleep(0.005)
         time.sleep(delay)
         called = TARGETS[engine, target]
-        victims = _processes(called) if called else [driver]
+        victims = running(MARK, called) if called else [driver]
         is_killed = bool(victims) and _kill(chance.choice(victims))
         _wait(driver, out.name)
-        while _processes(TARGETS[engine, "worker"]):
+        while running(MARK, TARGETS[engine, "worker"]):
             time.sleep(0.02)
         return is_killed
 
@@ -162,21 +163,6 @@ def _wait(driver: int, name: str) -> int:
         assert time.monotonic() < until, f"{name}: the driver does not end"
         time.sleep(0.02)
     return os.waitstatus_to_exitcode(ended[1])
-
-
-def _processes(called: bytes) -> list[int]:
-    """Return the processes of the run in work that are called so."""
-    mark = f"{MARK}={os.environ[MARK]}".encode()
-    running = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
-            inherited = (folder / "environ").read_bytes().split(b"\0")
-        except OSError:  # it has ended
-            continue
-        if called in command and mark in inherited and int(folder.name) != os.getpid():
-            running.append(int(folder.name))
-    return sorted(running)
 
 
 def _lines(path: Path) -> int:

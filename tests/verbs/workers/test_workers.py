@@ -17,6 +17,7 @@ from attn.verbs.report import Report
 from attn.verbs.workers.crews import require_plain
 from attn.verbs.workers.local import LocalCrew
 from benchmarks.cluster.stub import AHEAD, FULL, LACKING, write_plugin
+from tests.helpers.processes import running
 from tests.helpers.toy_runs import contents
 
 NAMES = (b"attn.verbs.workers.process", b"ray::RayMaker")
@@ -34,17 +35,7 @@ def marked(tmp_path, monkeypatch):
 
 def workers():
     """Return the workers of this test that run now."""
-    mark = f"{MARK}={os.environ[MARK]}".encode()
-    running = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
-            inherited = (folder / "environ").read_bytes().split(b"\0")
-        except OSError:  # it has ended
-            continue
-        if any(name in command for name in NAMES) and mark in inherited:
-            running.append(int(folder.name))
-    return running
+    return running(MARK, *NAMES)
 
 
 class Killing(Report):
