@@ -187,9 +187,15 @@ def with_layer_names(table: Columns, names: Mapping[int, str]) -> Columns:
 
 def write_table(table: Columns | DataFrame, path: Path) -> None:
     """Write a table as CSV: UTF-8, one header line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    append_table(table, path)
+    try:
+        stream = path.open("w", encoding="utf-8", newline="")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("w", encoding="utf-8", newline="")
+    with stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(map(csv_cell, table))
+        _spell_rows(table, writer)
 
 
 def append_table(table: Columns | DataFrame, path: Path) -> None:

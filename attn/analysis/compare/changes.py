@@ -51,11 +51,9 @@ class _Sides:
     starts: array[int] = field(default_factory=lambda: array("q"))
     samples: array[int] = field(default_factory=lambda: array("l"))
 
-    def append(self, both: Numbers) -> None:
-        """Add a pair, (side, sample, …)."""
-        samples = both.shape[1]
-        cells = both.reshape(2 * samples, prod(self.shape)).T
-        self.starts.append(self.file.append([cells]))
+    def append(self, start: int, samples: int) -> None:
+        """Add a pair whose numbers, (cell, side · sample), begin there in the file."""
+        self.starts.append(start)
         self.samples.append(samples)
 
     def tiles(self) -> Iterator[Numbers]:
@@ -250,8 +248,11 @@ def _all_changes(
         if values is None:
             continue
         both = np.stack(values)
-        for key, index in indices.items():
-            sides.setdefault(key, _Sides(file, both.shape[3:])).append(both[:, :, index])
+        rows, shape = 2 * both.shape[1], both.shape[3:]
+        start = file.append(both[:, :, at].reshape(rows, prod(shape)).T for at in indices.values())
+        for number, key in enumerate(indices):
+            of_term = sides.setdefault(key, _Sides(file, shape))
+            of_term.append(start + number * rows * prod(shape), both.shape[1])
     keys = [key for key in terms if key in sides]
     compared = _compare([sides[key] for key in keys])
     return [TermChange(terms[key], change) for key, change in zip(keys, compared, strict=True)]
