@@ -272,7 +272,7 @@ def test_a_pipeline_that_draws_already(opened):
 
 
 def test_a_pipeline_that_the_user_draws_with(opened):
-    """A pipeline that the user calls in another thread leaves the steps of a capture as they are."""
+    """A call of the pipeline in another thread leaves the steps of a capture as they are."""
     session = opened("sd15")
     request = session.complete(Request("a red cat", steps=3, width=64, height=96))
     told, raised = [], []
