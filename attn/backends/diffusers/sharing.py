@@ -36,18 +36,28 @@ def alone(pipe: Any) -> Iterator[None]:
         lock.release()
 
 
+def here(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a hook that does nothing in other threads than this one."""
+    thread = get_ident()
+
+    def call(*args: Any, **named: Any) -> Any:
+        return hook(*args, **named) if get_ident() == thread else None
+
+    return call
+
+
 @contextmanager
 def in_one_thread(scheduler: Any) -> Iterator[None]:
     """Let no other thread set or step a sampler in a block: it would change the steps of this one.
 
     The other may be the user's own, which knows nothing of `alone`; the error is raised there.
     """
-    here = get_ident()
+    thread = get_ident()
 
     def bound(method: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(method)  # pipelines look which arguments it takes
         def call(*args: Any, **named: Any) -> Any:
-            if get_ident() != here:
+            if get_ident() != thread:
                 raise CaptureError(f"this pipeline draws in another thread; {LOAD_TWICE}")
             return method(*args, **named)
 
