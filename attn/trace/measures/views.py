@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,21 @@ if TYPE_CHECKING:
 
 Selection = tuple[int | slice | np.ndarray, ...]
 """One selection per axis, each on its own."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a piece of a tensor is read.
+
+    Attributes:
+        index: what is read of the file.
+        shape: of that, laid out.
+        takes: axes, the last first, and what of each is kept.
+    """
+
+    index: tuple[slice, ...]
+    shape: tuple[int, ...]
+    takes: tuple[tuple[int, np.ndarray], ...]
 
 
 @dataclass(frozen=True)
@@ -94,13 +109,30 @@ class MeasureView:
         if 0 in shape:
             return np.empty(shape, self.dtype)
         steps = parts.pop(0).indices if self.is_stepwise else np.array(0)
+        plan = self._plan(parts)
         if not steps.ndim:
-            piece = self._piece(self.shards[int(steps)].file, parts)
+            piece = self._piece(self.shards[int(steps)].file, plan)
             return np.array(piece, self.dtype, order="C")
         result = np.empty(shape, self.dtype)
         for index, step in enumerate(steps):
-            result[index] = self._piece(self.shards[step].file, parts)
+            result[index] = self._piece(self.shards[step].file, plan)
         return result
+
+    def reader(self, selection: Selection) -> Callable[[tuple[int, ...]], np.ndarray]:
+        """Return what reads the same selection of every step, which is one of `leads`.
+
+        Args:
+            selection: of the axes but `step`, none of them empty.
+        """
+        sizes = list(self.sizes.values())[self.is_stepwise :]
+        parts = [AxisPart.of(one, size) for one, size in zip(selection, sizes, strict=True)]
+        plan = self._plan(parts)
+
+        def read(lead: tuple[int, ...]) -> np.ndarray:
+            (step,) = lead or (0,)
+            return np.array(self._piece(self.shards[step].file, plan), self.dtype, order="C")
+
+        return read
 
     def values(self, steps: Iterable[int]) -> np.ndarray:
         """Return (branch, sample, step, …) of some steps, read at once and without labels.
@@ -170,8 +202,8 @@ class MeasureView:
     def _is_head_mean(self) -> bool:
         return self.name == "map" and "/headmap." in self.tensor
 
-    def _piece(self, file: str, selection: Sequence[AxisPart]) -> np.ndarray:
-        """Read one step's part: the span of the selection from the file, then the selection."""
+    def _plan(self, selection: Sequence[AxisPart]) -> _Plan:
+        """Lay out how a selection of one step is read: the span of it, then the selection."""
         spans = [part.span for part in selection]
         index = list(spans)
         if self.grid:
@@ -181,12 +213,16 @@ class MeasureView:
             spans[row + 1] = slice(0, width)
         if self._is_head_mean:
             index.insert(2, slice(None))
-        piece = self.source.read(file, self.tensor, tuple(index))
+        taken = [(axis, part.within(spans[axis])) for axis, part in enumerate(selection)]
+        takes = tuple((axis, local) for axis, local in reversed(taken) if local is not None)
+        return _Plan(tuple(index), tuple(span.stop - span.start for span in spans), takes)
+
+    def _piece(self, file: str, plan: _Plan) -> np.ndarray:
+        """Read one step's part."""
+        piece = self.source.read(file, self.tensor, plan.index)
         if self._is_head_mean:
             piece = np.asarray(piece.mean(axis=2, dtype=np.float32))
-        piece = piece.reshape([span.stop - span.start for span in spans])
-        for axis in reversed(range(len(spans))):
-            local = selection[axis].within(spans[axis])
-            if local is not None:
-                piece = np.take(piece, local, axis=axis)
+        piece = piece.reshape(plan.shape)
+        for axis, local in plan.takes:
+            piece = np.take(piece, local, axis=axis)
         return piece
