@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from attn.errors import TraceError
 from attn.schema import Column, Grid, Layer, block_names
-from attn.shapes import KeyMaps, StoredMaps
+from attn.shapes import KeyMaps
 from attn.trace.grids import resample_values
 from attn.trace.measures.axes import LISTED, index_of, query_grid
 from attn.wording import list_some

@@ -32,21 +32,6 @@ Selection = tuple[int | slice | np.ndarray, ...]
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """How a piece of a tensor is read.
-
-    Attributes:
-        index: what is read of the file.
-        shape: of that, laid out.
-        takes: axes, the last first, and what of each is kept.
-    """
-
-    index: tuple[slice, ...]
-    shape: tuple[int, ...]
-    takes: tuple[tuple[int, np.ndarray], ...]
-
-
-@dataclass(frozen=True)
 class MeasureView:
     """One measure of one layer over all steps, read a piece at a time.
 
@@ -109,13 +94,12 @@ class MeasureView:
         if 0 in shape:
             return np.empty(shape, self.dtype)
         steps = parts.pop(0).indices if self.is_stepwise else np.array(0)
-        plan = self._plan(parts)
+        read = self._pieces(parts)
         if not steps.ndim:
-            piece = self._piece(self.shards[int(steps)].file, plan)
-            return np.array(piece, self.dtype, order="C")
+            return np.array(read(self.shards[int(steps)].file), self.dtype, order="C")
         result = np.empty(shape, self.dtype)
         for index, step in enumerate(steps):
-            result[index] = self._piece(self.shards[step].file, plan)
+            result[index] = read(self.shards[step].file)
         return result
 
     def reader(self, selection: Selection) -> Callable[[tuple[int, ...]], np.ndarray]:
@@ -126,13 +110,13 @@ class MeasureView:
         """
         sizes = list(self.sizes.values())[self.is_stepwise :]
         parts = [AxisPart.of(one, size) for one, size in zip(selection, sizes, strict=True)]
-        plan = self._plan(parts)
+        read = self._pieces(parts)
 
-        def read(lead: tuple[int, ...]) -> np.ndarray:
+        def read_step(lead: tuple[int, ...]) -> np.ndarray:
             (step,) = lead or (0,)
-            return np.array(self._piece(self.shards[step].file, plan), self.dtype, order="C")
+            return np.array(read(self.shards[step].file), self.dtype, order="C")
 
-        return read
+        return read_step
 
     def values(self, steps: Iterable[int]) -> np.ndarray:
         """Return (branch, sample, step, …) of some steps, read at once and without labels.
@@ -202,8 +186,8 @@ class MeasureView:
     def _is_head_mean(self) -> bool:
         return self.name == "map" and "/headmap." in self.tensor
 
-    def _plan(self, selection: Sequence[AxisPart]) -> _Plan:
-        """Lay out how a selection of one step is read: the span of it, then the selection."""
+    def _pieces(self, selection: Sequence[AxisPart]) -> Callable[[str], np.ndarray]:
+        """Return what reads a selection of a step: the span of it from its file, then the rest."""
         spans = [part.span for part in selection]
         index = list(spans)
         if self.grid:
@@ -213,16 +197,16 @@ class MeasureView:
             spans[row + 1] = slice(0, width)
         if self._is_head_mean:
             index.insert(2, slice(None))
+        shape = [span.stop - span.start for span in spans]
         taken = [(axis, part.within(spans[axis])) for axis, part in enumerate(selection)]
-        takes = tuple((axis, local) for axis, local in reversed(taken) if local is not None)
-        return _Plan(tuple(index), tuple(span.stop - span.start for span in spans), takes)
 
-    def _piece(self, file: str, plan: _Plan) -> np.ndarray:
-        """Read one step's part."""
-        piece = self.source.read(file, self.tensor, plan.index)
-        if self._is_head_mean:
-            piece = np.asarray(piece.mean(axis=2, dtype=np.float32))
-        piece = piece.reshape(plan.shape)
-        for axis, local in plan.takes:
-            piece = np.take(piece, local, axis=axis)
-        return piece
+        def read(file: str) -> np.ndarray:
+            piece = self.source.read(file, self.tensor, tuple(index))
+            if self._is_head_mean:
+                piece = np.asarray(piece.mean(axis=2, dtype=np.float32))
+            piece = piece.reshape(shape)
+            for axis, local in reversed(taken):
+                piece = piece if local is None else np.take(piece, local, axis=axis)
+            return piece
+
+        return read
