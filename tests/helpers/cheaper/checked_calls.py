@@ -2,7 +2,8 @@
 
 jaxtyping binds the arguments of every call to compare the sizes of axes, in Python, which takes
 longer than most functions. Where no annotation names an array there are no axes: beartype alone
-checks the same.
+checks the same. A function inside of another would be decorated anew at every call of that one,
+which takes a thousand times longer than a call of it: such are left to mypy.
 """
 
 from collections.abc import Callable
@@ -25,6 +26,8 @@ def checked(thing: Any = None, *, typechecker: Callable[..., Any]) -> Any:
     """Decorate a function, or a class, as `jaxtyping.jaxtyped` does."""
     if thing is None:
         return partial(checked, typechecker=typechecker)
+    if "<locals>" in thing.__qualname__:
+        return thing
     if isfunction(thing) and is_plain(thing):
         return _typed(thing, typechecker)
     if is_dataclass(thing) and isfunction(thing.__init__) and is_plain(thing.__init__):
@@ -34,12 +37,7 @@ def checked(thing: Any = None, *, typechecker: Callable[..., Any]) -> Any:
 
 
 def is_plain(function: Any) -> bool:
-    """Whether a function's annotations can be read, and none of them has a shape.
-
-    A function that is made anew at every call of another is none: what is made of it is freed late.
-    """
-    if "<locals>" in function.__qualname__:
-        return False
+    """Whether a function's annotations can be read, and none of them has a shape."""
     try:
         return "jaxtyping" not in repr(get_type_hints(function))
     except (NameError, TypeError, AttributeError):  # names for type checkers only
