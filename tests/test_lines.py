@@ -187,6 +187,8 @@ def small(line: str) -> list[str]:
         arguments += ["--dtype", "float32"] if "--dtype" not in given else ["--dtype", "bfloat16"]
     if command != "capture" and generates and "--seed" not in arguments:
         arguments += ["--seed", "0-1"]
+    if generates and not writes_text:
+        arguments += ["--batch", "2"]
     return arguments
 
 
