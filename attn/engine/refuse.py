@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import nn
 
+from attn.engine.walks import walk_modules
 from attn.errors import CaptureError
 
 ELSEWHERE = ("flash", "flex", "paged", "/")
 """Parts of the names of transformers' attention that is not torch's; `/` is a hub's kernel."""
+
+_COMPILED = "_compiled_call_impl"
+_FAST = "fast path"
+_WITH_FAST_PATH = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 
 
 def refuse_unobservable(model: nn.Module, name: str) -> None:
@@ -18,7 +25,7 @@ def refuse_unobservable(model: nn.Module, name: str) -> None:
         CaptureError: compiled, sliced, sent to another attention library, or offloaded layer by
             layer on the CPU; with the call that undoes it.
     """
-    for path, module in model.named_modules():
+    for path, module in walk_modules(model):
         obstacle = _obstacle(module)
         if obstacle is not None:
             where = f"{name}.{path}" if path else name
@@ -26,11 +33,23 @@ def refuse_unobservable(model: nn.Module, name: str) -> None:
 
 
 def _obstacle(module: nn.Module) -> str | None:
-    return next(filter(None, (find(module) for find in _OBSTACLES)), None)
+    telling, parts = _OBSTACLES.keys(), module._modules.keys()
+    names = (telling & vars(module).keys()) | (telling & parts) | _of_class(type(module))
+    if not names:
+        return None
+    told = (tell(module) for name, tell in _OBSTACLES.items() if name in names)
+    return next(filter(None, told), None)
+
+
+@cache
+def _of_class(kind: type[nn.Module]) -> frozenset[str]:
+    """Return which names of `_OBSTACLES` all modules of a class have."""
+    names = {name for name in _OBSTACLES if hasattr(kind, name)} - {_COMPILED}
+    return frozenset(names | ({_FAST} if issubclass(kind, _WITH_FAST_PATH) else set()))
 
 
 def _compiled(module: nn.Module) -> str | None:
-    if getattr(module, "_compiled_call_impl", None) is None and not hasattr(module, "_orig_mod"):
+    if vars(module).get(_COMPILED) is None and "_orig_mod" not in module._modules:
         return None
     return (
         "it is compiled, and compiled code runs past every hook; load the model without "
@@ -39,8 +58,7 @@ def _compiled(module: nn.Module) -> str | None:
 
 
 def _two_paths(module: nn.Module) -> str | None:
-    fast = isinstance(module, (nn.MultiheadAttention, nn.TransformerEncoderLayer))
-    if not fast or module.training or not torch.backends.mha.get_fastpath_enabled():
+    if module.training or not torch.backends.mha.get_fastpath_enabled():
         return None
     return (
         "torch takes another path through it while hooks are attached, with slightly other "
@@ -83,4 +101,13 @@ def _sequential_offload(module: nn.Module) -> str | None:
     )
 
 
-_OBSTACLES = (_compiled, _two_paths, _processor, _implementation, _sequential_offload)
+_OBSTACLES = {
+    _COMPILED: _compiled,
+    "_orig_mod": _compiled,
+    _FAST: _two_paths,
+    "processor": _processor,
+    "config": _implementation,
+    "_hf_hook": _sequential_offload,
+}
+"""What tells of an obstacle, by the attribute of those modules that may have it: of thousands few
+do."""

@@ -216,6 +216,11 @@ def test_open_softmax_over_a_positive_axis_is_seen():
     assert attention.shape == (BATCH, HEADS, QUERIES, KEYS)
 
 
+def test_nothing_of_the_compiler_lies_around_the_mode():
+    """Each operator of a module passes torch's guard of compiled code otherwise, which is slow."""
+    assert not hasattr(kernels.OperatorMode.__torch_dispatch__, "__wrapped__")
+
+
 def test_unknown_operators_are_left_out():
     """An operator that this torch does not have is no error."""
     assert kernels._operators("_softmax", "_no_such_kernel") == kernels._operators("_softmax")
