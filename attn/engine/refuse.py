@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 
 import torch
@@ -12,6 +13,8 @@ from attn.errors import CaptureError
 
 ELSEWHERE = ("flash", "flex", "paged", "/")
 """Parts of the names of transformers' attention that is not torch's; `/` is a hub's kernel."""
+SEEN = frozenset({"native", "_native_cudnn", "_native_efficient", "_native_flash", "_native_math"})
+"""Attention backends of diffusers that are torch's own kernels, on CPUs and GPUs."""
 
 _COMPILED = "_compiled_call_impl"
 _FAST = "fast path"
@@ -44,7 +47,7 @@ def _obstacle(module: nn.Module) -> str | None:
 @cache
 def _of_class(kind: type[nn.Module]) -> frozenset[str]:
     """Return which names of `_OBSTACLES` all modules of a class have."""
-    names = {name for name in _OBSTACLES if hasattr(kind, name)} - {_COMPILED}
+    names = {name for name in _OBSTACLES if hasattr(kind, name)} - {_COMPILED, "forward"}
     return frozenset(names | ({_FAST} if issubclass(kind, _WITH_FAST_PATH) else set()))
 
 
@@ -72,10 +75,36 @@ def _processor(module: nn.Module) -> str | None:
         return "attention slicing changes the picture; call pipe.disable_attention_slicing()"
     if "xformers" in type(processor).__name__.lower():
         return "call pipe.disable_xformers_memory_efficient_attention(): xformers hides its numbers"
-    backend = getattr(processor, "_attention_backend", None)
-    if backend is not None and "native" not in str(backend).lower():
-        return f"its attention backend is {backend}; call model.reset_attention_backend()"
-    return None
+    backend = _attention_backend(processor)
+    if backend is None or backend in SEEN:
+        return None
+    return (
+        f"its attention backend is {backend}, a kernel that hides its numbers; call "
+        "model.set_attention_backend('native') before"
+    )
+
+
+def _attention_backend(processor: object) -> str | None:
+    """Return the attention backend of diffusers that a processor runs, if it runs one.
+
+    One that has none of its own runs what was set last, of any model, or in the environment.
+    """
+    if not hasattr(processor, "_attention_backend"):
+        return None
+    backend = processor._attention_backend
+    dispatch = sys.modules.get("diffusers.models.attention_dispatch")
+    if backend is None and dispatch is not None:
+        backend, _ = dispatch._AttentionBackendRegistry.get_active_backend()
+    return None if backend is None else str(getattr(backend, "value", backend))
+
+
+def _graphed(module: nn.Module) -> str | None:
+    if getattr(module.forward, "__module__", None) != "torch.cuda.graphs":
+        return None
+    return (
+        "its forward replays a CUDA graph, in which no kernel can be looked at; record the model "
+        "as it was before torch.cuda.make_graphed_callables"
+    )
 
 
 def _implementation(module: nn.Module) -> str | None:
@@ -106,6 +135,7 @@ _OBSTACLES = {
     "_orig_mod": _compiled,
     _FAST: _two_paths,
     "processor": _processor,
+    "forward": _graphed,
     "config": _implementation,
     "_hf_hook": _sequential_offload,
 }

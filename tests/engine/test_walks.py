@@ -6,7 +6,7 @@ from attn.engine.walks import walk_modules, walk_parameters
 
 
 def tied():
-    """Return a model with a module in two places, a weight in two modules, and a part that is None."""
+    """Return a model with a module in two places, a weight in two modules, and an absent part."""
     shared = nn.Linear(3, 5)
     model = nn.Sequential(nn.Sequential(shared, nn.ReLU()), shared, nn.Linear(3, 5, bias=False))
     model[2].weight = shared.weight
