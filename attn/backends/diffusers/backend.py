@@ -22,6 +22,7 @@ from attn.backends.loading.devices import (
     choose_dtype,
     count_parameters,
     dtype_name,
+    switch_to_inference,
 )
 from attn.backends.loading.explain import explained
 from attn.backends.loading.family import Family, part_overrides
@@ -172,7 +173,7 @@ class DiffusersBackend(Backend):
         info = ModelInfo(source, dict, dtype_name(denoiser.dtype), count_parameters(denoiser))
         for part in pipe.components.values():
             if isinstance(part, nn.Module):
-                part.eval()
+                switch_to_inference(part)
         return self.finish(self.session(pipe, info, options, str(pipe.device)), None)
 
     def _open_demo(self, options: Any, placement: Placement) -> Session:

@@ -14,6 +14,7 @@ from attn.backends.diffusers.schedules import PREDICTIONS
 from attn.backends.loading.family import Joint, SourceOptions
 from attn.backends.loading.recipe import Recipe
 from attn.backends.types import Session
+from attn.engine.walks import walk_modules
 from attn.errors import ModelError, RequestError
 from attn.schema import Grid, Layer, Request, Segment
 
@@ -166,7 +167,7 @@ class UNetBackend(DiffusersBackend):
 def _in_order(model: Any) -> list[tuple[str, Attention]]:
     """Return the attention modules of a UNet or ControlNet, by path, as they run."""
     modules = [
-        (path, module) for path, module in model.named_modules() if isinstance(module, Attention)
+        (path, module) for path, module in walk_modules(model) if isinstance(module, Attention)
     ]
     return sorted(modules, key=lambda entry: _ORDER[entry[0].split(".")[0]])
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from attn.errors import RequestError
+from attn.engine.walks import walk_modules, walk_parameters
+from attn.errors import CaptureError, RequestError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -53,4 +54,20 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 def count_parameters(model: nn.Module) -> int:
     """Return the number of a model's parameters."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(parameter.numel() for parameter in walk_parameters(model))
+
+
+def require_weights(model: nn.Module) -> None:
+    """Refuse a model on the meta device.
+
+    Raises:
+        CaptureError: says what it can do.
+    """
+    if any(parameter.is_meta for parameter in walk_parameters(model)):
+        raise CaptureError("this session was opened without weights; it can plan, not generate")
+
+
+def switch_to_inference(model: nn.Module) -> None:
+    """Call `eval()` where it changes anything."""
+    if any(module.training for _, module in walk_modules(model)):
+        model.eval()
