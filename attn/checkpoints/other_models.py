@@ -63,7 +63,6 @@ LANGUAGE = FileKind(
 OTHERS = tuple(
     FileKind(pattern, title, NO_BACKEND)
     for pattern, title in (
-        (r"(?:^|\.)distilled_guidance_layer\.", "Chroma"),
         (r"(?:^|\.)(?:single_stream_modulation|early_stream_modulations)\.", "a later Flux"),
         (r"(?:^|\.)double_blocks\.0\.img_attn\.|(?:^|\.)single_transformer_blocks\.0\.", "Flux"),
         (r"(?:^|\.)double_layers\.0\.attn\.|(?:^|\.)cond_seq_linear\.", "AuraFlow"),
@@ -73,7 +72,6 @@ OTHERS = tuple(
         (r"(?:^|\.)individual_token_refiner\.", "HunyuanVideo"),
         (r"(?:^|\.)patchify_proj\.", "LTX-Video"),
         (r"(?:^|\.)head\.modulation$|(?:^|\.)blocks\.0\.cross_attn\.norm_k_img\.", "Wan"),
-        (r"(?:^|\.)blocks\.0\.cross_attn\.(?:q_linear|kv_linear)\.", "Sana"),
         (r"(?:^|\.)encoder_hid_proj\.", "Kolors"),
         (r"\.time_stack\.|\.temporal_transformer_blocks\.", "a video model"),
         (r"^edm_(?:mean|std)$", "Playground v2.5, which needs another sampler"),

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from attn.checkpoints.families import flux
 from attn.checkpoints.families import pixart as pixart_files
+from attn.checkpoints.families import sana as sana_files
 from attn.checkpoints.families import z_image as z_image_files
 from attn.checkpoints.layouts import BLOCK, Naming, numbered
 from attn.demo.stability import (
@@ -100,15 +101,25 @@ def bfl(pipe: Any, *, prefix: bool = True) -> State:
     return state | within(SD3_ENCODER.format("t5xxl"), copied(pipe.text_encoder_2))
 
 
-def pixart(pipe: Any, *, prefix: bool = True) -> State:
-    """Return PixArt as one file of all its parts, with what its authors' file has beside."""
-    state = of_authors(pipe.transformer, pixart_files.LAYOUT)
-    for theirs, ours in pixart_files.LAYOUT.tensors.items():
-        for name, value in pipe.transformer.state_dict().items():
+def sana_dit(model: Any) -> State:
+    """Return Sana's transformer under its authors' names, with what their file has beside."""
+    return _with_tensors(model, sana_files.LAYOUT) | {"pos_embed": torch.zeros(1, 3, 5)}
+
+
+def _with_tensors(model: Any, layout: Naming) -> State:
+    """Return a transformer whose authors have tensors that are no module's weight or bias."""
+    state = of_authors(model, layout)
+    for theirs, ours in layout.tensors.items():
+        for name, value in model.state_dict().items():
             pattern, number = numbered(name)
             if pattern == ours:
                 state[theirs.replace(BLOCK, number)] = value
-    state["y_embedder.y_embedding"] = torch.zeros(3, 5)
+    return state | {"y_embedder.y_embedding": torch.zeros(3, 5)}
+
+
+def pixart(pipe: Any, *, prefix: bool = True) -> State:
+    """Return PixArt as one file of all its parts, with what its authors' file has beside."""
+    state = _with_tensors(pipe.transformer, pixart_files.LAYOUT)
     state = within(DENOISER if prefix else "", state) | within("vae.", vae(pipe.vae))
     return state | within(SD3_ENCODER.format("t5xxl"), copied(pipe.text_encoder))
 
