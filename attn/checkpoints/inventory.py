@@ -117,9 +117,7 @@ _OPEN_CLIP = ("token_embedding.weight",)
 _T5 = ("encoder.block.0.layer.0.SelfAttention.q.weight",)
 _QWEN3 = ("model.layers.0.self_attn.q_norm.weight",)
 _QWEN25VL = ("visual.blocks.0.attn.qkv.weight", "model.visual.blocks.0.attn.qkv.weight")
-_GEMMA2 = tuple(
-    f"{level}layers.0.pre_feedforward_layernorm.weight" for level in ("model.", "")
-)
+_GEMMA2 = tuple(f"{level}layers.0.pre_feedforward_layernorm.weight" for level in ("model.", ""))
 _WRAPPED = (
     ("vae", "first_stage_model.", ("decoder.conv_in.weight",)),
     ("vae", "vae.", ("decoder.conv_in.weight",)),

@@ -1,4 +1,4 @@
-"""Blocks of two streams and of one, under the names of Black Forest Labs: FLUX.1's, and Chroma's."""
+"""Blocks of two streams and of one, as Black Forest Labs names them: FLUX.1 and Chroma."""
 
 from __future__ import annotations
 

@@ -64,12 +64,12 @@ class DiffusersSession(Session):
     custom_sigmas: ClassVar[bool] = False
     """Whether the pipeline gives its scheduler the noise levels, which not all schedulers take."""
     repeats_prompts: ClassVar[bool] = False
-    """Whether each image is given its prompt: of several of one, some pipelines mix up the masks."""
+    """Whether each image is given its prompt: of several of one, some pipelines mix up masks."""
     unread_negative: ClassVar[str] = "guidance is off, so the negative prompt is not read"
     """What the user is told of a negative prompt where no row `uncond` runs."""
     shows_pictures = True
     needed_picture: str = ""
-    """What its pipeline draws nothing without: `picture`, or `mask`, which is a picture with one."""
+    """What its pipeline draws nothing without: `picture`, or `mask`: a picture with one."""
     _forms = True
     """Whether pictures form step by step, from noise to the end of the schedule."""
     _skipped_calls = 0

@@ -9,7 +9,7 @@ from attn.checkpoints.streams import DOUBLE, DOUBLE_BLOCK, SINGLE, SINGLE_BLOCK
 from attn.checkpoints.transformers import Published, Shapes, Transformer
 
 _APPROXIMATOR = "distilled_guidance_layer"
-_LAYER, _NORM = f"{_APPROXIMATOR}.layers.{BLOCK}", f"{_APPROXIMATOR}.norms.{BLOCK}"
+_LAYER = f"{_APPROXIMATOR}.layers.{BLOCK}"
 
 LAYOUT = Naming(
     marks=("double_blocks.0.img_attn.qkv.weight", f"{_APPROXIMATOR}.in_proj.weight"),
@@ -18,12 +18,14 @@ LAYOUT = Naming(
         "txt_in": ("context_embedder",),
         f"{_LAYER}.in_layer": (f"{_LAYER}.linear_1",),
         f"{_LAYER}.out_layer": (f"{_LAYER}.linear_2",),
-        _NORM: (_NORM,),
         **under(f"double_blocks.{BLOCK}", DOUBLE_BLOCK, DOUBLE),
         **under(f"single_blocks.{BLOCK}", SINGLE_BLOCK, SINGLE),
         "final_layer.linear": ("proj_out",),
     },
     parameters={"scale": "weight"},
+    tensors={
+        f"{_APPROXIMATOR}.norms.{BLOCK}.scale": f"{_APPROXIMATOR}.norms.{BLOCK}.weight",
+    },
 )
 """Chroma, of lodestones; what is not listed is called the same in both layouts."""
 

@@ -67,16 +67,19 @@ def transformer() -> SanaTransformer2DModel:
 def vae() -> AutoencoderDC:
     """Return four levels: a latent pixel is 8 x 8 pixels, where the published VAE has 32 x 32."""
     channels = (4, 4, 8, 8)
-    sides = {
+    each = {
         "block_types": ("ResBlock",) * 3 + ("EfficientViTBlock",),
         "block_out_channels": channels,
         "layers_per_block": (1,) * len(channels),
         "qkv_multiscales": ((), (), (), (5,)),
     }
+    sides = {
+        f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in each.items()
+    }
     return AutoencoderDC(
         latent_channels=LATENT_CHANNELS,
         attention_head_dim=4,
-        **{f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in sides.items()},
+        **sides,
         upsample_block_type="interpolate",
         downsample_block_type="conv",
         scaling_factor=0.41407,

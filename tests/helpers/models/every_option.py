@@ -2,7 +2,6 @@
 
 import attn
 
-
 BLOCKS = ("image.text", "image.image")
 
 
