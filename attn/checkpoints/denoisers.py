@@ -182,6 +182,7 @@ def _family(features: _Features) -> str:
 
 def _variant(features: _Features, family: str, layout: str, parts: dict[str, str]) -> Checkpoint:
     config, title = _UNETS.get(features), _TITLES[family]
+    config = config if config and config.startswith(family) else None
     checkpoint = Checkpoint(family, title, layout, parts, config)
     if features.channels == _INPAINTING_CHANNELS:
         title = f"{title} for inpainting"

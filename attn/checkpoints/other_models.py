@@ -72,6 +72,7 @@ OTHERS = tuple(
         (r"(?:^|\.)individual_token_refiner\.", "HunyuanVideo"),
         (r"(?:^|\.)patchify_proj\.", "LTX-Video"),
         (r"(?:^|\.)head\.modulation$|(?:^|\.)blocks\.0\.cross_attn\.norm_k_img\.", "Wan"),
+        (r"(?:^|\.)blocks\.0\.cross_attn\.(?:q_linear|kv_linear)\.", "Sana"),
         (r"(?:^|\.)encoder_hid_proj\.", "Kolors"),
         (r"\.time_stack\.|\.temporal_transformer_blocks\.", "a video model"),
         (r"^edm_(?:mean|std)$", "Playground v2.5, which needs another sampler"),

@@ -45,7 +45,7 @@ PARAMETERS["qwen-image"] = {
 }  # fmt: skip
 PARAMETERS["sd2"] = {"unet": 865_910_724, "vae": 83_653_863, "text_encoder": 340_387_840}
 OF_SDXL = {"vae": 83_653_863, "text_encoder_2": 694_659_840}
-PARAMETERS["sdxl-refiner"] = {"unet": 2_255_833_604} | OF_SDXL
+PARAMETERS["sdxl-refiner"] = {"unet": 2_259_526_660} | OF_SDXL
 PARAMETERS["sd15-inpainting"] = {
     "unet": 859_535_364, "vae": 83_653_863, "text_encoder": 123_060_480
 }  # fmt: skip
@@ -54,9 +54,9 @@ PARAMETERS["sdxl-inpainting"] = (
 )  # fmt: skip
 OF_SANA = {"vae": 312_250_275, "text_encoder": 2_614_341_888}
 PARAMETERS["sana-1600m"] = {"transformer": 1_604_462_752} | OF_SANA
-PARAMETERS["sana-600m"] = {"transformer": 591_971_648} | OF_SANA
+PARAMETERS["sana-600m"] = {"transformer": 591_747_872} | OF_SANA
 PARAMETERS["chroma1"] = {
-    "transformer": 8_900_000_000, "vae": 83_819_683, "text_encoder": 4_762_310_656
+    "transformer": 8_899_983_424, "vae": 83_819_683, "text_encoder": 4_762_310_656
 }  # fmt: skip
 FLUX = ("flux-dev", "flux-schnell")
 SD3 = [config for config in PARAMETERS if config.startswith("sd3")]

@@ -35,7 +35,7 @@ class SD15Session(UNetSession):
     """A loaded SD1.x pipeline."""
 
     default_guidance = 7.5
-    lora_families = ("sd15", "sd2")
+    lora_families: ClassVar[tuple[str, ...]] = ("sd15", "sd2")
 
     def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
         """Return the options that the pipeline takes; see `UNetSession`."""
@@ -49,8 +49,8 @@ class SD15Session(UNetSession):
 class SD15Backend(UNetBackend):
     """Stable Diffusion 1.x."""
 
-    Options = SD15Options
-    variants = ("inpainting",)
+    Options: ClassVar[type[Any]] = SD15Options
+    variants: ClassVar[tuple[str, ...]] = ("inpainting",)
     example_prompt = demo.example_prompt("sd15")
     family = Family(
         "sd15",

@@ -8,7 +8,6 @@ from attn.checkpoints.lora_kinds import LoraKind
 FAMILY = FamilyFiles(
     name="sdxl-refiner",
     parts=("unet", "vae", "clip_g"),
-    unet={"cross_attention_dim": 1280},
     pipelines=("StableDiffusionXLImg2ImgPipeline",),
     tokenizers={"clip_g": [("stabilityai/stable-diffusion-xl-refiner-1.0", "tokenizer_2")]},
     levels=4,

@@ -140,14 +140,21 @@ def test_refused_files(files, tmp_path):
 
 @pytest.fixture(scope="module")
 def loras(tmp_path_factory):
-    """One LoRA in every spelling: the text's key of the double block."""
+    """One LoRA in every spelling: the text's key of the double block, the key of a single one."""
     generator = torch.Generator().manual_seed(0)
     down, up = (torch.randn(*shape, generator=generator) for shape in ((5, 24), (24, 5)))
-    zeros = torch.zeros(24, 5)
+    zeros, feed_forward = torch.zeros(24, 5), torch.zeros(96, 5)
+    single = (down.clone(), up.clone())
     return lora_spellings.write(
         tmp_path_factory.mktemp("loras"),
-        {"transformer_blocks.0.attn.add_k_proj": (down, up)},
-        {"double_blocks.0.txt_attn.qkv": (down, torch.cat([zeros, up, zeros]))},
+        {
+            "transformer_blocks.0.attn.add_k_proj": (down, up),
+            "single_transformer_blocks.1.attn.to_k": single,
+        },
+        {
+            "double_blocks.0.txt_attn.qkv": (down, torch.cat([zeros, up, zeros])),
+            "single_blocks.1.linear1": (single[0], torch.cat([zeros, up, zeros, feed_forward])),
+        },
     )
 
 
@@ -155,7 +162,7 @@ def loras(tmp_path_factory):
 def test_loras_of_every_spelling(loras, files, spelling):
     """One LoRA draws one picture however it is spelled, and is placed in every layout."""
     models = [files[layout][0] for layout in ("folder", "one file")]
-    lora_spellings.check_spelling(session(), loras, spelling, models, 1, guidance=1.0)
+    lora_spellings.check_spelling(session(), loras, spelling, models, 2, guidance=1.0)
 
 
 def test_every_option_of_capture(loras, tmp_path):
