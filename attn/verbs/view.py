@@ -13,6 +13,7 @@ from weakref import finalize
 
 from attn.errors import AttnError, UsageError
 from attn.files.disk import is_there, reported, write_atomic
+from attn.files.outside import open_regular
 from attn.trace.trace import Trace
 from attn.verbs.capture.collection import is_collection, read_index
 from attn.verbs.view_options import ViewOptions
@@ -170,7 +171,7 @@ def save_page(paths: Sequence[str | Path], options: ViewOptions) -> list[str]:
 
     path = Path(options.out or "page.html")
     if is_there(path):
-        with reported(path, "read"), path.open("rb") as stream:
+        with reported(path, "read"), open_regular(path) as stream:
             is_ours = stream.read(2 * len(MARK)).find(MARK.encode()) >= 0
         if not is_ours:
             raise UsageError(f"{path} is no page of attn view: name another file with --out")

@@ -35,6 +35,7 @@ from attn.analysis.compare.changes import (
 from attn.analysis.compare.images import IMAGE_MEASURES, image_interval
 from attn.analysis.compare.paired import PairedChange, paired_interval
 from attn.analysis.compare.pairs import Pair
+from attn.analysis.compare.spool import kinds
 from attn.analysis.compare.terms import Term
 from attn.analysis.numbers import mean_present
 from attn.analysis.sketch.sketch import COMPARED
@@ -134,6 +135,8 @@ def _image_rows(pairs: Sequence[Pair]) -> Iterator[Table]:
 
 def sketch_tables(pairs: Sequence[Pair], words: Words) -> Tables:
     """Return how far maps of words lie on one drawing, with both runs."""
+    if not any(kind.overlap is not None for kind in kinds(pairs)):
+        return {}
     parts = []
     for entry in changes(pairs, overlap_sides, words):
         measures = np.array(COMPARED, object)[entry.change.n > 0]
@@ -273,7 +276,7 @@ def _layers_and_heads(pairs: Sequence[Pair]) -> dict[str, Any]:
 
 def _changed(pairs: Sequence[Pair]) -> Table:
     """Return how much of the picture has another dominant word, by segment."""
-    names = list(dict.fromkeys(name for pair in pairs for name in pair.changed))
+    names = list(dict.fromkeys(name for kind in kinds(pairs) for name in kind.changed))
     parts = []
     for name in names:
         values = np.concatenate([pair.changed[name] for pair in pairs if name in pair.changed])

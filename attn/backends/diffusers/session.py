@@ -16,7 +16,7 @@ from attn.backends.diffusers import adapters, components, pictures, samplers, sc
 from attn.backends.diffusers.calls import SKIP, Guidance, Pipeline, Tower, announcing, forwards
 from attn.backends.diffusers.finite import finite_steps
 from attn.backends.diffusers.forming import Forming, forming
-from attn.backends.diffusers.sharing import alone
+from attn.backends.diffusers.sharing import alone, in_one_thread
 from attn.backends.diffusers.sizes import check_size
 from attn.backends.diffusers.texts.emphasis import token_weights, weighted
 from attn.backends.diffusers.texts.encoders import unknown_tokens
@@ -394,6 +394,7 @@ class DiffusersSession(Session):
         before = self.pipe.scheduler
         self.pipe.scheduler = samplers.choose(self.scheduler, request.scheduler or "default")
         try:
-            yield
+            with in_one_thread(self.pipe.scheduler):
+                yield
         finally:
             self.pipe.scheduler = before
