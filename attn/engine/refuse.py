@@ -15,18 +15,17 @@ def refuse_unobservable(model: nn.Module, name: str) -> None:
     """Raise if a model runs its attention where hooks see nothing or see something else.
 
     Raises:
-        CaptureError: compiled, sliced, sent to another attention library, or offloaded layer by
-            layer on the CPU; with the call that undoes it.
+        CaptureError: compiled, sliced, sent to another attention library, shared by several
+            processes, or offloaded layer by layer on the CPU without a `device_map`; with the call
+            that undoes it.
     """
+    is_mapped = getattr(model, "hf_device_map", None) is not None
+    obstacles = _OBSTACLES if is_mapped else (*_OBSTACLES, _sequential_offload)
     for path, module in model.named_modules():
-        obstacle = _obstacle(module)
+        obstacle = next(filter(None, (find(module) for find in obstacles)), None)
         if obstacle is not None:
             where = f"{name}.{path}" if path else name
             raise CaptureError(f"cannot capture {where}: {obstacle}")
-
-
-def _obstacle(module: nn.Module) -> str | None:
-    return next(filter(None, (find(module) for find in _OBSTACLES)), None)
 
 
 def _compiled(module: nn.Module) -> str | None:
@@ -83,4 +82,16 @@ def _sequential_offload(module: nn.Module) -> str | None:
     )
 
 
-_OBSTACLES = (_compiled, _two_paths, _processor, _implementation, _sequential_offload)
+def _parallel(module: nn.Module) -> str | None:
+    parts = (module, getattr(module, "processor", None))
+    is_shared = any(getattr(part, "_parallel_config", None) is not None for part in parts)
+    is_split = any(hasattr(weight, "device_mesh") for weight in module.parameters(recurse=False))
+    if not is_shared and not is_split:
+        return None
+    return (
+        "several processes share it (tensor or context parallelism), and each sees its own part of "
+        "the attention; load it in one process, over several GPUs with device_map"
+    )
+
+
+_OBSTACLES = (_compiled, _two_paths, _processor, _implementation, _parallel)

@@ -191,7 +191,7 @@ def _connect(count: int | None) -> Any:
         )
     except (ConnectionError, RuntimeError, OSError, ValueError) as error:
         where = f"the Ray cluster at RAY_ADDRESS={address}" if address else "Ray on this machine"
-        raise CaptureError(f"cannot use {where}: {_first_line(error)}") from error
+        raise CaptureError(f"cannot use {where}: {_reason(error)}") from error
     return ray
 
 
@@ -201,7 +201,7 @@ def _require_answer(address: str | None) -> None:
     Raises:
         CaptureError: says which.
     """
-    host, _, port = (address or "").rpartition(":")
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if not host or "/" in host or not port.isdecimal():
         return
     try:
@@ -220,6 +220,9 @@ def _loss(error: BaseException) -> str:
     return (causes or lines or [type(error).__name__])[-1][:LONGEST]
 
 
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+def _reason(error: BaseException) -> str:
+    """Return why Ray cannot be used, which it may tell of the cause, in several lines."""
+    told = str(error.__cause__ or error) or type(error).__name__
+    text = " ".join(told.split())[:LONGEST]
+    same = ". Install here the Ray and the Python that the cluster has"
+    return text + same * text.startswith("Version mismatch")
