@@ -58,11 +58,12 @@ CALLS = {
         "find_traces([sys.argv[1]]).index(seconds=0.1)",
     ),
     "attn view: all of the list": (
-        "import msgspec\nfrom attn.verbs.view import find_traces",
+        "import msgspec\nfrom attn.verbs.view import find_traces\n"
+        "class Piece(msgspec.Struct):\n    next: int | None",
         "library, start, told = find_traces([sys.argv[1]]), 0, 0\n"
         "while start is not None:\n"
         "    piece = library.index(start, 0.3)\n"
-        "    start = msgspec.json.decode(piece)['next']\n"
+        "    start = msgspec.json.decode(piece, type=Piece).next\n"
         "assert len(library.items) == int(sys.argv[3])",
     ),
     "compact: one index, no journals": (

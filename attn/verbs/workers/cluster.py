@@ -221,8 +221,9 @@ def _loss(error: BaseException) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Return why Ray cannot be used, which it may tell of the cause, in several lines."""
-    told = str(error.__cause__ or error) or type(error).__name__
-    text = " ".join(told.split())[:LONGEST]
-    same = ". Install here the Ray and the Python that the cluster has"
-    return text + same * text.startswith("Version mismatch")
+    """Return why Ray cannot be used; of another version the cause tells, in several lines."""
+    for told in (error, error.__cause__):
+        if (text := str(told)).startswith("Version mismatch"):
+            return f"{' '.join(text.split())}. Install here the Ray and the Python of the cluster"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -69,7 +69,18 @@ def test_other_version(ray, errors):
     assert str(error.value) == (
         "cannot use Ray on this machine: Version mismatch: The cluster was started with: Ray: "
         "2.9.0 Python: 3.10.4 This process on node 10.0.0.1:6379 was started with: Ray: 2.60.0 "
-        "Python: 3.11.7. Install here the Ray and the Python that the cluster has"
+        "Python: 3.11.7. Install here the Ray and the Python of the cluster"
+    )
+
+
+def test_no_cluster(ray, monkeypatch):
+    """Of an address where something else answers the first line of what Ray says is told."""
+    ray.init = failing(ConnectionError("Failed to connect to it\nTraceback …"), RuntimeError("No"))
+    monkeypatch.setenv("RAY_ADDRESS", "somewhere")
+    with pytest.raises(CaptureError) as error:
+        start()
+    assert str(error.value) == (
+        "cannot use the Ray cluster at RAY_ADDRESS=somewhere: Failed to connect to it"
     )
 
 
