@@ -21,6 +21,10 @@ LONGEST = 300
 """Most letters of a message of Ray's."""
 ANSWER_SECONDS = 30
 """So long a cluster may take to answer."""
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""What a client of gRPC says first: it speaks HTTP/2, with settings as they are."""
+SETTINGS = 4
+"""The fourth byte of what a server answers: its frame has its settings."""
 
 
 class RayMaker:
@@ -196,7 +200,7 @@ def _connect(count: int | None) -> Any:
 
 
 def _require_answer(address: str | None) -> None:
-    """Refuse an address of a cluster where nothing listens; Ray itself would try for minutes.
+    """Refuse an address of a cluster where no Ray listens; Ray itself would try for minutes.
 
     Raises:
         CaptureError: says which.
@@ -205,12 +209,28 @@ def _require_answer(address: str | None) -> None:
     if not host or "/" in host or not port.isdecimal():
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+        _greet(host.strip("[]"), int(port))
     except OSError as error:
         raise CaptureError(
             f"no Ray cluster answers at RAY_ADDRESS={address} ({os_reason(error)}): start one "
             "there (ray start --head), or unset RAY_ADDRESS to use this machine"
         ) from error
+
+
+def _greet(host: str, port: int) -> None:
+    """Wait, in bounds, for the first answer of a server of gRPC.
+
+    Raises:
+        OSError: nothing answers, or something else.
+    """
+    with socket.create_connection((host, port), ANSWER_SECONDS) as there:
+        if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+            return  # what follows is encrypted
+        there.sendall(GREETING)
+        with there.makefile("rb") as answers:
+            answer = answers.read(9)
+    if answer[3:4] != bytes([SETTINGS]):
+        raise ConnectionError("what answers there is not Ray")
 
 
 def _loss(error: BaseException) -> str:

@@ -2,6 +2,8 @@
 
 import socket
 import sys
+from contextlib import ExitStack, contextmanager
+from threading import Thread
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -106,6 +108,51 @@ def test_nobody_answers(ray, form, monkeypatch):
         monkeypatch.setenv("RAY_ADDRESS", form.format(bound.getsockname()[1]))
         with pytest.raises(CaptureError, match="no Ray cluster answers at RAY_ADDRESS="):
             start()
+
+
+@contextmanager
+def server(*answers):
+    """Listen on a port of this machine, and send something to whoever connects; give its address.
+
+    Without an answer nothing is ever sent.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listening, ExitStack() as threads:
+
+        def serve():
+            with listening.accept()[0] as connection:
+                connection.recv(len(cluster.GREETING))
+                connection.sendall(answers[0])
+
+        if answers:
+            thread = Thread(target=serve)
+            thread.start()
+            threads.callback(thread.join)
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("answers", "reason"),
+    [
+        ((), "timed out"),
+        ((b"",), "what answers there is not Ray"),
+        ((b"HTTP/1.1 400 Bad Request\r\n\r\n",), "what answers there is not Ray"),
+    ],
+)
+def test_no_ray_there(ray, monkeypatch, answers, reason):
+    """Whoever listens at the address and is not Ray is waited for in bounds."""
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 30 if answers else 0.05)
+    with server(*answers) as address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(CaptureError, match=rf"{address} \({reason}\)"):
+            start()
+
+
+def test_ray_is_there(ray, monkeypatch):
+    """A server of gRPC is one, and Ray goes on with it."""
+    with server(bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])) as address:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(UsageError, match="are more than the cluster's 1"):
+            start(2, 1.0)
 
 
 def test_nothing_comes_back(ray, monkeypatch):

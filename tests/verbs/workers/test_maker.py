@@ -65,7 +65,7 @@ def test_lost_folder(maker, tmp_path):
 def test_no_plugin():
     """A worker without the package of a family says so, so that others go on."""
     answer = open_maker(WorkerRecipe(replace(RECIPE, backend="elsewhere")))
-    assert answer.ended.startswith("unknown backend 'elsewhere'")
+    assert answer.ended.startswith("no backend 'elsewhere'")
 
 
 def test_failed(maker, tmp_path, monkeypatch):
