@@ -28,6 +28,26 @@ def refuse_unobservable(model: nn.Module, name: str) -> None:
             raise CaptureError(f"cannot capture {where}: {obstacle}")
 
 
+def refuse_weightless(model: nn.Module) -> None:
+    """Raise if a model was opened to plan only, without its weights.
+
+    Weights that accelerate keeps elsewhere, and fetches for each module when it runs, are there.
+
+    Raises:
+        CaptureError: says so.
+    """
+    for module in model.modules():
+        is_empty = any(weight.is_meta for weight in module.parameters(recurse=False))
+        if is_empty and not _fetching(module):
+            raise CaptureError("this session was opened without weights; it can plan, not generate")
+
+
+def _fetching(module: nn.Module) -> list[object]:
+    """Return the hooks of accelerate that fetch a module's weights when it runs."""
+    hook = getattr(module, "_hf_hook", None)
+    return [each for each in getattr(hook, "hooks", (hook,)) if getattr(each, "offload", False)]
+
+
 def _compiled(module: nn.Module) -> str | None:
     if getattr(module, "_compiled_call_impl", None) is None and not hasattr(module, "_orig_mod"):
         return None
@@ -70,11 +90,8 @@ def _implementation(module: nn.Module) -> str | None:
 
 
 def _sequential_offload(module: nn.Module) -> str | None:
-    hook = getattr(module, "_hf_hook", None)
-    offloading = [
-        each for each in getattr(hook, "hooks", (hook,)) if getattr(each, "offload", False)
-    ]
-    if not any(str(getattr(each, "execution_device", "")) == "cpu" for each in offloading):
+    devices = [str(getattr(each, "execution_device", "")) for each in _fetching(module)]
+    if "cpu" not in devices:
         return None
     return (
         "sequential offload on the CPU does not work in accelerate; call "

@@ -26,7 +26,8 @@ from attn.backends.diffusers.texts.templates import Template
 from attn.backends.diffusers.texts.tokens import Convert
 from attn.backends.loading.quiet import quiet
 from attn.backends.types import ModelInfo, OnCall, Output, Session, image_seed
-from attn.errors import CaptureError, RequestError
+from attn.engine.refuse import refuse_weightless
+from attn.errors import RequestError
 from attn.schema import UNCOND, Lora, Request, Segment
 from attn.schema import Sequence as TokenSequence
 
@@ -326,8 +327,7 @@ class DiffusersSession(Session):
 
     def check(self) -> None:
         """Refuse meta-device models; see `Session.check`."""
-        if any(parameter.is_meta for parameter in self.model.parameters()):
-            raise CaptureError("this session was opened without weights; it can plan, not generate")
+        refuse_weightless(self.model)
 
     def _forwards(self, branches: Sequence[str]) -> tuple[tuple[str, ...], ...]:
         """Return the rows of each forward at one noise level; `skip` is told by its keywords."""
