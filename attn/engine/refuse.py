@@ -25,16 +25,25 @@ def refuse_unobservable(model: nn.Module, name: str) -> None:
     """Raise if a model runs its attention where hooks see nothing or see something else.
 
     Raises:
-        CaptureError: compiled, sliced, sent to another attention library, or offloaded layer by
-            layer on the CPU; with the call that undoes it.
+        CaptureError: compiled, sliced, sent to another attention library, shared by several
+            processes, or offloaded layer by layer on the CPU without a `device_map`; with the call
+            that undoes it.
     """
+<<<<<<< HEAD
     for path, module in walk_modules(model):
         obstacle = _obstacle(module)
+=======
+    is_mapped = getattr(model, "hf_device_map", None) is not None
+    obstacles = _OBSTACLES if is_mapped else (*_OBSTACLES, _sequential_offload)
+    for path, module in model.named_modules():
+        obstacle = next(filter(None, (find(module) for find in obstacles)), None)
+>>>>>>> n29
         if obstacle is not None:
             where = f"{name}.{path}" if path else name
             raise CaptureError(f"cannot capture {where}: {obstacle}")
 
 
+<<<<<<< HEAD
 def _obstacle(module: nn.Module) -> str | None:
     telling, parts = _OBSTACLES.keys(), module._modules.keys()
     names = (telling & vars(module).keys()) | (telling & parts) | _of_class(type(module))
@@ -49,6 +58,26 @@ def _of_class(kind: type[nn.Module]) -> frozenset[str]:
     """Return which names of `_OBSTACLES` all modules of a class have."""
     names = {name for name in _OBSTACLES if hasattr(kind, name)} - {_COMPILED, "forward"}
     return frozenset(names | ({_FAST} if issubclass(kind, _WITH_FAST_PATH) else set()))
+=======
+def refuse_weightless(model: nn.Module) -> None:
+    """Raise if a model was opened to plan only, without its weights.
+
+    Weights that accelerate keeps elsewhere, and fetches for each module when it runs, are there.
+
+    Raises:
+        CaptureError: says so.
+    """
+    for module in model.modules():
+        is_empty = any(weight.is_meta for weight in module.parameters(recurse=False))
+        if is_empty and not _fetching(module):
+            raise CaptureError("this session was opened without weights; it can plan, not generate")
+
+
+def _fetching(module: nn.Module) -> list[object]:
+    """Return the hooks of accelerate that fetch a module's weights when it runs."""
+    hook = getattr(module, "_hf_hook", None)
+    return [each for each in getattr(hook, "hooks", (hook,)) if getattr(each, "offload", False)]
+>>>>>>> n29
 
 
 def _compiled(module: nn.Module) -> str | None:
@@ -118,11 +147,8 @@ def _implementation(module: nn.Module) -> str | None:
 
 
 def _sequential_offload(module: nn.Module) -> str | None:
-    hook = getattr(module, "_hf_hook", None)
-    offloading = [
-        each for each in getattr(hook, "hooks", (hook,)) if getattr(each, "offload", False)
-    ]
-    if not any(str(getattr(each, "execution_device", "")) == "cpu" for each in offloading):
+    devices = [str(getattr(each, "execution_device", "")) for each in _fetching(module)]
+    if "cpu" not in devices:
         return None
     return (
         "sequential offload on the CPU does not work in accelerate; call "
@@ -130,6 +156,7 @@ def _sequential_offload(module: nn.Module) -> str | None:
     )
 
 
+<<<<<<< HEAD
 _OBSTACLES = {
     _COMPILED: _compiled,
     "_orig_mod": _compiled,
@@ -141,3 +168,18 @@ _OBSTACLES = {
 }
 """What tells of an obstacle, by the attribute of those modules that may have it: of thousands few
 do."""
+=======
+def _parallel(module: nn.Module) -> str | None:
+    parts = (module, getattr(module, "processor", None))
+    is_shared = any(getattr(part, "_parallel_config", None) is not None for part in parts)
+    is_split = any(hasattr(weight, "device_mesh") for weight in module.parameters(recurse=False))
+    if not is_shared and not is_split:
+        return None
+    return (
+        "several processes share it (tensor or context parallelism), and each sees its own part of "
+        "the attention; load it in one process, over several GPUs with device_map"
+    )
+
+
+_OBSTACLES = (_compiled, _two_paths, _processor, _implementation, _parallel)
+>>>>>>> n29

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -29,6 +31,26 @@ def choose_device(name: str) -> str:
         fact = str(exc).partition("\n")[0].partition(". ")[0]  # torch goes on to list its kernels
         raise RequestError(f"device '{name}' cannot be used: {fact}") from exc
     return name
+
+
+def check_devices(names: Sequence[str]) -> None:
+    """Refuse devices that this machine does not have, without taking memory of any.
+
+    Raises:
+        RequestError: names the first, and how many there are.
+    """
+    for name in names:
+        try:
+            device = torch.device(name)
+        except RuntimeError as exc:
+            fact = str(exc).partition("\n")[0]
+            raise RequestError(f"device '{name}' cannot be used: {fact}") from exc
+        count = torch.cuda.device_count()
+        if device.type == "cuda" and (device.index or 0) >= count:
+            raise RequestError(
+                f"device '{name}' cannot be used: this machine has {count} such devices; name "
+                "fewer, or give --workers N, which share them"
+            )
 
 
 def choose_dtype(name: str, device: str) -> torch.dtype:
