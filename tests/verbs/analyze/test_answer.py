@@ -9,7 +9,8 @@ from attn.analysis.texts.flow import FlowOptions
 from attn.analysis.texts.influence import InfluenceOptions
 from attn.verbs.analyze.analyze import analyze
 from attn.verbs.analyze.answer import FLOW, RECEIVED, tell
-from attn.verbs.report_page import REPORT, digits, plain
+from attn.verbs.report_page import REPORT, plain
+from attn.wording import digits
 from tests.helpers.toy_texts import LENGTH, PROMPT, make_growing, make_text
 from tests.helpers.toy_traces import JOINT, manifest, write_trace
 

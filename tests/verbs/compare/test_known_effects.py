@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 import attn
 from attn.backends import find, load
 from attn.demo import shipped
-from attn.verbs.report_page import digits
+from attn.wording import digits
 
 PACKAGED = Path(shipped.__file__).parent / "weights"
 NAMED = re.compile(r"“(\w+)”(?: of (\w+))? gets ([\d.]+)(×| %)(?: (more|less))?")

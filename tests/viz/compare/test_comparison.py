@@ -31,6 +31,7 @@ from attn.viz.figures import choose_fonts
 from attn.viz.labels import printable
 from attn.viz.words.cells import draw_cells
 from attn.viz.words.dominant import draw_dominant
+from attn.viz.words.word_colours import WORDS
 
 RNG = np.random.default_rng(0)
 WORDS = ["cat", "Donaudampfschifffahrtsgesellschaft", "猫", "$x$"]
@@ -369,6 +370,8 @@ def test_dominant():
     assert [label.get_text() for label in chart.get_yticklabels()] == ["c", "a", "no word"]
     assert image[0, 2] == 0 != image[0, 0]
     assert image[1, 0] == image.max()
+    fills = [mpl.colors.to_hex(bar.get_facecolor()) for bar in chart.patches]
+    assert fills[:2] == [WORDS[2], WORDS[0]]
 
 
 def test_dominant_words_that_are_not_drawn():
@@ -391,7 +394,7 @@ def test_some_words():
     cells = draw_cells(shown, labels, [2, 0], 4, HEADING)
     assert [label for label in texts(cells) if label in labels] == ["a", "c"]
     for figure in (bars, cells):
-        assert figure.texts[1].get_text().endswith(" · 2 of 3 words")
+        assert figure.texts[1].get_text().endswith(" · 2 of 3 words shown")
 
 
 def test_titles_of_several_prompts():
