@@ -2,8 +2,8 @@
 
 Definitions, beside those of `attn.analysis.sketch`:
 
-- followed  of the strokes' pixels, the part that is near an edge of the image (`sketch.edges`); 0 of
-            an image without edges. 0 to 1.
+- followed  of the strokes' pixels, the part that is near an edge of the image (`sketch.edges`); 0
+            of an image without edges. 0 to 1.
 - swapped   1 if two words look swapped in the image (`sketch.shapes.find_swapped`), else 0.
 """
 

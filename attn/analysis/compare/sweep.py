@@ -48,7 +48,7 @@ COUNTED = {
     "step": re.compile(r"step|checkpoint", re.I),
     "epoch": re.compile(r"epoch|[-_]\d{6}$", re.I),
 }
-"""What the number in the name of a file counts, by how kohya's scripts, diffusers and peft write it."""
+"""What the number in a file's name counts, by how kohya's scripts, diffusers and peft write it."""
 
 Image = tuple[str, int, int]
 """Prompt, seed and sample."""

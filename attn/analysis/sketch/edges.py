@@ -87,8 +87,8 @@ def say_deviation(deviation: Deviation | None) -> str:
     if deviation is None:
         return "The image has no edges, so none follows the strokes"
     return (
-        f"{percent(deviation.followed)} of the strokes have an edge of the image within {percent(NEAR)} of "
-        f"its side, as have {percent(deviation.anywhere)} of all places"
+        f"{percent(deviation.followed)} of the strokes have an edge of the image within "
+        f"{percent(NEAR)} of its side, as have {percent(deviation.anywhere)} of all places"
     )
 
 

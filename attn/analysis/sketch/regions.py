@@ -47,7 +47,7 @@ def _describe_largest(map_: Region, count: int, strokes: Region) -> str:
     row, column = (min(int(3 * at), 2) for at in (down, across))
     there = (ninths[0] == row) & (ninths[1] == column)
     return (
-        f"{percent(mass.sum() / map_.sum())} of the map; {percent(across)} from the left, {percent(down)} from "
-        f"the top ({name_ninth(down, across)}, {percent(there.mean())} of them there); "
-        f"strokes cover {percent(strokes[cells].mean())}"
+        f"{percent(mass.sum() / map_.sum())} of the map; {percent(across)} from the left, "
+        f"{percent(down)} from the top ({name_ninth(down, across)}, {percent(there.mean())} of "
+        f"them there); strokes cover {percent(strokes[cells].mean())}"
     )

@@ -126,8 +126,8 @@ def _broken(values: Tensor, what: str, result: str = "picture") -> str:
     share = float((~values.isfinite()).float().mean())
     dtype = str(values.dtype).removeprefix("torch.")
     return (
-        f"the {result} is not numbers: {percent(share)} of the {what} are NaN or infinite, computed in "
-        f"{dtype}"
+        f"the {result} is not numbers: {percent(share)} of the {what} are NaN or infinite, "
+        f"computed in {dtype}"
     )
 
 

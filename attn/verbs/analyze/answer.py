@@ -117,8 +117,8 @@ def _tell_places(
     leader = largest_first(every, "dominant")[0]
     none = 1 - np.nansum([row["dominant"] for row in every])
     yield Sentence(
-        f"“{name_word(leader, every)}” leads in {percent(leader['dominant'])} of the image, the most; "
-        f"no word leads in {percent(none)}.",
+        f"“{name_word(leader, every)}” leads in {percent(leader['dominant'])} of the image, the "
+        f"most; no word leads in {percent(none)}.",
         path,
     )
 
@@ -130,8 +130,8 @@ def _place(row: Row, cells: Sequence[Row], rows: Sequence[Row]) -> str:
     best = largest_first(mine, "part")[0]
     where = _name_cell(int(best["row"]), int(best["column"]))
     return (
-        f"“{name_word(row, rows)}” has {percent(best['part'])} of its attention in one sixteenth of "
-        f"the image, {where}"
+        f"“{name_word(row, rows)}” has {percent(best['part'])} of its attention in one sixteenth "
+        f"of the image, {where}"
     )
 
 

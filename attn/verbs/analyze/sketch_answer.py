@@ -1,4 +1,4 @@
-"""What an image and its words have of the drawing, in sentences made from the tables of `sketch`."""
+"""What an image and its words have of the drawing, in sentences made from `sketch`'s tables."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from attn.analysis.sketch.shapes import LEAST_LIFT, MOST_CHANCE, find_swapped, i
 from attn.analysis.tables import Columns
 from attn.trace.words.occurrences import find_occurrences
 from attn.verbs.report_page import Sentence
-from attn.words import find_words, fold
 from attn.wording import digits, percent
+from attn.words import find_words, fold
 
 if TYPE_CHECKING:
     from attn.schema import Manifest

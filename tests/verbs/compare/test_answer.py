@@ -234,8 +234,8 @@ def test_no_words():
     ("works", "breaks", "low", "expected"),
     [
         (1, 1, 0.1, "LoRA style works from scale 1: there “cat” gets 50 % more attention, and the "
-         "picture changes visibly, by 20 of 255 levels. It breaks the picture from scale 1, where a step changes it at least twice as fast as the "
-         "step before, to 20 of 255 levels."),
+         "picture changes visibly, by 20 of 255 levels. It breaks the picture from scale 1, where "
+         "a step changes it at least twice as fast as the step before, to 20 of 255 levels."),
         (0, 0, 0.0, "LoRA style is not shown to work from scale 0.5 to 1: no interval of the "
          "leading word “cat” leaves 0 out. It breaks the picture nowhere from scale 0.5 to 1: no "
          "step of it is shown to change the picture twice as fast as the step before, and "
@@ -282,8 +282,9 @@ def test_what_cannot_be_seen(high, visible, told):
     word = TermChange(term, paired_change(*[np.array([0.1, 0.2])] * 2))
     points = tuple(SweepPoint(f"style:{at}", at, [word], {}) for at in (1.0, 2.0))
     rows = make_table(
-        {"scale": [1.0, 2.0], "word": ["cat"] * 2, "change": [0.1, 0.2], "relative_change": [0.5, 1],
-         "low": [0.05, 0.1], "level": [1.5, 9.0], "level_low": [1.0, 8.0],
+        {"scale": [1.0, 2.0], "word": ["cat"] * 2, "change": [0.1, 0.2],
+         "relative_change": [0.5, 1], "low": [0.05, 0.1],
+         "level": [1.5, 9.0], "level_low": [1.0, 8.0],
          "level_high": [high, 10.0], "works": [1, 0], "breaks": [0, 0]}
     )  # fmt: skip
     sweep = Sweep("LoRA style", 0.0, points, word, 1.0, visible, None, rows, unit="scale")

@@ -31,7 +31,7 @@ from attn.viz.figures import choose_fonts
 from attn.viz.labels import printable
 from attn.viz.words.cells import draw_cells
 from attn.viz.words.dominant import draw_dominant
-from attn.viz.words.word_colours import WORDS
+from attn.viz.words.word_colours import WORDS as COLOURS
 
 RNG = np.random.default_rng(0)
 WORDS = ["cat", "Donaudampfschifffahrtsgesellschaft", "猫", "$x$"]
@@ -153,8 +153,8 @@ def test_change_sketch():
     measures = {"on": small, "inside": shown.changes, "iou": small}
     figure = draw_change_sketch(shown, measures).figure
     result = texts(figure)
-    titles = ["On strokes", "Inside closed strokes", "Overlap with strokes (IoU)"]
-    assert [text for text in result if "strokes" in text] == titles
+    titles = ["On strokes", "Inside all closed shapes", "Overlap with strokes (IoU)"]
+    assert [text for text in result if text in titles] == titles
     for axes in figure.axes[3:]:  # behind the images of the baseline and of two variants
         assert next(label.get_text() for label in axes.get_yticklabels()) == printable("猫")
         points = [line for line in axes.lines if line.get_marker() == "o"]
@@ -371,7 +371,7 @@ def test_dominant():
     assert image[0, 2] == 0 != image[0, 0]
     assert image[1, 0] == image.max()
     fills = [mpl.colors.to_hex(bar.get_facecolor()) for bar in chart.patches]
-    assert fills[:2] == [WORDS[2], WORDS[0]]
+    assert fills[:2] == [COLOURS[2], COLOURS[0]]
 
 
 def test_dominant_words_that_are_not_drawn():

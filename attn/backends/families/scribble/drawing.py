@@ -143,8 +143,8 @@ def describe(sketch: Sketch) -> str:
         text += "; more strokes than ground: are they the wrong way round?"
     if sketch.lost > FEW:
         text += (
-            f"; {percent(sketch.lost)} of what differs from the ground is left out, because it is faint "
-            "beside the strokes: draw it stronger if it belongs to them"
+            f"; {percent(sketch.lost)} of what differs from the ground is left out, because it is "
+            "faint beside the strokes: draw it stronger if it belongs to them"
         )
     return text
 
