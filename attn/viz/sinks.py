@@ -43,6 +43,7 @@ WIDE = (5.0, 11.0)
 BAR = 0.13
 GREY = "#d5d8dc"  # heads that a layer does not have
 THIN = "#b3c7d9"
+MEAN = 2.2  # points of a mean's line
 
 ROLES: Mapping[str, str] = {
     "start token": "#c8394f",
@@ -110,9 +111,11 @@ def draw_steps(values: xr.DataArray, subject: Subject) -> Figure:
         colour, width = looks.get(at, THIN), 1.3 if at in looks else 0.8
         axes.plot(time.x, curve, color=colour, linewidth=width, marker=".", markersize=2)
     mean = mean_present(values.values, axis=0)
-    axes.plot(time.x, mean, color=COLOURS[0], linewidth=2.2, marker=".", markersize=5)
+    axes.plot(time.x, mean, color=COLOURS[0], linewidth=MEAN, marker=".", markersize=5)
     colours = [COLOURS[0], *looks.values(), THIN][: len(names)]
-    show_names(figure, [Line2D([], [], color=colour) for colour in colours], names)
+    handles = [Line2D([], [], color=colour) for colour in colours]
+    handles[0].set_linewidth(MEAN)
+    show_names(figure, handles, names)
     dress(axes, 1.05 * float(np.nanmax(values.values)))
     mark_time(axes, time)
     name_time(axes, time)

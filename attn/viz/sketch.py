@@ -270,7 +270,7 @@ def draw_residuals(sample: _Sample) -> Figure:
     residuals = sample.arrays["residuals"]
     names = [_name_block(str(name)) for name in residuals["series"].values]
     curves = residuals.assign_coords(series=names)
-    return draw_curves(curves, heading, "norm of what is added, by norm of the UNet's features")
+    return draw_curves(curves, heading, "norm of what is added ÷ norm of the UNet's features")
 
 
 def _name_block(name: str) -> str:

@@ -169,6 +169,7 @@ def find_files(differences: Sequence[Sequence[Difference]]) -> tuple[str, ...] |
         return None
     whole = [listed for listed in numbers if len(listed) == longest]
     varying = [at for at in range(longest) if len({listed[at] for listed in whole}) > 1]
+    varying = varying or list(range(longest))  # of a single file and the last one
     return tuple(
         "-".join(str(listed[at]) for at in varying) if len(listed) == longest else END
         for listed in numbers

@@ -9,6 +9,7 @@ import numpy as np
 
 from attn.analysis.grouping import Row, group_means, largest_first, matching, table_rows
 from attn.analysis.sketch.edges import NEAR
+from attn.analysis.sketch.overlap import REGIONS
 from attn.analysis.sketch.shapes import LEAST_LIFT, MOST_CHANCE, find_swapped, is_telling
 from attn.analysis.tables import Columns
 from attn.trace.words.occurrences import find_occurrences
@@ -23,8 +24,6 @@ NAMED = 3
 """So many words are told of, those of largest lift."""
 SHAPES, DEVIATION, OVERLAP = "sketch/shapes.csv", "sketch/deviation.csv", "sketch/words.csv"
 SKETCHED = (SHAPES, DEVIATION, OVERLAP)
-REGIONS = {"inside": "inside its closed shapes, all together", "on": "on its strokes"}
-"""Where words lie, the first that there is, by measure."""
 
 Tables = Mapping[str, Columns]
 
@@ -106,7 +105,7 @@ def _tell_shapes(table: Columns) -> Iterator[Sentence]:
 def _tell_swapped(manifest: Manifest, table: Columns) -> Iterator[Sentence]:
     """Yield which words look swapped, and in which of several images."""
     prompt = manifest.request.prompt
-    for sample in dict.fromkeys(table["sample"].tolist()):
+    for sample in dict.fromkeys(np.asarray(table["sample"]).tolist()):
         rows = list(table_rows(matching(table, sample=sample)))
         shapes = dict.fromkeys((row["shape"], row["where"]) for row in rows)
         by_word: dict[tuple[str, int], list[Row]] = {}

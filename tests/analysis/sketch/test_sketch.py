@@ -144,7 +144,8 @@ def test_compared(drawn, who_draws):
     drawings[who_draws] = strokes()
     sides = [drawn(item, name=f"run {seed}", seed=seed) for seed, item in enumerate(drawings)]
     pair = pairs.compare_pair(*sides, pairs.PairOptions(), {})
-    table = PARTS["sketch"]([pair], ["bobcat"])["sketch.csv"]
+    tables = PARTS["sketch"]([pair], ["bobcat"])
+    table, shapes = tables["sketch.csv"], tables["sketch_shapes.csv"]
     assert list(table) == [
         "word", "occurrence", "segment", "measure", "base", "variant", "change", "low", "high",
         "effect_size", "n",
@@ -154,6 +155,9 @@ def test_compared(drawn, who_draws):
     shown = [0, 2]
     assert table["base"][shown] == pytest.approx(before.mean(0), rel=1e-4)
     assert table["variant"][shown] == pytest.approx(after.mean(0), rel=1e-4)
+    lifts = [side.mean(0)[1] / cells(surrounded(strokes())).mean() for side in (before, after)]
+    assert [shapes[side][0] for side in ("base", "variant")] == pytest.approx(lifts, rel=1e-4)
+    assert (shapes["shape"].tolist(), shapes["n"].tolist()) == ([1], [2])
     effect = (after - before).mean(0) / (after - before).std(0, ddof=1)
     assert table["effect_size"][shown] == pytest.approx(effect, rel=1e-2)
     assert set(table["n"]) == {2}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from attn.analysis.sketch.edges import NEAR
+from attn.analysis.sketch.overlap import REGIONS
 from attn.analysis.sketch.shapes import LEAST_LIFT, is_telling
 from attn.verbs.compare.rows import WORD, Row, VariantTables, has_interval, is_clear, name_word
 from attn.verbs.report_page import Sentence
@@ -18,8 +19,6 @@ OVERLAP, SHAPES, FOLLOWED = (
 )  # fmt: skip
 NAMED = 2
 """So many words are told of."""
-REGIONS = {"inside": "inside its closed shapes together", "on": "on its strokes"}
-"""Where words lie, the first that there is, by measure."""
 CHANCE = "in too few images to tell from chance"
 
 

@@ -21,7 +21,7 @@ def tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
     """Yield from where on a sweep works, and from where on images break, or that it is nowhere."""
     name = "The LoRA" if sweep.files else sweep.name
     first, last = (sweep.call(sweep.points[at].scale) for at in (0, -1))
-    span = f"from {first} to {last}"
+    span = f"from {first} to {last.removeprefix(f'{sweep.unit} ')}"
     if not sweep.has_intervals:
         yield Sentence(
             f"{name} was swept {span} in too few images to tell from where on it works or breaks "
