@@ -212,7 +212,7 @@ def test_summary_without_maps():
         ComparisonScene(plain.prompt, plain.subtitle, plain.words, sides, plain.changes, {})
     ).figure
     assert maps(figure) == []
-    assert "Words that changed most" in texts(figure)
+    assert "Words by change, content words first" in texts(figure)
 
 
 @pytest.mark.parametrize("picture", [(30, 50), (50, 30), (20, 90)])
@@ -461,6 +461,6 @@ def test_words_that_are_left_out():
         "16 of 50": draw_cells(maps, words, range(50), 4, HEADING),
     }
     for remark, figure in figures.items():
-        assert any(text.endswith(f" · {remark} words") for text in texts(figure))
+        assert any(text.endswith(f" · {remark} words shown") for text in texts(figure))
     assert "word49" in texts(figures["24 of 50"])
     assert "word49" in texts(figures["40 of 50"])
