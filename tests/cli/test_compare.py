@@ -85,8 +85,8 @@ too few for intervals.
 
 one (2) against one, 1 pair of pictures
   WORD    SEGMENT  BASE    CHANGE       95 % INTERVAL
-  cat     clip     0.0876  +0      +0%  -
-  bobcat  clip     0.173   +0      +0%  -
+  cat     clip     0.0876  +0      +0 %  -
+  bobcat  clip     0.173   +0      +0 %  -
 out/comparison
   tables/mass.csv
   tables/share.csv
@@ -161,7 +161,7 @@ def test_leave_one_out(opened):
     assert [of["name"] for of in index["variants"]] == [whole, without_a, without_b]
     words, rows = index["answer"], read_csv(Path("out/comparison/tables/parts.csv"))
     assert {row["part"]: row["variant_name"] for row in rows} == {"a": without_a, "b": without_b}
-    told = [f"{float(row['ratio']):.1%}" for row in rows if row["part"] == "a"]
+    told = [f"{100 * float(row['ratio']):.3g} %" for row in rows if row["part"] == "a"]
     lines = stdout.splitlines()
     start = lines.index(f"parts of {whole}: of its effect there is")
     assert lines[start + 2].split() == ["a", *told]
