@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 Order = dict[str, Any]
 ENDS = ("done", "failed", "cancelled")
-ANALYSES: tuple[str | None, ...] = (None, "evolution")
-"""All that run unless one is named, and how maps form, with a film."""
+FILM = "evolution"
+"""Analysis of how maps form, which runs only if it is named."""
 
 
 class Cancelled(KeyboardInterrupt):
@@ -170,9 +170,15 @@ class Worker:
         return {"path": str(captured.path)}
 
     def _analyze(self, order: Order) -> Order:
+        from attn.analysis.needs import find_lack
+        from attn.analysis.registry import find
+        from attn.trace.trace import open_trace
         from attn.verbs.analyze.analyze import analyze
 
-        done = [analyze(order["path"], only=only, report=Report()) for only in ANALYSES]
+        path = order["path"]
+        done = [analyze(path, report=Report())]
+        if find_lack(find(FILM).needs, open_trace(path).manifest) is None:
+            done.append(analyze(path, only=FILM, report=Report()))
         return {"files": [str(path) for each in done for path in each.pictures]}
 
     def _show(self, preview: Preview) -> None:
