@@ -13,6 +13,8 @@ from attn.studio.child import Answer, Child
 from attn.studio.jobs import MOST_WAITING, RunQueue, StudioRun
 from attn.studio.options import StudioOptions
 from attn.studio.telling import tell_job, tell_plan, tell_refusal
+from attn.studio.worker.work import analyses_of
+from tests.helpers import toy_texts, toy_traces
 from tests.helpers.studio.scripted import ScriptedChild
 
 REQUEST = {"backend": "toy", "prompt": "a cat"}
@@ -169,6 +171,19 @@ def test_options_are_fields(text, told):
     """What a message advises is named as it stands on the page, and commands stay commands."""
     assert tell_refusal(text) == f"This cannot run: {told}"
     assert tell_job(StudioRun(0, REQUEST, remarks=[text]), 2).endswith(told)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "named"),
+    [
+        (toy_traces.manifest(), (None, "evolution")),
+        (toy_traces.manifest(level="mass"), (None,)),
+        (toy_texts.manifest(), (None,)),
+    ],
+)
+def test_analyses(manifest, named):
+    """A film is made of what has maps of a picture, and of nothing else."""
+    assert analyses_of(manifest) == named
 
 
 def test_worker_that_cannot_start(monkeypatch):
