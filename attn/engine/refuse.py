@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Set
 from functools import cache
 
 import torch
@@ -18,6 +19,11 @@ SEEN = frozenset({"native", "_native_cudnn", "_native_efficient", "_native_flash
 
 _COMPILED = "_compiled_call_impl"
 _FAST = "fast path"
+_HOOKED = "_hf_hook"
+_SHARED = (
+    "several processes share it (tensor or context parallelism), and each sees its own part of "
+    "the attention; load it in one process, over several GPUs with device_map"
+)
 _WITH_FAST_PATH = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 
 
@@ -29,24 +35,40 @@ def refuse_unobservable(model: nn.Module, name: str) -> None:
             processes, or offloaded layer by layer on the CPU without a `device_map`; with the call
             that undoes it.
     """
-<<<<<<< HEAD
-    for path, module in walk_modules(model):
-        obstacle = _obstacle(module)
-=======
     is_mapped = getattr(model, "hf_device_map", None) is not None
-    obstacles = _OBSTACLES if is_mapped else (*_OBSTACLES, _sequential_offload)
-    for path, module in model.named_modules():
-        obstacle = next(filter(None, (find(module) for find in obstacles)), None)
->>>>>>> n29
+    telling = _OBSTACLES.keys() - ({_HOOKED} if is_mapped else set())
+    for path, module in walk_modules(model):
+        obstacle = _obstacle(module, telling)
         if obstacle is not None:
             where = f"{name}.{path}" if path else name
             raise CaptureError(f"cannot capture {where}: {obstacle}")
 
 
-<<<<<<< HEAD
-def _obstacle(module: nn.Module) -> str | None:
-    telling, parts = _OBSTACLES.keys(), module._modules.keys()
-    names = (telling & vars(module).keys()) | (telling & parts) | _of_class(type(module))
+def refuse_weightless(model: nn.Module) -> None:
+    """Raise if a model was opened to plan only, without its weights.
+
+    Weights that accelerate keeps elsewhere, and fetches for each module when it runs, are there.
+
+    Raises:
+        CaptureError: says so.
+    """
+    for _, module in walk_modules(model):
+        weights = filter(None.__ne__, module._parameters.values())
+        if any(weight.is_meta for weight in weights) and not _fetching(module):
+            raise CaptureError("this session was opened without weights; it can plan, not generate")
+
+
+def _fetching(module: nn.Module) -> list[object]:
+    """Return the hooks of accelerate that fetch a module's weights when it runs."""
+    hook = getattr(module, "_hf_hook", None)
+    return [each for each in getattr(hook, "hooks", (hook,)) if getattr(each, "offload", False)]
+
+
+def _obstacle(module: nn.Module, telling: Set[str]) -> str | None:
+    if any(hasattr(weight, "device_mesh") for weight in module._parameters.values()):
+        return _SHARED
+    parts = module._modules.keys()
+    names = telling & (vars(module).keys() | parts | _of_class(type(module)))
     if not names:
         return None
     told = (tell(module) for name, tell in _OBSTACLES.items() if name in names)
@@ -58,26 +80,6 @@ def _of_class(kind: type[nn.Module]) -> frozenset[str]:
     """Return which names of `_OBSTACLES` all modules of a class have."""
     names = {name for name in _OBSTACLES if hasattr(kind, name)} - {_COMPILED, "forward"}
     return frozenset(names | ({_FAST} if issubclass(kind, _WITH_FAST_PATH) else set()))
-=======
-def refuse_weightless(model: nn.Module) -> None:
-    """Raise if a model was opened to plan only, without its weights.
-
-    Weights that accelerate keeps elsewhere, and fetches for each module when it runs, are there.
-
-    Raises:
-        CaptureError: says so.
-    """
-    for module in model.modules():
-        is_empty = any(weight.is_meta for weight in module.parameters(recurse=False))
-        if is_empty and not _fetching(module):
-            raise CaptureError("this session was opened without weights; it can plan, not generate")
-
-
-def _fetching(module: nn.Module) -> list[object]:
-    """Return the hooks of accelerate that fetch a module's weights when it runs."""
-    hook = getattr(module, "_hf_hook", None)
-    return [each for each in getattr(hook, "hooks", (hook,)) if getattr(each, "offload", False)]
->>>>>>> n29
 
 
 def _compiled(module: nn.Module) -> str | None:
@@ -100,6 +102,8 @@ def _two_paths(module: nn.Module) -> str | None:
 
 def _processor(module: nn.Module) -> str | None:
     processor = getattr(module, "processor", None)
+    if getattr(processor, "_parallel_config", None) is not None:
+        return _SHARED
     if hasattr(processor, "slice_size"):
         return "attention slicing changes the picture; call pipe.disable_attention_slicing()"
     if "xformers" in type(processor).__name__.lower():
@@ -156,30 +160,19 @@ def _sequential_offload(module: nn.Module) -> str | None:
     )
 
 
-<<<<<<< HEAD
+def _parallel(module: nn.Module) -> str | None:
+    return None if getattr(module, "_parallel_config", None) is None else _SHARED
+
+
 _OBSTACLES = {
     _COMPILED: _compiled,
     "_orig_mod": _compiled,
+    "_parallel_config": _parallel,
     _FAST: _two_paths,
     "processor": _processor,
     "forward": _graphed,
     "config": _implementation,
-    "_hf_hook": _sequential_offload,
+    _HOOKED: _sequential_offload,
 }
 """What tells of an obstacle, by the attribute of those modules that may have it: of thousands few
 do."""
-=======
-def _parallel(module: nn.Module) -> str | None:
-    parts = (module, getattr(module, "processor", None))
-    is_shared = any(getattr(part, "_parallel_config", None) is not None for part in parts)
-    is_split = any(hasattr(weight, "device_mesh") for weight in module.parameters(recurse=False))
-    if not is_shared and not is_split:
-        return None
-    return (
-        "several processes share it (tensor or context parallelism), and each sees its own part of "
-        "the attention; load it in one process, over several GPUs with device_map"
-    )
-
-
-_OBSTACLES = (_compiled, _two_paths, _processor, _implementation, _parallel)
->>>>>>> n29

@@ -13,12 +13,9 @@ from weakref import finalize
 
 from attn.errors import AttnError, UsageError
 from attn.files.disk import is_there, reported, write_atomic
-<<<<<<< HEAD
-from attn.files.outside import open_regular
-=======
 from attn.files.names import COLLECTION
+from attn.files.outside import open_regular
 from attn.files.stamps import Stamp, stamp_of
->>>>>>> n29
 from attn.trace.trace import Trace
 from attn.verbs.capture.collection import (
     JOURNAL,

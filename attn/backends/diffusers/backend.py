@@ -48,8 +48,6 @@ class DiffusersBackend(Backend):
     family: ClassVar[Family]
     """The parts, the denoiser first; an option of a part's name, if there is one, gives its file
     or folder."""
-    variants: ClassVar[tuple[str, ...]] = ()
-    """Names of demo models beside `demo`."""
     pipelines: ClassVar[tuple[type[Any], ...]]
     """Classes of pipelines that the family's session runs."""
     session: ClassVar[type[DiffusersSession]]

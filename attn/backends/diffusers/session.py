@@ -24,13 +24,9 @@ from attn.backends.diffusers.texts.prompt_syntax import foreign_syntax
 from attn.backends.diffusers.texts.prompts import EncoderInput, Prompts
 from attn.backends.diffusers.texts.templates import Template
 from attn.backends.diffusers.texts.tokens import Convert
-from attn.backends.loading.devices import require_weights
 from attn.backends.loading.quiet import quiet
 from attn.backends.types import ModelInfo, OnCall, Output, Session, image_seed
-<<<<<<< HEAD
-=======
 from attn.engine.refuse import refuse_weightless
->>>>>>> n29
 from attn.errors import RequestError
 from attn.schema import UNCOND, Lora, Request, Segment
 from attn.schema import Sequence as TokenSequence
@@ -338,9 +334,6 @@ class DiffusersSession(Session):
 
     def check(self) -> None:
         """Refuse meta-device models; see `Session.check`."""
-<<<<<<< HEAD
-        require_weights(self.model)
-=======
         refuse_weightless(self.model)
 
     def _forwards(self, branches: Sequence[str]) -> tuple[tuple[str, ...], ...]:
@@ -349,7 +342,6 @@ class DiffusersSession(Session):
         if self.guidance == "calls":
             return tuple((row,) for row in rows)
         return (rows if self.guidance == "cond first" else rows[::-1],)
->>>>>>> n29
 
     def _complete_scheduler(self, name: str | None, steps: int) -> str:
         """Return the title of the scheduler that a name stands for, or the model's own."""

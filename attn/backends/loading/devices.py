@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from attn.engine.walks import walk_modules, walk_parameters
-from attn.errors import CaptureError, RequestError
+from attn.errors import RequestError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -77,16 +77,6 @@ def dtype_name(dtype: torch.dtype) -> str:
 def count_parameters(model: nn.Module) -> int:
     """Return the number of a model's parameters."""
     return sum(parameter.numel() for parameter in walk_parameters(model))
-
-
-def require_weights(model: nn.Module) -> None:
-    """Refuse a model on the meta device.
-
-    Raises:
-        CaptureError: says what it can do.
-    """
-    if any(parameter.is_meta for parameter in walk_parameters(model)):
-        raise CaptureError("this session was opened without weights; it can plan, not generate")
 
 
 def switch_to_inference(model: nn.Module) -> None:
