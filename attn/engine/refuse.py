@@ -53,8 +53,9 @@ def refuse_weightless(model: nn.Module) -> None:
         CaptureError: says so.
     """
     for _, module in walk_modules(model):
-        weights = filter(None.__ne__, module._parameters.values())
-        if any(weight.is_meta for weight in weights) and not _fetching(module):
+        weights = module._parameters.values()
+        is_empty = any(weight is not None and weight.is_meta for weight in weights)
+        if is_empty and not _fetching(module):
             raise CaptureError("this session was opened without weights; it can plan, not generate")
 
 
@@ -68,7 +69,7 @@ def _obstacle(module: nn.Module, telling: Set[str]) -> str | None:
     if any(hasattr(weight, "device_mesh") for weight in module._parameters.values()):
         return _SHARED
     parts = module._modules.keys()
-    names = telling & (vars(module).keys() | parts | _of_class(type(module)))
+    names = telling & (vars(module).keys() | parts | _of_class(type(module)))  # type: ignore[arg-type]
     if not names:
         return None
     told = (tell(module) for name, tell in _OBSTACLES.items() if name in names)

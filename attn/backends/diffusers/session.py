@@ -336,13 +336,6 @@ class DiffusersSession(Session):
         """Refuse meta-device models; see `Session.check`."""
         refuse_weightless(self.model)
 
-    def _forwards(self, branches: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-        """Return the rows of each forward at one noise level; `skip` is told by its keywords."""
-        rows = tuple(branch for branch in branches if branch != SKIP)
-        if self.guidance == "calls":
-            return tuple((row,) for row in rows)
-        return (rows if self.guidance == "cond first" else rows[::-1],)
-
     def _complete_scheduler(self, name: str | None, steps: int) -> str:
         """Return the title of the scheduler that a name stands for, or the model's own."""
         scheduler = samplers.choose(self.scheduler, name or "default")
