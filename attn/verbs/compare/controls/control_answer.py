@@ -122,7 +122,11 @@ def _tell_same_word(by_measure: Mapping[str, Row]) -> Iterator[Sentence]:
     if math.isnan(row["low"]):
         text = f"These are not shown to change “{row['word']}” itself."
     else:
-        text = f"On “{row['word']}” itself it is {_times(row['ratio'])} theirs ({_interval(row)})."
+        way = ", which goes the other way" if row["ratio"] < 0 else ""
+        text = (
+            f"On “{row['word']}” itself it is {_times(row['ratio'])} theirs{way} "
+            f"({_interval(row)})."
+        )
     yield Sentence(text, NULL)
 
 
@@ -192,7 +196,9 @@ def _tell_left(row: Row, effect: str) -> str:
     start = f"{_left(row)} {effect} is left"
     if unknown := _unknown(row):
         return f"{start}, {unknown}"
-    held = "" if not row["low"] <= 1 <= row["high"] else ", which may be all of it"
+    held = "" if row["high"] < 1 else ", which may be all of it"
+    if row["low"] > 1:
+        held = ", which is more than with it"
     return f"{start} ({_interval(row, 100)}){held}"
 
 

@@ -39,7 +39,7 @@ def test_ground_is_told(tmp_path):
     seen, told = read_sketch(path), read_sketch(path, "dark")
     assert (told.strokes == ~seen.strokes).all()
     assert describe(seen) == (
-        "sketch: dark strokes on light ground, 5.2 % of the picture "
+        "sketch: dark strokes on light ground, 5.17 % of the picture "
         "(detected; --set ground=dark for the other way round)"
     )
     assert describe(told) == (
