@@ -49,10 +49,10 @@ class Studio:
         first = _first_family(options.backend)
         self.choices: Choices = make_choices(options, first)
         self.library = _library(self.out)
-        self.uploads = Uploads(Path(mkdtemp(prefix="attn-studio-")))
         self._child = Child()
         self._paces: dict[tuple[str, ...], float] = {}
         self.families, self.broken = self._load(first)
+        self.uploads = Uploads(Path(mkdtemp(prefix="attn-studio-")))
         self.jobs = RunQueue(self._child, self.out, self._finished)
 
     @property

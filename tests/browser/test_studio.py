@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
+from PIL import Image
 
 import attn
 from tests.browser.conftest import watched
@@ -25,14 +27,20 @@ PATIENCE = 60_000
 
 @contextmanager
 def running(steps, *arguments, read="stdout", **environment):
-    """Run a studio of models that are held, by a pipe of that name; yield what it prints."""
+    """Run a studio of models that are held, by a pipe of that name; yield what it prints.
+
+    What it puts aside is taken away at its end.
+    """
     command = [sys.executable, "-m", "tests.helpers.studio.held", *arguments]
-    environment = os.environ | environment | {STEPS: str(steps)}
+    aside = steps.with_name(f"aside-{read}")
+    aside.mkdir()
+    environment = os.environ | environment | {STEPS: str(steps), "TMPDIR": str(aside)}
     pipe = {read: subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=ROOT, env=environment, **pipe) as process:
         yield getattr(process, read)
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.communicate()
+    assert list(aside.glob("attn-*")) == []
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +174,7 @@ def test_draw_watch_and_compare(pad, let):
         told(page, "progress", f"^Step {step} of 5 · noise left")
         frame_of(page).get_by_text(f"Not finished: {step} of 5 steps are here").wait_for()
     page.locator("img.forming").wait_for()
+    told(page, "command", " --sketch ")
     let(2)
     told(page, "progress", "^Done: 5 steps")
     told(page, "plan", "^5 steps, .* s a step as in the last run like it")
@@ -285,14 +294,34 @@ def test_words_and_what_is_missing(page, let):
     told(page, "progress", "^Failed after step .*: could not write .*: no space left on the disk")
 
 
+def send(page, name, data):
+    """Send a file to the pad."""
+    file = {"name": name, "mimeType": "image/png", "buffer": data}
+    page.locator(".pad input[type=file]").set_input_files(file)
+
+
 def test_space(chromium, pipe, let, tmp_path):
-    """The example for a hosted Space starts, lets a browser in without a token, and runs."""
+    """The example for a hosted Space starts, lets a browser in without a token, and runs.
+
+    A picture that is sent is the drawing, without the bars beside it; one too large is named.
+    """
     app = str(ROOT / "examples/space/app.py")
     runs = str(tmp_path / "runs")
     with running(pipe.path, "script", app, read="stderr", PORT="0", ATTN_RUNS=runs) as printed:
         lines = (re.search(r"running on http://0.0.0.0:(\d+)", line) for line in printed)
         port = next(filter(None, lines))[1]
         with opened(chromium, f"http://localhost:{port}/") as page:
+            page.get_by_role("button", name="Image", exact=True).click()
+            send(page, "large.png", bytes(9 * 2**20))
+            page.get_by_text("large.png has 9.0 MB; a picture may have 8 MB.").wait_for()
+            Image.new("RGB", (30, 20), "red").save(tmp_path / "red.png")
+            send(page, "red.png", (tmp_path / "red.png").read_bytes())
+            page.get_by_role("button", name="Undo", exact=True).and_(
+                page.locator(":enabled")
+            ).wait_for()
             begin(page, 2)
             let(2)
             told(page, "progress", "^Done: 2 steps")
+            words = shlex.split(told(page, "command", " --sketch "))
+            with Image.open(words[words.index("--sketch") + 1]) as sent:
+                assert sent.size == (384, 256)

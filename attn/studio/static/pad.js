@@ -1,30 +1,38 @@
 /** Pads draw at the first stroke, as Gradio's begins with no tool in hand, and say what they cannot take. */
-const chosen = new WeakSet();
+const begun = new WeakSet();
 const MOST_BYTES = 8 * 2 ** 20;
 
-function choose() {
+function begin() {
   for (const brush of document.querySelectorAll('.pad button[aria-label="Brush"]')) {
-    if (chosen.has(brush)) continue;
-    chosen.add(brush);
-    brush.click();
+    if (begun.has(brush)) continue;
+    begun.add(brush);
+    /** @type {HTMLElement} */ (brush).click();
   }
 }
 
-/** Write a line below the pad; an empty one takes it away. */
+/**
+ * Write a line below the pad.
+ * @param {Element} pad
+ * @param {string} text empty where nothing is wrong
+ */
 function tell(pad, text) {
-  const line = pad.nextElementSibling?.matches(".refusal")
-    ? pad.nextElementSibling
-    : document.createElement("p");
+  const below = pad.nextElementSibling;
+  const line = below?.matches(".refusal") ? below : document.createElement("p");
   line.className = "refusal";
   line.setAttribute("role", "alert");
   line.textContent = text;
   pad.after(line);
 }
 
-/** Stop a file that is too large, and name one that is no picture, of which Gradio says nothing. */
+/**
+ * Stop a file that is too large, and name one that is no picture, of which Gradio says nothing.
+ * @param {Event} event of a file that was picked, or dropped onto the pad
+ */
 async function check(event) {
-  const pad = event.target.closest?.(".pad");
-  const file = (event.target.files ?? event.dataTransfer?.files)?.[0];
+  const { target } = event;
+  const pad = target instanceof Element && target.closest(".pad");
+  const files = event instanceof DragEvent ? event.dataTransfer?.files : /** @type {HTMLInputElement} */ (target).files;
+  const file = files?.[0];
   if (!pad || !file) return;
   tell(pad, "");
   if (file.size > MOST_BYTES) {
@@ -41,5 +49,5 @@ async function check(event) {
 }
 
 for (const kind of ["change", "drop"]) document.addEventListener(kind, check, true);
-new MutationObserver(choose).observe(document.documentElement, { childList: true, subtree: true });
-choose();
+new MutationObserver(begin).observe(document.documentElement, { childList: true, subtree: true });
+begin();
