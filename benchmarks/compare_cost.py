@@ -13,23 +13,17 @@ that have intervals.
 from __future__ import annotations
 
 import argparse
-import re
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from attn.analysis.compare.paired import FEWEST
-from attn.analysis.compare.pairs import PairOptions
 from attn.backends.types import Session
 from attn.verbs.capture.capture import capture
 from attn.verbs.compare.compare import compare
-from attn.verbs.compare.pairing import open_runs
-from attn.verbs.compare.results import ComparedSources, compare_runs
-from attn.verbs.report import Report
 from benchmarks.cost import ALLOCATOR
 from benchmarks.networks import shapes
 
@@ -80,22 +74,9 @@ def generate(session: Session, out: Path, **plan: Any) -> float:
 
 def peak(runs: list[Path], out: Path, pairs: int) -> float:
     """Return the peak of memory of a process that compares so many pairs, in MB."""
-    code = f"from {__spec__.name} import print_peak; print_peak()"
-    command = [sys.executable, "-c", code, *map(str, (*runs, out, pairs))]
+    command = [sys.executable, "-m", "benchmarks.compare_peak", *map(str, (*runs, out, pairs))]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=ALLOCATOR)
     return int(done.stdout.splitlines()[-1]) / 1024
-
-
-def print_peak() -> None:
-    """Compare the first pairs of two collections, and print the peak of memory in KiB.
-
-    Not that of `getrusage`, which a process takes over from the one that starts it.
-    """
-    *paths, out = map(Path, sys.argv[1:4])
-    runs = [replace(run, members=run.members[: int(sys.argv[4])]) for run in open_runs(paths)]
-    options, sources = PairOptions(), ComparedSources()
-    compare_runs(runs, options, None, out, pictures=False, report=Report(), sources=sources)
-    print(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0])
 
 
 if __name__ == "__main__":
