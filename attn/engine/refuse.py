@@ -77,7 +77,7 @@ def _obstacle(module: nn.Module, telling: Set[str]) -> str | None:
 
 
 @cache
-def _of_class(kind: type[nn.Module]) -> frozenset[str]:
+def _of_class(kind: type) -> frozenset[str]:
     """Return which names of `_OBSTACLES` all modules of a class have."""
     names = {name for name in _OBSTACLES if hasattr(kind, name)} - {_COMPILED, "forward"}
     return frozenset(names | ({_FAST} if issubclass(kind, _WITH_FAST_PATH) else set()))
