@@ -10,8 +10,9 @@ import os
 import re
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from attn.errors import DamagedError, TraceError
 from attn.files.disk import AGAIN, reported
@@ -36,7 +37,7 @@ LARGEST_OUTPUT = 2**28
 """Most bytes of a picture or a text that is read."""
 
 
-def hash_stream(stream: BinaryIO) -> str:
+def hash_stream(stream: BufferedReader) -> str:
     """Return the SHA-256 of an open file of any size.
 
     Raises:
