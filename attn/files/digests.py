@@ -10,7 +10,7 @@ import os
 import re
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
-from io import BufferedReader
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,7 +37,7 @@ LARGEST_OUTPUT = 2**28
 """Most bytes of a picture or a text that is read."""
 
 
-def hash_stream(stream: BufferedReader) -> str:
+def hash_stream(stream: BufferedReader | BufferedRandom) -> str:
     """Return the SHA-256 of an open file of any size.
 
     Raises:
