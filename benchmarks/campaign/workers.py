@@ -54,13 +54,12 @@ def run(
     Args:
         sample: kills of each kind with local workers, of a short run; None is all, with Ray where
             that is installed.
-        seed: of the moments.
+        seed: of the moments, of which each follows from it and the number of the kill alone.
         targets: what is killed.
 
     Returns:
         Number of kills by what was killed, and how many batches were made again at most.
     """
-    chance = random.Random(seed)
     result: Counter[str] = Counter()
     has_ray = sample is None and find_spec("ray") is not None
     kinds = [
@@ -71,8 +70,9 @@ def run(
     most = 0
     with TemporaryDirectory(prefix="attn-workers-") as place:
         stage = _Stage(Path(place), ITEMS if sample is None else FEW)
-        for (engine, target), number in product(kinds, range(KILLS if sample is None else sample)):
-            again = stage.kill(engine, target, chance, f"{engine}-{target}-{number}")
+        for number, (engine, target) in product(range(KILLS if sample is None else sample), kinds):
+            name = f"{engine}-{target}-{number}"
+            again = stage.kill(engine, target, random.Random(f"{seed}-{name}"), name)
             sys.stderr.write(f"{engine} {target} {number}: {again} made again\n")
             result[f"{engine} {target}"] += 1
             most = max(most, again)

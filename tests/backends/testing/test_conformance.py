@@ -35,6 +35,8 @@ SIZES = {
     "pixart": {"width": 112, "height": 80},
     "z-image": {"width": 112, "height": 80},
     "qwen-image": {"width": 112, "height": 80},
+    "sana": {"width": 112, "height": 80},
+    "chroma": {"width": 112, "height": 80},
     "mmada": {"width": None, "height": None},
 }
 """For models that two latent pixels per token and side must divide, and one that has no size."""
@@ -68,6 +70,12 @@ SESSIONS = {
     "qwen-image": ("qwen-image", "demo", "float32", {}),
     "qwen-image bfloat16": ("qwen-image", "demo", "bfloat16", {}),
     "z-image bfloat16": ("z-image", "demo", "bfloat16", {}),
+    "sana": ("sana", "demo", "float32", {}),
+    "sana bfloat16": ("sana", "demo", "bfloat16", {}),
+    "sd2": ("sd2", "demo", "float32", {}),
+    "sd2 bfloat16": ("sd2", "demo", "bfloat16", {}),
+    "chroma": ("chroma", "demo", "float32", SHORT_T5),
+    "chroma bfloat16": ("chroma", "demo", "bfloat16", SHORT_T5),
     "mmada bfloat16": ("mmada", "demo", "bfloat16", SHORT_TEXT),
     "sd35 medium bfloat16": ("sd35", "demo:medium", "bfloat16", SHORT_T5),
 }

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attn.verbs.compare.controls.cut_effects import AIMED, FEW, INSIDE, LEVEL, OUTSIDE
-from attn.verbs.report_page import Sentence, digits
+from attn.verbs.report_page import Sentence
+from attn.wording import digits
 
 if TYPE_CHECKING:
     from pandas import DataFrame
