@@ -13,5 +13,4 @@ run_identity   what makes two runs the same
 growing        texts that end early
 outputs        images and texts beside the attention
 folders, collection, remains, resume   where it goes; the index; going on after a stop
-unchanged      what of a large run need not be read again
 """
