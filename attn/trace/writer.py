@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from attn.errors import TraceError
-from attn.files.digests import seal
+from attn.files.digests import hash_stream, seal
 from attn.files.disk import (
     append_lines,
     encode_json,
@@ -211,4 +210,4 @@ def _save(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
 def _settled_sha256(path: Path) -> str:
     with path.open("rb+") as stream:
         os.fsync(stream.fileno())
-        return file_digest(stream, "sha256").hexdigest()
+        return hash_stream(stream)

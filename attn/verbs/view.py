@@ -14,6 +14,7 @@ from weakref import finalize
 from attn.errors import AttnError, UsageError
 from attn.files.disk import is_there, reported, write_atomic
 from attn.files.names import COLLECTION
+from attn.files.outside import open_regular
 from attn.files.stamps import Stamp, stamp_of
 from attn.trace.trace import Trace
 from attn.verbs.capture.collection import (
@@ -178,7 +179,7 @@ def save_page(paths: Sequence[str | Path], options: ViewOptions) -> list[str]:
 
     path = Path(options.out or "page.html")
     if is_there(path):
-        with reported(path, "read"), path.open("rb") as stream:
+        with reported(path, "read"), open_regular(path) as stream:
             is_ours = stream.read(2 * len(MARK)).find(MARK.encode()) >= 0
         if not is_ours:
             raise UsageError(f"{path} is no page of attn view: name another file with --out")

@@ -1,12 +1,19 @@
 """What cannot be captured exactly is refused before time is spent, with the way out."""
 
+import types
 from dataclasses import replace
 
 import accelerate
 import numpy as np
 import pytest
 import torch
+from diffusers.models.attention_dispatch import (
+    AttentionBackendName,
+    _AttentionBackendRegistry,
+    attention_backend,
+)
 from torch import nn
+from torch.cuda import graphs
 
 from attn.backends.testing.observe import recorded, same_outputs
 from attn.engine.refuse import refuse_unobservable
@@ -116,7 +123,11 @@ def test_sequential_offload_among_other_hooks_is_refused():
 @pytest.mark.parametrize(
     ("processor", "message"),
     [
-        ({"_attention_backend": "_AttentionBackend.FLASH"}, "call model.reset_attention_backend"),
+        (
+            {"_attention_backend": "flash"},
+            r"backend is flash, .*set_attention_backend\('native'\)",
+        ),
+        ({"_attention_backend": "_native_npu"}, "its attention backend is _native_npu"),
         ({"slice_size": 2}, r"call pipe\.disable_attention_slicing\(\)"),
     ],
 )
@@ -141,6 +152,25 @@ def test_native_backend_is_allowed():
     model = toy()
     model[1].processor = type("Processor", (), {"_attention_backend": "native"})()
     refuse_unobservable(model, "denoiser")
+
+
+def test_backend_that_another_model_set_is_refused():
+    """What was set of one model is what runs in all that say nothing, in a new one too."""
+    model = toy()
+    model[1].processor = type("Processor", (), {"_attention_backend": None})()
+    with attention_backend("native"):
+        refuse_unobservable(model, "denoiser")
+        _AttentionBackendRegistry.set_active_backend(AttentionBackendName.SAGE)
+        with pytest.raises(CaptureError, match="its attention backend is sage"):
+            refuse_unobservable(model, "denoiser")
+
+
+def test_graphs_are_refused():
+    """What torch makes of a module's forward with a CUDA graph is known by where it comes from."""
+    model = toy()
+    model[1].forward = types.FunctionType((lambda: None).__code__, {"__name__": graphs.__name__})
+    with pytest.raises(CaptureError, match=r"denoiser\.1: its forward replays a CUDA graph"):
+        refuse_unobservable(model, "denoiser")
 
 
 def test_attention_slicing_is_refused_until_undone():

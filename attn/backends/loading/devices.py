@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from attn.engine.walks import walk_modules, walk_parameters
 from attn.errors import RequestError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -75,4 +76,10 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 def count_parameters(model: nn.Module) -> int:
     """Return the number of a model's parameters."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(parameter.numel() for parameter in walk_parameters(model))
+
+
+def switch_to_inference(model: nn.Module) -> None:
+    """Call `eval()` where it changes anything."""
+    if any(module.training for _, module in walk_modules(model)):
+        model.eval()

@@ -15,6 +15,7 @@ from attn.files.disk import AGAIN, encode_json, is_folder, is_there, read_journa
 from attn.files.names import COLLECTION
 from attn.files.results import withdraw
 from attn.schema import Manifest, Request, Shard
+from attn.trace.growing import ended
 from attn.trace.store import JOURNAL, MANIFEST, open_files, read_manifest
 from attn.trace.writer import demote
 from attn.verbs.capture.collection import Entry, find_unchanged, stamp_entry
@@ -25,7 +26,6 @@ from attn.verbs.capture.folders import (
     refuse_outside,
     sweep,
 )
-from attn.verbs.capture.growing import ended
 from attn.verbs.capture.jobs import Job, JobItem, folder_names, missing_bytes
 from attn.verbs.capture.manifest import draft, identify
 from attn.verbs.capture.outputs import check_output, environment

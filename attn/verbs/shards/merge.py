@@ -15,6 +15,7 @@ from attn.errors import DamagedError, TraceError, UsageError
 from attn.files.digests import output_digest
 from attn.files.disk import is_there, reported, write_atomic
 from attn.files.names import COLLECTION
+from attn.files.outside import read_bytes
 from attn.schema import Manifest
 from attn.trace.store import JOURNAL, MANIFEST, TraceFiles, load_manifest
 from attn.verbs.capture.collection import (
@@ -267,6 +268,4 @@ def _copy(source: Path, goal: Path) -> None:
             check_output(goal, name, manifest)
     except DamagedError as error:
         raise DamagedError(f"{source}: its copy is not what its manifest says: {error}") from error
-    with reported(source / MANIFEST, "read"):
-        data = (source / MANIFEST).read_bytes()
-    write_atomic(goal / MANIFEST, data)
+    write_atomic(goal / MANIFEST, read_bytes(source / MANIFEST))
