@@ -221,7 +221,7 @@ def test_partial_text(visit, tmp_path):
 
 
 def test_partial_growing_text(visit, tmp_path):
-    """Of a text that is written token by token, each step that comes in is read as far as it goes."""
+    """Of a text that is written token by token, each step is read as far as it goes."""
     whole = make_growing()[0]
     first, second, *others = whole.manifest.shards
     told = whole.manifest.tokens["cond"]
