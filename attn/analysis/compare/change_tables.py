@@ -37,6 +37,7 @@ from attn.analysis.compare.drawings import FOLLOWED
 from attn.analysis.compare.images import IMAGE_MEASURES, image_interval
 from attn.analysis.compare.paired import PairedChange, paired_change, paired_interval
 from attn.analysis.compare.pairs import Pair
+from attn.analysis.compare.spool import kinds
 from attn.analysis.compare.terms import Term
 from attn.analysis.numbers import mean_present
 from attn.analysis.sketch.sketch import COMPARED
@@ -136,12 +137,15 @@ def _image_rows(pairs: Sequence[Pair]) -> Iterator[Table]:
 
 def sketch_tables(pairs: Sequence[Pair], words: Words) -> Tables:
     """Return how far words and images lie on one drawing, with both runs."""
+    described = kinds(pairs)
+    if all(kind.overlap is None and kind.followed is None for kind in described):
+        return {}
     parts = []
     for entry in changes(pairs, overlap_sides, words):
         measures = np.array(COMPARED, object)[entry.change.n > 0]
         parts.append(_names(entry.term, len(measures)) | {"measure": measures} | _parts(entry))
     tables: Tables = {"sketch.csv": stack_tables(parts)} if parts else {}
-    closed = next((pair.closed for pair in pairs if pair.closed), ())
+    closed = next((kind.closed for kind in described if kind.closed), ())
     if closed:
         shapes = [_shape_rows(entry, closed) for entry in changes(pairs, lifted(closed), words)]
         tables["sketch_shapes.csv"] = stack_tables(shapes)
@@ -301,7 +305,7 @@ def _layers_and_heads(pairs: Sequence[Pair]) -> dict[str, Any]:
 
 def _changed(pairs: Sequence[Pair]) -> Table:
     """Return how much of the picture has another dominant word, by segment."""
-    names = list(dict.fromkeys(name for pair in pairs for name in pair.changed))
+    names = list(dict.fromkeys(name for kind in kinds(pairs) for name in kind.changed))
     parts = []
     for name in names:
         values = np.concatenate([pair.changed[name] for pair in pairs if name in pair.changed])

@@ -39,7 +39,7 @@ CAPTIONS = {
 
 
 def small_tables(
-    files: Sequence[str], columns: Mapping[str, Table], folder: Path
+    files: Sequence[str], columns: Mapping[str, Columns], folder: Path
 ) -> Mapping[str, Columns]:
     """Return the tables of the page by path.
 

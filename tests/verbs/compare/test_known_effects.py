@@ -33,8 +33,8 @@ def trained(demo_cache):
 def told(pipe, backend, lora, out):
     """Return what a comparison without and with a LoRA says, and its tables."""
     done = attn.compare(
-        backend=backend, model=pipe, lora=[str(lora)], prompt=PROMPT, seed=range(4), steps=3,
-        size=(96, 64), only=["words", "layers", "images"], pictures=False, out=out,
+        backend=backend, model=pipe, lora=[str(lora)], prompt=PROMPT, seed=range(4), batch=4,
+        steps=3, size=(96, 64), only=["words", "layers", "images"], pictures=False, out=out,
     )  # fmt: skip
     return done.answer.partition(" Attention is measured")[0], done.tables
 

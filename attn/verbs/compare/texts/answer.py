@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from attn.analysis.compare.written import CONFIDENCE, ORDER, TEXT, TOKEN
-from attn.verbs.compare.controls.cut_answer import CUTS, name_cut
-from attn.verbs.compare.controls.cut_effects import FEW
+from attn.verbs.compare.controls.cut_answer import against_chance, name_cut, tell_each
 from attn.verbs.report_page import Sentence
 from attn.wording import count_noun, digits, percent
 
@@ -23,14 +22,7 @@ Row = Mapping[str, Any]
 
 def tell_texts(rows: Sequence[Row]) -> list[Sentence]:
     """Return what the cuts of `cuts.csv` did to texts."""
-    cuts = dict.fromkeys(row["cut"] for row in rows)
-    if len(cuts) > FEW:
-        return [Sentence(text, CUTS) for text in _tell_many(rows)]
-    return [
-        Sentence(text, CUTS)
-        for cut in cuts
-        for text in _tell({row["measure"]: row for row in rows if row["cut"] == cut})
-    ]
+    return tell_each(rows, _tell, _tell_many)
 
 
 def _tell(measures: Mapping[str, Row]) -> Iterator[str]:
@@ -57,10 +49,7 @@ def _against(row: Row) -> str:
     random = f"as much cut at random changes {percent(row['random_change'])}"
     told = f"{random} (difference {percent(row['difference_change'])}, 95 % "
     told += f"{_ends(row, 'difference_')})"
-    if row["difference_low"] > 0:
-        return f", more than chance: {told}"
-    than = "less than" if row["difference_high"] < 0 else "which is not shown to differ from"
-    return f", {than} chance: {told}"
+    return f", {against_chance(row)}: {told}"
 
 
 def _tell_rest(measures: Mapping[str, Row]) -> Iterator[str]:
