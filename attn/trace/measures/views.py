@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -94,13 +94,29 @@ class MeasureView:
         if 0 in shape:
             return np.empty(shape, self.dtype)
         steps = parts.pop(0).indices if self.is_stepwise else np.array(0)
+        read = self._pieces(parts)
         if not steps.ndim:
-            piece = self._piece(self.shards[int(steps)].file, parts)
-            return np.array(piece, self.dtype, order="C")
+            return np.array(read(self.shards[int(steps)].file), self.dtype, order="C")
         result = np.empty(shape, self.dtype)
         for index, step in enumerate(steps):
-            result[index] = self._piece(self.shards[step].file, parts)
+            result[index] = read(self.shards[step].file)
         return result
+
+    def reader(self, selection: Selection) -> Callable[[tuple[int, ...]], np.ndarray]:
+        """Return what reads the same selection of every step, which is one of `leads`.
+
+        Args:
+            selection: of the axes but `step`, none of them empty.
+        """
+        sizes = list(self.sizes.values())[self.is_stepwise :]
+        parts = [AxisPart.of(one, size) for one, size in zip(selection, sizes, strict=True)]
+        read = self._pieces(parts)
+
+        def read_step(lead: tuple[int, ...]) -> np.ndarray:
+            (step,) = lead or (0,)
+            return np.array(read(self.shards[step].file), self.dtype, order="C")
+
+        return read_step
 
     def values(self, steps: Iterable[int]) -> np.ndarray:
         """Return (branch, sample, step, …) of some steps, read at once and without labels.
@@ -170,8 +186,8 @@ class MeasureView:
     def _is_head_mean(self) -> bool:
         return self.name == "map" and "/headmap." in self.tensor
 
-    def _piece(self, file: str, selection: Sequence[AxisPart]) -> np.ndarray:
-        """Read one step's part: the span of the selection from the file, then the selection."""
+    def _pieces(self, selection: Sequence[AxisPart]) -> Callable[[str], np.ndarray]:
+        """Return what reads a selection of a step: the span of it from its file, then the rest."""
         spans = [part.span for part in selection]
         index = list(spans)
         if self.grid:
@@ -181,12 +197,16 @@ class MeasureView:
             spans[row + 1] = slice(0, width)
         if self._is_head_mean:
             index.insert(2, slice(None))
-        piece = self.source.read(file, self.tensor, tuple(index))
-        if self._is_head_mean:
-            piece = np.asarray(piece.mean(axis=2, dtype=np.float32))
-        piece = piece.reshape([span.stop - span.start for span in spans])
-        for axis in reversed(range(len(spans))):
-            local = selection[axis].within(spans[axis])
-            if local is not None:
-                piece = np.take(piece, local, axis=axis)
-        return piece
+        shape = [span.stop - span.start for span in spans]
+        taken = [(axis, part.within(spans[axis])) for axis, part in enumerate(selection)]
+
+        def read(file: str) -> np.ndarray:
+            piece = self.source.read(file, self.tensor, tuple(index))
+            if self._is_head_mean:
+                piece = np.asarray(piece.mean(axis=2, dtype=np.float32))
+            piece = piece.reshape(shape)
+            for axis, local in reversed(taken):
+                piece = piece if local is None else np.take(piece, local, axis=axis)
+            return piece
+
+        return read
