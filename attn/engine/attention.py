@@ -51,6 +51,7 @@ class Attention:
             computed its softmax in the open and laid its values out in another way.
         valid: (batch, 1 or head, query) bool: which rows are rows. Those without an allowed key
             are not, nor are those of padding; None where all are.
+        output: (batch, head, query, channel), what a fused kernel returned.
         sink: (batch, head, query), what a learned logit beside the keys receives, which moves no
             value; a row sums to 1 with it. None where the model has none.
     """
@@ -66,6 +67,7 @@ class Attention:
     value: Tensor | None = None
     valid: Tensor | None = None
     sink: Tensor | None = None
+    output: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

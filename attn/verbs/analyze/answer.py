@@ -38,6 +38,7 @@ CELLS = 4
 SINK = 0.5
 """From this part of the image's attention on, what takes it is called a sink."""
 ROLES, ALIGNED, SHAPES = "sinks/roles.csv", "words/aligned.csv", "sketch/shapes.csv"
+CONCEPTS = "concepts/concepts.csv"
 FLOW, RECEIVED = "flow/flow.csv", "influence/tokens.csv"
 SINKS, SINK_COUNTS = "influence/sinks.csv", "influence/sink_moves.csv"
 TEXT_TABLES = (FLOW, RECEIVED, SINKS, SINK_COUNTS)
@@ -69,6 +70,7 @@ def tell(manifest: Manifest, tables: Tables) -> list[Sentence]:
         segment = path.split("/", maxsplit=1)[0]
         many = sum(name.endswith("/tables/dominant.csv") for name in tables) > 1
         told += _tell_places(segment, tables, path, many=many)
+    told += _tell_concepts(tables)
     told += _tell_shapes(tables)
     told += _tell_cut(manifest, tables)
     told += _tell_sinks(tables)
@@ -116,6 +118,20 @@ def _tell_places(
         f"“{_name(leader, every)}” leads in {_percent(leader['dominant'])} of the image, the most; "
         f"no word leads in {_percent(none)}.",
         path,
+    )
+
+
+def _tell_concepts(tables: Tables) -> Iterator[Sentence]:
+    """Yield in which part of the image each concept leads, those that lead most first."""
+    if CONCEPTS not in tables:
+        return
+    table = matching(tables[CONCEPTS], measure=str(tables[CONCEPTS]["measure"][-1]))
+    rows = largest_first(group_means(table, ["concept"], ["leads"]), "leads")
+    listed = [f"“{row['concept']}” in {_percent(row['leads'])}" for row in rows[:NAMED]]
+    yield Sentence(
+        f"Of {len(rows)} words that the model did not read, the image is closest to "
+        f"{', '.join(listed)} of its places; which of them, not whether it is any.",
+        CONCEPTS,
     )
 
 
