@@ -28,20 +28,6 @@ from benchmarks.cost import ALLOCATOR
 from benchmarks.networks import shapes
 
 GUIDANCES = {"base": 5.0, "variant": 7.0}
-PEAK = """
-import re, sys
-from dataclasses import replace
-from pathlib import Path
-from attn.analysis.compare.pairs import PairOptions
-from attn.verbs.compare.compare import compare_runs
-from attn.verbs.compare.pairing import open_runs
-from attn.verbs.report import Report
-*paths, out = map(Path, sys.argv[1:4])
-runs = [replace(run, members=run.members[: int(sys.argv[4])]) for run in open_runs(paths)]
-compare_runs(runs, PairOptions(), None, out, pictures=False, report=Report(), files={})
-print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
-"""
-"""Not `getrusage`, whose peak a process takes over from the one that starts it."""
 
 
 def main() -> None:
@@ -88,7 +74,7 @@ def generate(session: Session, out: Path, **plan: Any) -> float:
 
 def peak(runs: list[Path], out: Path, pairs: int) -> float:
     """Return the peak of memory of a process that compares so many pairs, in MB."""
-    command = [sys.executable, "-c", PEAK, *map(str, (*runs, out, pairs))]
+    command = [sys.executable, "-m", "benchmarks.compare_peak", *map(str, (*runs, out, pairs))]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=ALLOCATOR)
     return int(done.stdout.splitlines()[-1]) / 1024
 
