@@ -139,10 +139,7 @@ class Trace:
         return self.folder / name
 
     def sketch(self) -> Path | None:
-        """Return the file of the drawing that the model was given, or None if it was given none.
-
-        White strokes on black, of the picture's size.
-        """
+        """Return the drawing's file, white on black, as large as the picture; None without one."""
         if self.folder is None or SKETCH not in self.manifest.outputs:
             return None
         self.output(SKETCH)

@@ -187,8 +187,8 @@ def _refuse_concepts(backend: str, session: Session, wishes: Sequence[Request]) 
         return
     if not session.concept_modules(session.complete(replace(wishes[0], concepts=()))):
         raise RequestError(
-            f"backend '{backend}' keeps no maps of concepts: that is for sd15, sdxl, scribble, "
-            "pixart, sd35, gated and flux; leave --concepts out, or name the words in the prompt"
+            f"backend '{backend}' keeps no maps of concepts: it has no layers in which a word "
+            "could be read beside the prompt; leave --concepts out, or name the words in the prompt"
         )
 
 

@@ -1,8 +1,7 @@
 """`attn capture --concepts` and `attn analyze --only concepts`, from the command line."""
 
-import json
-
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -17,10 +16,9 @@ WRONG = {
     "sky,Sky": (2, "concepts: 'sky' is named twice; give each once"),
     "sky," + "very " * 99 + "green": (2, "has 100 words; give a word, or at most 8 in a row"),
     "sky," + "x" * 400: (1, "has more tokens than the 77 positions of 'clip'; give a word"),
-    "sky,\u200b": (1, "has no token in 'clip'"),
     "mass": (1, "concepts: --keep mass keeps no maps; give --keep means, or more"),
     "self": (1, "concepts: none of the kept layers reads the text for the picture"),
-    "qwen-image": (1, "backend 'qwen-image' keeps no maps of concepts: that is for sd15, sdxl"),
+    "qwen-image": (1, "backend 'qwen-image' keeps no maps of concepts: it has no layers"),
     "mmada": (1, "backend 'mmada' keeps no maps of concepts"),
 }
 MORE = {"mass": ("--keep", "mass"), "self": ("--blocks", "image.image", "--layers", "*attn1")}
@@ -65,18 +63,17 @@ def test_maps_are_kept_and_read(captured):
 @pytest.mark.slow
 def test_analysis(captured):
     """The table has the mean, lead and peak of each map; sheets have one scale, or each its own."""
-    command = ["analyze", str(captured.path), "--only", "concepts", "--json"]
-    answer = json.loads(CliRunner().invoke(build(), command).stdout)
-    names = {str(path).rpartition("/concepts/")[2] for path in answer["pictures"]}
+    done = attn.analyze(captured.path, only=["concepts"])
+    names = {file.name for file in done.pictures}
     ends = [f"{scale}-sample-{sample}.png" for scale in ("", "-own-scale") for sample in (0, 1)]
     assert names == {f"concepts{end}" for end in ends}
+    told = done.traces[0].answer
+    assert told.startswith("Of 3 words that the model did not read, the image is closest to “")
     maps = captured.trace.concept_maps().values.astype(np.float64)
-    table = attn.analyze(captured.path, only=["concepts"]).tables["concepts/concepts.csv"]
+    table = pd.read_csv(done.traces[0].path / "concepts" / "concepts.csv")
     np.testing.assert_allclose(table["share"], maps.mean((2, 3)).ravel(), rtol=1e-5)
     leads = [(of.argmax(0) == number).mean() for of in maps for number in range(3)]
     np.testing.assert_allclose(table["leads"], leads)
     peaks = [np.unravel_index(of.argmax(), of.shape) for sample in maps for of in sample]
     expected = [((row + 0.5) / 10, (column + 0.5) / 6) for row, column in peaks]
     np.testing.assert_allclose(table[["peak_row", "peak_column"]], expected)
-    report = (captured.path / "analysis" / "report.html").read_text(encoding="utf-8")
-    assert "Of 3 words that the model did not read, the image is closest to “" in report
