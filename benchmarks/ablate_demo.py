@@ -80,7 +80,7 @@ def weaken(arguments: argparse.Namespace) -> None:
     texts = [scenes.caption(of) for of in scenes.held_out() if len(of.kinds) > 1]
     first, count = arguments.first, arguments.prompts
     scan, weakened = arguments.out / "scan", arguments.out / "weakened"
-    options = {"seed": 0, "steps": arguments.steps, "pictures": False}
+    options = {"seed": 0, "steps": arguments.steps, "batch": count, "pictures": False}
     attn.ablate(
         *(arguments.name, texts[first : first + count]),
         scan="heads",

@@ -282,14 +282,17 @@ class Attention:
         return None if self.valid is None else self.valid[row]
 
     @property
-    def hides_keys(self) -> bool:
-        """Whether some probabilities may be exactly 0, so that their logarithm is not a number."""
-        return self.mask is not None or self.causal or self.open_probs is not None
+    def has_logs(self) -> bool:
+        """Whether `log_probs` can be had: each row has a key that is not hidden by a number."""
+        if self.causal or self.lse is None or self.valid is not None:
+            return False
+        return self.mask is None or not bool((self.lse < UNIFORM_BELOW).any())
 
     def log_probs(self, row: int, heads: slice, queries: Index, keys: Index, out: Logits) -> Logits:
-        """Compute the natural logarithm of `probs`, where no key is hidden (`hides_keys`)."""
+        """Compute the logarithm of `probs` (`has_logs`); that of a hidden key is a finite one."""
         norm = self.factors()[2][row, heads][:, queries].unsqueeze(-1)
-        return self._logits(row, heads, queries, keys, minus=norm, out=out)
+        logs = self._logits(row, heads, queries, keys, minus=norm, out=out)
+        return logs if self.mask is None else logs.clamp_(min=torch.finfo(torch.float32).min)
 
     def log_sum_exp(self, slab: int = 256) -> Norms:
         """Compute every row's log-sum-exp from query and key, a slab of queries at a time.

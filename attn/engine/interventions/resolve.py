@@ -97,22 +97,24 @@ def resolve(intervention: Intervention, layout: RequestLayout) -> Resolved:
         return Resolved(intervention, _heads(intervention, layers, layout), None)
     if target.sinks:
         layers = [of for of in layers if part(of.keys, "text")] or layers
-    else:
-        require_keys(target, layers, texts)
-    offsets = {name: select_offsets(target, layers, text) for name, text in texts.items()}
+    distinct = list({of.keys: of for of in layers}.values())  # a picture has thousands of keys
+    if not target.sinks:
+        require_keys(target, distinct, texts)
+    offsets = {name: select_offsets(target, distinct, text) for name, text in texts.items()}
     if target.random is not None and not target.sinks:
         offsets = {
             name: draw_offsets(
-                *(offsets[name], layers, text, layout.chance(target.random)),
+                *(offsets[name], distinct, text, layout.chance(target.random)),
                 layout.spared(intervention, layers),
             )
             for name, text in texts.items()
         }
     if intervention.act == "mask":
         for name, text in texts.items():
-            _require_rest(layers, text, offsets[name])
+            _require_rest(distinct, text, offsets[name])
     if not target.sinks:
-        layers = [of for of in layers if _reads(of, texts, offsets)]
+        read = {of.keys for of in distinct if _reads(of, texts, offsets)}
+        layers = [of for of in layers if of.keys in read]
     heads = target.heads or None
     return Resolved(intervention, {(of.tower, of.path): heads for of in layers}, offsets)
 

@@ -176,6 +176,7 @@ def _chunks(
     heads = max(1, min(num_heads, CHUNK // (len(queries) * len(keys))))
     rows = min(len(queries), max(1, CHUNK // (heads * len(keys))))
     columns = as_index(keys, attention.device)
+    has_logs = attention.has_logs
     for head in range(0, num_heads, heads):
         some = slice(head, min(head + heads, num_heads))
         for start in range(0, len(queries), rows):
@@ -183,7 +184,7 @@ def _chunks(
             index = as_index(queries[span], attention.device)
             shape = (some.stop - head, span.stop - start, len(keys))
             out = scratch.take("probs", attention.device, *shape)
-            if attention.hides_keys or not with_logs:
+            if not (with_logs and has_logs):
                 logs, probs = None, attention.probs(row, some, index, columns, out)
             else:
                 logs = scratch.take("logs", attention.device, *shape)

@@ -129,8 +129,8 @@ def _tell_concepts(tables: Tables) -> Iterator[Sentence]:
     rows = largest_first(group_means(table, ["concept"], ["leads"]), "leads")
     listed = [f"“{row['concept']}” in {_percent(row['leads'])}" for row in rows[:NAMED]]
     yield Sentence(
-        f"Of {len(rows)} words that the model did not read, the image is closest to "
-        f"{', '.join(listed)} of its places; which of them, not whether it is any.",
+        f"Of {len(rows)} concepts the image is closest to {', '.join(listed)} of its places; that "
+        "says which of them, not whether it is any.",
         CONCEPTS,
     )
 

@@ -56,5 +56,5 @@ def _label(maps: xr.DataArray, measure: str) -> xr.DataArray:
 def _heading(subject: Subject, scale: Scale) -> tuple[str, str]:
     facts = f"{subject.backend} · seed {subject.seed}"
     mean = " · mean: part of the picture" if scale == "shared" else ""
-    told = "words the model did not read; at each place they share out 1"
+    told = "concepts, each read by itself; at each place they share out 1"
     return subject.prompt, f"{facts} · {told}{mean}"

@@ -68,7 +68,7 @@ def test_analysis(captured):
     ends = [f"{scale}-sample-{sample}.png" for scale in ("", "-own-scale") for sample in (0, 1)]
     assert names == {f"concepts{end}" for end in ends}
     told = done.traces[0].answer
-    assert told.startswith("Of 3 words that the model did not read, the image is closest to “")
+    assert told.startswith("Of 3 concepts the image is closest to “")
     maps = captured.trace.concept_maps().values.astype(np.float64)
     table = pd.read_csv(done.traces[0].path / "concepts" / "concepts.csv")
     np.testing.assert_allclose(table["share"], maps.mean((2, 3)).ravel(), rtol=1e-5)
