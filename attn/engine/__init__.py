@@ -4,7 +4,7 @@
     open_softmax, heads   attention that a model computes itself, and its axes
     attention        any block of its probabilities, from the kernel's own log-sum-exp
     hooks            switch that on for chosen modules
-    refuse           models in which it cannot be seen
+    refuse, walks    models in which it cannot be seen, and their modules
     reduction/       reduce what was seen: measures, means, gates
     plan, layer_plans   what to keep, and how many bytes that is
     recorder, cells  collect a step

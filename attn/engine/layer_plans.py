@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from attn.schema import CONCEPT_MEASURES, GATE_STATISTICS, Layer, Segment, query_parts
+from attn.schema import (
+    CONCEPT_MEASURES,
+    GATE_STATISTICS,
+    Layer,
+    Segment,
+    part,
+    query_parts,
+    without_mass,
+)
 
 Shapes = dict[str, tuple[tuple[int, ...], str]]
 """Tensor name to (shape, safetensors dtype)."""
@@ -41,6 +50,26 @@ class BlockPlan:
         if not queries or not keys:
             return None
         return replace(self, queries=queries, keys=keys, groups=self.groups[: len(keys)])
+
+
+Pass = tuple[tuple[BlockPlan, slice], ...]
+"""Blocks whose probabilities are computed at once, all with the same keys: the first has all the
+queries, the others some in a row, with their places among those."""
+
+
+@dataclass(frozen=True)
+class TotalPlan:
+    """How a query part's `total` is made.
+
+    Attributes:
+        queries: positions of its rows.
+        sums: by key segment, a block that has a mass, and the places of the segment among its keys.
+        missing: key segments of which there is none.
+    """
+
+    queries: tuple[int, ...]
+    sums: Mapping[str, tuple[str, slice]]
+    missing: tuple[Segment, ...]
 
 
 @dataclass(frozen=True)
@@ -80,6 +109,36 @@ class LayerPlan:
     factors: bool
     totals: Mapping[str, tuple[Segment, ...]]
     concepts: ConceptPlan | None = None
+
+    @cached_property  # asked for at every kernel call, like what follows
+    def passes(self) -> tuple[Pass, ...]:
+        """The blocks, so that no probability of a text is computed for several of them."""
+        passes: list[list[tuple[BlockPlan, slice]]] = []
+        for block in sorted(self.blocks, key=lambda block: -len(block.queries)):
+            for wider in passes:
+                rows = _rows_among(block, wider[0][0])
+                if rows is not None:
+                    wider.append((block, rows))
+                    break
+            else:
+                passes.append([(block, slice(0, len(block.queries)))])
+        return tuple(map(tuple, passes))
+
+    @cached_property
+    def total_plans(self) -> Mapping[str, TotalPlan]:
+        """How each total is made, by query part; one without segments is not there."""
+        return {query: self._total_plan(query) for query, kept in self.totals.items() if kept}
+
+    def _total_plan(self, query: str) -> TotalPlan:
+        blocks = [block for block in self.blocks if block.name.split(".")[0] == query]
+        sums: dict[str, tuple[str, slice]] = {}
+        for block in blocks:
+            offset = 0
+            for segment in part(self.layer.keys, block.name.split(".")[1]):
+                sums[segment.name] = block.name, slice(offset, offset + segment.length)
+                offset += segment.length
+        missing = without_mass(self.layer, query, [block.name for block in blocks])
+        return TotalPlan(blocks[0].queries, sums, missing)
 
     def within(self, span: Span) -> LayerPlan:
         """Return the layer in a step that reads a span of the text, its keys all before its end."""
@@ -127,6 +186,15 @@ class LayerPlan:
             for name in self.concepts.measures:
                 shapes[f"{index}/{name}.image"] = ((image, self.concepts.count), "F16")
         return shapes
+
+
+def _rows_among(block: BlockPlan, wider: BlockPlan) -> slice | None:
+    """Return the places of a block's queries among those of another with the same keys, if any."""
+    if block.keys != wider.keys or block.queries[0] not in wider.queries:
+        return None
+    first = wider.queries.index(block.queries[0])
+    rows = slice(first, first + len(block.queries))
+    return rows if wider.queries[rows] == block.queries else None
 
 
 def layer_within(layer: Layer, span: Span | None) -> Layer:

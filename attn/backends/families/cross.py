@@ -62,15 +62,6 @@ class CrossSession(DiffusersSession):
             for index, (path, module, kind) in enumerate(located)
         )
 
-    def concept_modules(self, request: Request) -> dict[LayerKey, str]:
-        """Return the modules that read the text."""
-        return cross_modules(self.layers(request))
-
-    def project_concepts(self, states: torch.Tensor) -> torch.Tensor:
-        """Return states as blocks read them; see `DiffusersSession.project_concepts`."""
-        projected: torch.Tensor = self.model.caption_projection(states)
-        return projected
-
 
 T5XXL = Part("t5xxl", "text_encoder", "tokenizer")
 
@@ -125,6 +116,15 @@ class PixArtSession(CrossSession):
             "use_resolution_binning": False,
             "max_sequence_length": text.length,
         }
+
+    def concept_modules(self, request: Request) -> dict[LayerKey, str]:
+        """Return the modules that read the text."""
+        return cross_modules(self.layers(request))
+
+    def project_concepts(self, states: torch.Tensor) -> torch.Tensor:
+        """Return states as blocks read them; see `DiffusersSession.project_concepts`."""
+        projected: torch.Tensor = self.model.caption_projection(states)
+        return projected
 
 
 class PixArtBackend(DiffusersBackend):
