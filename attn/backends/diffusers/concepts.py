@@ -58,7 +58,7 @@ class ConceptSession(Session):
             self._require_stream()
         for concept in request.concepts:
             segment = self._segment(request)
-            read = self._prompts.read(concept, (segment,))
+            read = self._prompts.read(concept, (segment,), "cond")
             if segment.name in read.truncated:
                 raise RequestError(
                     f"concepts: '{concept}' has more tokens than the {segment.length} positions "
@@ -97,7 +97,7 @@ class ConceptSession(Session):
             encoded = self.pipe.encode_prompt(prompt=list(request.concepts), **used)[0]
         start, segment = self.text_segments(request)[0].start, self._segment(request)
         for concept, states in zip(request.concepts, encoded, strict=True):
-            tokens = self._prompts.read(concept, (segment,)).tokens
+            tokens = self._prompts.read(concept, (segment,), "cond").tokens
             content = [token.position - start for token in tokens if token.is_content]
             with torch.no_grad():
                 yield self.project_concepts(states[content[: 1 if self.concept_stream else None]])
