@@ -315,6 +315,7 @@ def _attention(func: OpOverload, bound: Mapping[str, Any], result: Sequence[Tens
         kernel=func._schema.name,
         value=bound["value"].detach(),
         valid=None if mask is None else rows_with_keys(mask.detach(), query, causal=causal),
+        output=result[0].detach(),
     )
 
 
