@@ -18,14 +18,15 @@ from tempfile import TemporaryDirectory
 import attn
 from attn.trace.store import MANIFEST
 from attn.verbs.capture.collection import (
+    STAMPED,
     Entry,
     begin_index,
     note_outcomes,
     read_index,
     shard_journal,
+    stamp_entry,
     write_index,
 )
-from attn.verbs.capture.unchanged import STAMPED, stamp_entry
 from attn.verbs.report import Report
 
 WRITERS = 8
@@ -46,8 +47,7 @@ CALLS = {
         "entries = read_collection(Path(sys.argv[1])).traces",
     ),
     "go on: what is left, and what is unchanged": (
-        "from attn.verbs.capture.collection import read_collection\n"
-        "from attn.verbs.capture.unchanged import find_unchanged",
+        "from attn.verbs.capture.collection import find_unchanged, read_collection",
         "traces = read_collection(Path(sys.argv[1])).traces; "
         "left = [e for e in traces if e.status == 'pending']; "
         "unchanged = find_unchanged(Path(sys.argv[1]), traces); "

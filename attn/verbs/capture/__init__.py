@@ -12,5 +12,4 @@ manifest       what a trace says of itself
 run_identity   what makes two runs the same
 outputs        images and texts beside the attention
 folders, collection, remains, resume   where it goes; the index; going on after a stop
-unchanged      what of a large run need not be read again
 """

@@ -27,6 +27,7 @@ from attn.verbs.capture.collection import (
     begin_index,
     is_collection,
     note_outcomes,
+    stamp_entry,
     write_index,
     write_outcomes,
 )
@@ -35,7 +36,6 @@ from attn.verbs.capture.jobs import Job, JobItem, missing_bytes
 from attn.verbs.capture.manifest import Ran, draft, finished
 from attn.verbs.capture.outputs import is_output
 from attn.verbs.capture.resume import make_room
-from attn.verbs.capture.unchanged import stamp_entry
 from attn.verbs.report import ItemCounts, Report
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from attn.schema import Manifest, Request, Shard
 from attn.trace.growing import ended
 from attn.trace.store import JOURNAL, MANIFEST, open_files, read_manifest
 from attn.trace.writer import demote
-from attn.verbs.capture.collection import Entry
+from attn.verbs.capture.collection import Entry, find_unchanged, stamp_entry
 from attn.verbs.capture.folders import (
     ANALYSIS,
     ANALYSIS_INDEX,
@@ -40,7 +40,6 @@ from attn.verbs.capture.run_identity import (
     run_facts,
     summary,
 )
-from attn.verbs.capture.unchanged import find_unchanged, stamp_entry
 
 DECISIVE = ("torch", "diffusers", "transformers", "device")
 """What a picture's last bits depend on, beside the model."""

@@ -26,12 +26,12 @@ from attn.verbs.capture.collection import (
     note_outcomes,
     read_collection,
     require_listed,
+    stamp_entry,
     write_index,
 )
 from attn.verbs.capture.folders import free_bytes, output_folder, refuse_contents, refuse_parts
 from attn.verbs.capture.outputs import check_output
 from attn.verbs.capture.run_identity import differences, manifest_facts, run_facts, summary
-from attn.verbs.capture.unchanged import stamp_entry
 from attn.verbs.report import Report
 
 FEWEST = 2

@@ -9,9 +9,8 @@ import pytest
 import attn
 from attn.errors import DamagedError, UsageError
 from attn.trace.store import open_files
-from attn.verbs.capture import resume, unchanged
-from attn.verbs.capture.collection import read_index
-from attn.verbs.capture.unchanged import find_unchanged
+from attn.verbs.capture import collection, resume
+from attn.verbs.capture.collection import find_unchanged, read_index
 from attn.verbs.report import Report
 from tests.helpers.editing import edit
 from tests.helpers.toy_runs import capture_fake, contents, use_fake
@@ -24,7 +23,7 @@ SHARD = "attention/step-0001.safetensors"
 def large(monkeypatch):
     """Capture with the fake family; three traces are many."""
     use_fake(monkeypatch.setattr)
-    monkeypatch.setattr(unchanged, "MANY", 2)
+    monkeypatch.setattr(collection, "MANY", 2)
 
 
 @pytest.fixture
@@ -64,7 +63,7 @@ def test_not_read_again(out, read):
 
 def test_few(out, read, monkeypatch):
     """Of a run with few traces all are read, and its index has no stamps."""
-    monkeypatch.setattr(unchanged, "MANY", 5)
+    monkeypatch.setattr(collection, "MANY", 5)
     run(out)
     assert read == ["0000", "0001", "0002", "0003", "0004"]
     assert find_unchanged(out, read_index(out)) == set()
