@@ -1,7 +1,7 @@
 """What cutting a word, padding or sinks does to the pictures of a demo model, as a program judges.
 
     python -m benchmarks.ablate_demo sdxl|sd35|gated [--prompts 48] [--first 0] [--steps N]
-                                     [--cut NAME=CUT …] [--out FOLDER] [--weaken]
+                                     [--cut NAME=CUT …] [--out FOLDER] [--weaken [--points 5]]
 
 Draws each held-out caption of two objects once as it is, once with each cut, and once with as much
 cut at random, all from the same noise; where there is not as much beside, as beside padding, a cut
@@ -93,6 +93,7 @@ def weaken(arguments: argparse.Namespace) -> None:
         weaken=scan,
         out=weakened,
         resume=weakened.exists(),
+        points=arguments.points,
         **options,
     )
     print(done.answer)
@@ -191,6 +192,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--cut", action="append", help="NAME=CUT; repeat")
     parser.add_argument("--weaken", action="store_true", help="heads, in the order of a scan")
+    parser.add_argument("--points", type=int, default=5, help="numbers of heads, with --weaken")
     parser.add_argument("--out", type=Path, default=Path("ablate-demo"))
     return parser.parse_args()
 
