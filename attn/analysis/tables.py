@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from io import StringIO
 from itertools import chain
 from pathlib import Path
@@ -167,13 +166,12 @@ def label_table(table: Columns, **labels: object) -> Columns:
     return {name: np.full(count, value, object) for name, value in labels.items()} | columns
 
 
-def with_layer_names(table: Columns, names: Mapping[int, str]) -> Columns:
+def with_layer_names(table: Columns, names: Mapping[int, str]) -> Table:
     """Return a table with a column `layer_name` behind its column `layer`, if it has that.
 
-    What is no layer's index there, such as `mean`, is its own name. A long table stays one.
+    What is no layer's index there, such as `mean`, is its own name. Of a long table it is called
+    with its parts, see `LongTable.changed`.
     """
-    if isinstance(table, LongTable):
-        return table.changed(partial(with_layer_names, names=names))
     if "layer" not in table or "layer_name" in table:
         return make_table(table)
     columns = {}

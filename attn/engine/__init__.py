@@ -10,6 +10,7 @@
     recorder, cells  collect a step
     run              one generation, recorded
     shapes           of its tensors
+    concepts/        what the picture would read of words that are not in the prompt
     interventions/   change what a model attends to while it runs
     tap, tapping/    all of it for a model of one's own, with what is found out of it
 

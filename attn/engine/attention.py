@@ -60,6 +60,7 @@ class Attention:
             are not, nor are those of padding; None where all are.
         sink: (batch, head, query), what a learned logit beside the keys receives, which moves no
             value; a row sums to 1 with it. None where the model has none.
+        output: (batch, head, query, channel), what a fused kernel returned.
     """
 
     query: Tensor | None
@@ -73,6 +74,7 @@ class Attention:
     value: Tensor | None = None
     valid: Tensor | None = None
     sink: Tensor | None = None
+    output: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -156,6 +156,11 @@ class KernelMode(OperatorMode):
         """Let code be compiled, and compiled code run, as if nobody looked."""
         return True
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a softmax waits for the values that it multiplies."""
+        return bool(self._softmaxes)
+
     def forget(self) -> None:
         """Let go of softmaxes that multiplied no values: their module has ended."""
         self._softmaxes.clear()
@@ -310,6 +315,7 @@ def _attention(func: OpOverload, bound: Mapping[str, Any], result: Sequence[Tens
         kernel=func._schema.name,
         value=bound["value"].detach(),
         valid=None if mask is None else rows_with_keys(mask.detach(), query, causal=causal),
+        output=result[0].detach(),
     )
 
 

@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from attn.schema import GATE_STATISTICS, Layer, Segment, part, query_parts, without_mass
+from attn.schema import (
+    CONCEPT_MEASURES,
+    GATE_STATISTICS,
+    Layer,
+    Segment,
+    part,
+    query_parts,
+    without_mass,
+)
 
 Shapes = dict[str, tuple[tuple[int, ...], str]]
 """Tensor name to (shape, safetensors dtype)."""
@@ -65,6 +73,30 @@ class TotalPlan:
 
 
 @dataclass(frozen=True)
+class ConceptPlan:
+    """The maps of concepts of one layer.
+
+    Attributes:
+        count: how many concepts there are.
+        path: of the module that is run again with concepts in place of the text: the layer itself,
+            which then reads the same states at every step, or the block that it is in, which hands
+            the states on to the next block.
+        is_stream: whether it is such a block.
+        before: paths of blocks of which nothing is kept, through which concepts go to it.
+    """
+
+    count: int
+    path: str
+    is_stream: bool
+    before: tuple[str, ...] = ()
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Which of `schema.CONCEPT_MEASURES` there are: output vectors of queries only."""
+        return CONCEPT_MEASURES if self.is_stream else CONCEPT_MEASURES[:1]
+
+
+@dataclass(frozen=True)
 class LayerPlan:
     """Everything that is kept of one layer; without blocks, that is what its gates do.
 
@@ -76,6 +108,7 @@ class LayerPlan:
     blocks: tuple[BlockPlan, ...]
     factors: bool
     totals: Mapping[str, tuple[Segment, ...]]
+    concepts: ConceptPlan | None = None
 
     @cached_property  # asked for at every kernel call, like what follows
     def passes(self) -> tuple[Pass, ...]:
@@ -148,6 +181,10 @@ class LayerPlan:
             shapes[f"{index}/total.{query}"] = ((heads, len(segments)), "F32")
         for gate in self.layer.gates:
             shapes[f"{index}/gate.{gate.part}"] = ((heads, len(GATE_STATISTICS)), "F32")
+        if self.concepts is not None:
+            image = sum(of.length for of in self.layer.queries if of.kind == "image")
+            for name in self.concepts.measures:
+                shapes[f"{index}/{name}.image"] = ((image, self.concepts.count), "F16")
         return shapes
 
 

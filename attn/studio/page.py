@@ -12,6 +12,7 @@ from attn.studio.acts import Acts, RunView
 from attn.studio.form import FIRST, FURTHER, OF_DRAWING, Field, capture_fields, setting_fields
 from attn.studio.parts import field_parts, lora_parts, pad_parts
 from attn.studio.studio import Studio
+from attn.studio.telling import with_fields
 
 TITLE = "attn studio"
 SCRIPT = "/studio/pad.js"
@@ -77,7 +78,7 @@ class _Page:
         facts = self._facts
         names = list(self._models)
         self._model = gr.Dropdown(
-            names, value=names[0] if names else None, label="Model", info=facts["note"]
+            names, value=names[0] if names else None, label="Model", info=with_fields(facts["note"])
         )
         self._prompt = gr.Textbox(value=facts["prompt"], label="Prompt", lines=2)
         parts: dict[str, Any] = {}
@@ -164,7 +165,8 @@ class _Page:
         # the pad sends its strokes with the next act, not by themselves
         apart = (gr.Textbox, gr.ImageEditor)
         changes = [part.change for part in form if not isinstance(part, apart)]
-        changes += [part.blur for part in form if isinstance(part, gr.Textbox)]
+        # a change that falls into a plan may come with the number before it
+        changes += [part.blur for part in form if isinstance(part, gr.Textbox | gr.Number)]
         gr.on([page.load, *changes], plan, form, self._plan, **LATEST)
         ends = [self._run.click(run, [self._is_analyzed, *form], watched, **QUIET)]
         self._cancel.click(acts.cancel, self._job, None, **QUIET)

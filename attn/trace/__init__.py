@@ -2,6 +2,7 @@
 
     store          the files of a trace: shards with checksums and a manifest
     writer         writes them step by step, readable after a kill
+    copies         a trace written once more, into another folder
     manifests      what must be true of a manifest before it is believed
     growing        that of texts which end early
     trace          `Trace`: what Python users open and ask

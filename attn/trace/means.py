@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from attn.errors import TraceError
 from attn.schema import Column, Grid, Layer, block_names
-from attn.shapes import KeyMaps, StoredMaps
+from attn.shapes import KeyMaps
 from attn.trace.grids import resample_values
 from attn.trace.measures.axes import LISTED, index_of, query_grid
 from attn.wording import list_some
@@ -48,14 +48,19 @@ class MapSums:
         """
         self.views = views
         self.layers: set[int] = set()
-        self._branch, self._samples, self._heads = branch, samples, heads
+        self._heads = heads
+        inner = (slice(None),) * 3
+        every = () if heads is None else (np.array(heads, np.int64),)
+        self._readers = [view.reader((branch, samples, *every, *inner)) for view in views]
         self._sums: dict[Grid, NDArray[np.float64]] = {}
         self._count: NDArray[np.int64] = np.zeros(1, np.int64)
 
     def add(self, lead: tuple[int, ...]) -> None:
         """Add what one step has; `lead` is one of `MeasureView.leads`."""
-        for view in self.views:
-            maps = self._read(view, lead)
+        for view, read in zip(self.views, self._readers, strict=True):
+            maps = read(lead)
+            if self._heads is not None:
+                maps = np.asarray(maps.mean(1, np.float64))
             ran = np.asarray(~np.isnan(maps).any((1, 2, 3)))
             if view.grid and ran.any():
                 total = self._sums.setdefault(view.grid, np.zeros(maps.shape))
@@ -96,15 +101,6 @@ class MapSums:
             TraceError: nothing was added.
         """
         return MeanMaps(self.mean(), self.views[0].columns, tuple(sorted(self.layers)))
-
-    def _read(self, view: MeasureView, lead: tuple[int, ...]) -> StoredMaps:
-        """Return (sample, row, column, key)."""
-        inner = (slice(None),) * 3
-        if self._heads is None:
-            return view.read((*lead, self._branch, self._samples, *inner))
-        heads = np.array(self._heads, np.int64)
-        single = view.read((*lead, self._branch, self._samples, heads, *inner))
-        return np.asarray(single.mean(1, np.float64))
 
 
 @dataclass(frozen=True)

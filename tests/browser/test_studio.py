@@ -70,11 +70,16 @@ def studio(pipe, tmp_path_factory):
 
 
 @contextmanager
-def opened(browser, address):
+def opened(browser, address, path="/"):
     """Open the page of a family, once it says what a run would keep."""
-    with watched(browser, urlsplit(address).netloc) as page:
+    at = urlsplit(address)
+    with watched(browser, at.netloc) as page:
         page.set_default_timeout(PATIENCE)
-        page.goto(address)
+        if path != "/":  # the address with the token leads to the first page
+            value = at.query.partition("token=")[2]
+            name, url = f"attn_{at.port}", f"http://{at.netloc}"
+            page.context.add_cookies([{"name": name, "value": value, "url": url}])
+        page.goto(at._replace(path=path).geturl())
         told(page, "plan", "^3 steps")
         yield page
 
@@ -89,8 +94,7 @@ def pad(studio, chromium):
 @pytest.fixture
 def page(studio, chromium):
     """The page of the other one."""
-    at = urlsplit(studio.url)
-    with opened(chromium, at._replace(path="/with-held-words").geturl()) as page:
+    with opened(chromium, studio.url, "/with-held-words") as page:
         yield page
 
 
@@ -214,6 +218,8 @@ def test_cancel_and_two_tabs(page, let):
     frame_of(page).get_by_text("Not finished: 2 of 5 steps").wait_for()
     told(other, "progress", "^Cancelled before the first step")
     told(other, "plan", "^3 steps")
+    broken = other.get_by_label("Families that cannot be used").input_value()
+    assert re.search("^lost: .*No module named 'flash_lost'", broken)
 
 
 def test_killed_worker(page, let, studio):

@@ -80,12 +80,12 @@ plain             Without options  attn-toy 1.2
 
 
 def test_plugins_with_threads(monkeypatch):
-    """A plugin that leaves a thread running is named, since every command waits for it."""
+    """A plugin that leaves a thread running is named, since it runs beside every command."""
     threaded = Installed((replace(TOY, threads=1),), ())
     monkeypatch.setattr("attn.backends.plugins.registry.installed", lambda: threaded)
     assert run("backends")[1].splitlines()[-1] == (
-        "  attn-toy 1.2: leaves a thread running, which every command waits for at its end; its "
-        "author should start it in BackendSpec.load, as a daemon"
+        "  attn-toy 1.2: leaves a thread running beside every command; its author should start it "
+        "in BackendSpec.load"
     )
 
 

@@ -5,7 +5,7 @@ Every shard is opened once; one tensor of one layer and step is in memory at a t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,14 +69,17 @@ def read_sums(
         view.require_fit()
     members = {columns: lay_out(columns, groups) for columns in {view.columns for view in masses}}
     row = trace.branches.index(branch)
+    readers = [
+        (_reader(mass, row), _reader(share, row), members[mass.columns])
+        for mass, share in zip(masses, shares, strict=True)
+    ]
     sums: list[list[tuple[Numbers, Numbers]]] = [[] for _ in layers]
     for lead in masses[0].leads(steps):
-        for layer, mass, share in zip(sums, masses, shares, strict=True):
-            laid = members[mass.columns]
-            single = sum_tokens(_read(mass, lead, row), laid)
+        for layer, (read_mass, read_share, laid) in zip(sums, readers, strict=True):
+            single = sum_tokens(read_mass(lead), laid)
             mean = single.mean(axis=1, keepdims=True)
             every = np.concatenate([mean, single], axis=1) if heads else mean
-            layer.append((every, sum_tokens(_read(share, lead, row), laid)))
+            layer.append((every, sum_tokens(read_share(lead), laid)))
         if maps is not None and maps.views[0].is_stepwise:
             maps.add(lead)
     return [
@@ -85,7 +88,8 @@ def read_sums(
     ]
 
 
-def _read(view: MeasureView, lead: tuple[int, ...], row: int) -> Numbers:
-    """Return one step of a measure: (sample, …, key)."""
-    rest = [slice(None)] * (len(view.sizes) - len(lead) - 1)
-    return np.asarray(view.read((*lead, row, *rest)), np.float64)
+def _reader(view: MeasureView, row: int) -> Callable[[tuple[int, ...]], Numbers]:
+    """Return what reads one step of a measure: (sample, …, key)."""
+    rest = [slice(None)] * (len(view.sizes) - view.is_stepwise - 1)
+    read = view.reader((row, *rest))
+    return lambda lead: np.asarray(read(lead), np.float64)

@@ -53,6 +53,7 @@ class Pipeline:
         samples: pictures of the batch.
         lengths: by branch, of each of these how long its text is; see `Call.lengths`.
         skipped: with how many forwards the schedule begins that do not run.
+        concepts: states of words that the model does not read; see `Call.concepts`.
     """
 
     scheduler: Any
@@ -61,6 +62,7 @@ class Pipeline:
     samples: int
     lengths: Mapping[str, Sequence[Lengths]] = field(default_factory=dict)
     skipped: Callable[[], int] = lambda: 0
+    concepts: tuple[torch.Tensor, ...] = ()
 
 
 def forwards(branches: Sequence[str], guidance: Guidance) -> tuple[tuple[str, ...], ...]:
@@ -140,6 +142,7 @@ class _Announcer:
                 rows=rows,
                 skipped_layers=skipped,
                 lengths=tuple(lengths[branch][sample] for branch, sample in rows if lengths),
+                concepts=self._pipeline.concepts,
             )
         )
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from attn.backends.diffusers import adapters, components, pictures, samplers, schedules
 from attn.backends.diffusers.calls import SKIP, Guidance, Pipeline, Tower, announcing, forwards
+from attn.backends.diffusers.concepts import ConceptSession
 from attn.backends.diffusers.finite import finite_steps
 from attn.backends.diffusers.forming import Forming, forming
 from attn.backends.diffusers.sharing import alone, in_one_thread
@@ -25,14 +26,14 @@ from attn.backends.diffusers.texts.prompts import EncoderInput, Prompts
 from attn.backends.diffusers.texts.templates import Template
 from attn.backends.diffusers.texts.tokens import Convert
 from attn.backends.loading.quiet import quiet
-from attn.backends.types import ModelInfo, OnCall, Output, Session, image_seed
+from attn.backends.types import ModelInfo, OnCall, Output, image_seed
 from attn.engine.refuse import refuse_weightless
 from attn.errors import RequestError
 from attn.schema import UNCOND, Lora, Request, Segment
 from attn.schema import Sequence as TokenSequence
 
 
-class DiffusersSession(Session):
+class DiffusersSession(ConceptSession):
     """A text-to-image pipeline of diffusers with one denoiser.
 
     A family says what its pipeline is in class attributes, lays out its sequence in `text_segments`
@@ -82,7 +83,6 @@ class DiffusersSession(Session):
         self.options = options
         self.warnings = tuple(components.remarks(pipe, self.model))
         self.scheduler = pipe.scheduler
-        self._device = device
         self._adapters = adapters.Adapters(
             pipe, self.denoiser, self.lora_families, self.lora_towers
         )
@@ -175,6 +175,7 @@ class DiffusersSession(Session):
             len(requests) * first.images,
             self._prompts.row_lengths(self.branch_texts(requests), first.images),
             lambda: self._skipped_calls,
+            self.concept_states,
         )
         towers = [
             Tower(name, module, forwards(self.tower_branches(name, first), self.guidance))
@@ -198,12 +199,12 @@ class DiffusersSession(Session):
 
     def branch_texts(self, requests: Sequence[Request]) -> dict[str, list[str]]:
         """Return the texts encoded for a batch, by branch, in the order of the pipelines."""
-        rows = [row for row in self.branches(requests[0]) if row != SKIP]
         texts = {
             row: [
                 text for request in requests if (text := self.branch_text(request, row)) is not None
             ]
-            for row in rows
+            for row in self.branches(requests[0])
+            if row != SKIP
         }
         return {row: read for row, read in texts.items() if read}
 
@@ -273,6 +274,7 @@ class DiffusersSession(Session):
             guidance=guidance,
             negative=None if has_zeros else request.negative or "",
             scheduler=self._complete_scheduler(request.scheduler, steps),
+            concepts=self.complete_concepts(request),
             loras=self._complete_loras(request),
         )
 
@@ -290,10 +292,7 @@ class DiffusersSession(Session):
         )
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
-        """Return the text segments alone, as cross-attention reads them; see `Session.sequence`.
-
-        A row that reads zeros has no tokens.
-        """
+        """Return the text segments alone, as cross-attention reads them; zeros have no tokens."""
         read = self.read_text(request, branch)
         segments = self.text_segments(request)
         return TokenSequence(segments, read.tokens, read.truncated, read.warnings)
@@ -311,6 +310,7 @@ class DiffusersSession(Session):
             components.left_out(self.pipe),
             self._adapters.active(self._scaled(first.loras)),
             self._scheduled(first),
+            self.conceiving(first),
             self._prompts.checked(self.branch_texts(requests), segments, self.model) as unknown,
             self._weighted(requests) as told,
             finite_steps(self.model, self.pipe.scheduler, self.pipe.vae),
@@ -319,7 +319,6 @@ class DiffusersSession(Session):
         ):
             images = self.pipe(**self.pipeline_arguments(requests)).images
         unread = [unknown_tokens(*where) for where in sorted(unknown)]
-        warnings = (*unread, *told, *formed.warnings)
         parts = [slice(at, at + first.images) for at in range(0, len(images), first.images)]
         return [
             Output(
@@ -327,7 +326,7 @@ class DiffusersSession(Session):
                 noise=tuple(noise[part]),
                 forming=tuple(formed.frames[part]),
                 unknown=frozenset(unknown),
-                warnings=warnings,
+                warnings=(*unread, *told, *formed.warnings),
             )
             for part in parts
         ]
@@ -357,9 +356,8 @@ class DiffusersSession(Session):
         return self._adapters.complete(self._scaled(loras))[1] if loras else ()
 
     def _scaled(self, loras: Sequence[Lora]) -> tuple[Lora, ...]:
-        """Return LoRAs as they act, with the option that scales their parts."""
-        scale = getattr(self.options, "lora_text_encoder_scale", None)  # a stranger's may lack it
-        return adapters.scaled(loras, scale)
+        """Return LoRAs as they act, with the option that scales their parts, if there is one."""
+        return adapters.scaled(loras, getattr(self.options, "lora_text_encoder_scale", None))
 
     def _formed(self, on_call: OnCall | None) -> AbstractContextManager[Forming]:
         """See how pictures form in a block, where somebody listens."""

@@ -63,6 +63,7 @@ class SD35Session(JointSession):
     default_guidance = 4.5
     lora_families = ("sd35",)
     encoders: ClassVar = {"clip": ("", "_2"), "t5": ("_3",)}
+    concept_stream = "transformer_blocks"
 
     @property
     def longest_side(self) -> int:

@@ -10,13 +10,14 @@ from typing import Any, ClassVar, Literal
 from diffusers.models.attention_processor import Attention
 
 from attn.backends.diffusers import DiffusersBackend, DiffusersSession
+from attn.backends.diffusers.concepts import cross_modules
 from attn.backends.diffusers.schedules import PREDICTIONS
 from attn.backends.loading.family import Joint, ModelOptions
 from attn.backends.loading.recipe import Recipe
 from attn.backends.types import Session
 from attn.engine.walks import walk_modules
 from attn.errors import ModelError, RequestError
-from attn.schema import Grid, Layer, Request, Segment
+from attn.schema import Grid, Layer, LayerKey, Request, Segment
 
 SKIPS_PROMPT = (
     "clip_skip={} is for the prompt alone, as in diffusers: the negative prompt is still read from "
@@ -108,6 +109,10 @@ class UNetSession(DiffusersSession):
             for path, module in _in_order(model)
         ]
         return tuple(self._layer(index, *where, request) for index, where in enumerate(located))
+
+    def concept_modules(self, request: Request) -> dict[LayerKey, str]:
+        """Return the cross-attention of the UNet."""
+        return cross_modules(self.layers(request))
 
     def text_segments(self, request: Request) -> tuple[Segment, ...]:
         """Return the one segment `clip`, which both encoders of SDXL share."""

@@ -1,6 +1,6 @@
 """Code of strangers that runs while plugins are loaded can neither end the process nor stop it.
 
-It may raise anything, leave the process, print, set alarms, loop or wait for ever.
+It may raise anything, leave the process, print, set alarms, start threads, loop or wait for ever.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class Endless(BaseException):
 def contained(what: str, *, is_limited: bool = True) -> Iterator[None]:
     """Run a stranger's code in the block; whatever it raises leaves the block as an `Exception`.
 
-    What it prints goes to stderr, `os._exit` raises, and alarms that it sets are off afterwards.
+    What it prints goes to stderr, `os._exit` raises, alarms that it sets are off afterwards, and
+    threads that it starts are daemons.
     Ctrl-C stays Ctrl-C. The time limit needs the main thread; elsewhere there is none.
 
     Args:
@@ -48,7 +49,12 @@ def contained(what: str, *, is_limited: bool = True) -> Iterator[None]:
         interrupts.append(number)
         raise KeyboardInterrupt
 
-    with redirect_stdout(sys.stderr), _no_exit(), _signals(interrupt, what, is_limited):
+    with (
+        redirect_stdout(sys.stderr),
+        _no_exit(),
+        _daemons(),
+        _signals(interrupt, what, is_limited),
+    ):
         try:
             yield
         except Exception:
@@ -72,6 +78,26 @@ def _no_exit() -> Iterator[None]:
         yield
     finally:
         os._exit = leave_at_once
+
+
+@contextmanager
+def _daemons() -> Iterator[None]:
+    """Let no thread that the code starts keep Python from ending, which waits for all but daemons.
+
+    What other threads of this process start meanwhile stays as it is.
+    """
+    here, start = threading.get_ident(), threading.Thread.start
+
+    def start_daemon(thread: threading.Thread) -> None:
+        if threading.get_ident() == here and not thread.is_alive():
+            thread.daemon = True
+        start(thread)
+
+    threading.Thread.start = start_daemon  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        threading.Thread.start = start  # type: ignore[method-assign]
 
 
 @contextmanager

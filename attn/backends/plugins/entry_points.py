@@ -49,7 +49,7 @@ class Registered:
     distribution: str
     version: str
     seconds: float = 0.0  # that the import and the hook of its plugin took
-    threads: int = 0  # that they left running, and that Python waits for at its end
+    threads: int = 0  # that they left running
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -113,9 +113,7 @@ def ask(entry: EntryPoint) -> list[Registered] | Failure:
             stage = "attn_backends"
             specs = _specs(hooks)
             seconds = perf_counter() - began
-            left = [
-                thread for thread in enumerate_threads() if not (thread.daemon or thread in threads)
-            ]
+            left = set(enumerate_threads()) - threads
     # Code of strangers raises anything; the other backends must stay usable.
     except Exception as error:  # noqa: BLE001
         module = entry.value.partition(":")[0]

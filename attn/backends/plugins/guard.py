@@ -31,7 +31,7 @@ from attn.backends.plugins.validation import (
 )
 from attn.backends.types import AUTOMATIC, Backend, ModelInfo, OnCall, Output, Placement, Session
 from attn.errors import AttnError, CaptureError, PluginError
-from attn.schema import Call, Layer, Lora, Request
+from attn.schema import Call, Layer, LayerKey, Lora, Request
 from attn.schema import Sequence as TokenSequence
 
 if TYPE_CHECKING:
@@ -168,6 +168,10 @@ class GuardedSession(Session):
     def spans(self, request: Request) -> tuple[tuple[int, int], ...]:
         """See `Session.spans`."""
         return tuple(self._ask("spans", request))
+
+    def concept_modules(self, request: Request) -> Mapping[LayerKey, str]:
+        """See `Session.concept_modules`."""
+        return dict(self._ask("concept_modules", request))
 
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """See `Session.generate`."""

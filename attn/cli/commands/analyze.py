@@ -147,6 +147,7 @@ def _needs(needs: Needs) -> str:
         "a text that the model wrote": needs.written,
         "maps of every step": needs.stepwise,
         "gates": needs.gates,
+        "concepts": needs.concepts,
     }
     named = [name for name, is_needed in flags.items() if is_needed]
     return ", ".join([*segments, *kinds, *needs.measures, *named])

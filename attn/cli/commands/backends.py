@@ -107,8 +107,8 @@ def _slow(plugins: Installed) -> list[str]:
         f"{source}: {seconds:.1f} s; its author should move imports and work into BackendSpec.load"
         for source, seconds in times.items()
     ] + [
-        f"{source}: leaves a thread running, which every command waits for at its end; its author "
-        "should start it in BackendSpec.load, as a daemon"
+        f"{source}: leaves a thread running beside every command; its author should start it in "
+        "BackendSpec.load"
         for source in threads
     ]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -59,7 +59,10 @@ class GrowingView(MeasureView):
             "channel": (0, layer.head_dim or 0),
         }
 
-    def _piece(self, file: str, selection: Sequence[AxisPart]) -> np.ndarray:
+    def _pieces(self, selection: Sequence[AxisPart]) -> Callable[[str], np.ndarray]:
+        return partial(self._piece, selection)
+
+    def _piece(self, selection: Sequence[AxisPart], file: str) -> np.ndarray:
         """Lay what one step has of a selection where it is in the whole text."""
         shape = [part.count for part in selection if part.count is not None]
         indices = [np.atleast_1d(part.indices) for part in selection]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -46,7 +46,10 @@ class SumView(MeasureView):
             if view.name == "mass":
                 view.require_fit()
 
-    def _piece(self, file: str, selection: Sequence[AxisPart]) -> np.ndarray:
+    def _pieces(self, selection: Sequence[AxisPart]) -> Callable[[str], np.ndarray]:
+        return partial(self._piece, selection)
+
+    def _piece(self, selection: Sequence[AxisPart], file: str) -> np.ndarray:
         sums = [_sum(view, file, selection[:-1], keys) for view, keys in self.addends]
         totals = np.stack(sums, -1)
         has_run = ~np.isnan(totals).all(-1, keepdims=True)
@@ -57,7 +60,7 @@ class SumView(MeasureView):
 def _sum(view: MeasureView, file: str, lead: Sequence[AxisPart], keys: slice) -> np.ndarray:
     """Return the sum of a measure over some keys of one step, NaN where there are none."""
     length = tuple(view.sizes.values())[-1]
-    values = view._piece(file, [*lead, AxisPart.of(keys, length)])
+    values = view._pieces([*lead, AxisPart.of(keys, length)])(file)
     is_empty = np.isnan(values).all(-1)
     return np.where(is_empty, np.nan, np.nansum(values, -1))
 

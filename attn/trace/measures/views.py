@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from attn.errors import TraceError
 from attn.schema import (
+    CONCEPT_MEASURES,
     GATE_STATISTICS,
     MEASURES,
     Column,
@@ -27,6 +28,9 @@ from attn.trace.measures.sources import TensorSource
 if TYPE_CHECKING:
     import xarray as xr
 
+MAPS = ("map", "headmap", *CONCEPT_MEASURES)
+"""Measures with a value for each place of a picture."""
+
 Selection = tuple[int | slice | np.ndarray, ...]
 """One selection per axis, each on its own."""
 
@@ -41,7 +45,7 @@ class MeasureView:
         tensor: its name in the shards.
         name: the measure; a `map` may be the head mean of a stored `headmap`.
         layer: the layer.
-        block: the block; for `total` and `gate` the query part, None for factors.
+        block: the block; for `total`, `gate` and concepts the query part, None for factors.
         grid: rows and columns that the axis `query` is laid out in, or None to leave it.
     """
 
@@ -71,7 +75,7 @@ class MeasureView:
     def dtype(self) -> np.dtype:
         """Dtype of what is handed out: maps are float32, so that means over them are too."""
         _, dtype = self.source.describe(self.shards[0].file, self.tensor)
-        return np.dtype(np.float32) if self.name in ("map", "headmap") else dtype
+        return np.dtype(np.float32) if self.name in MAPS else dtype
 
     @property
     def is_stepwise(self) -> bool:
@@ -94,13 +98,29 @@ class MeasureView:
         if 0 in shape:
             return np.empty(shape, self.dtype)
         steps = parts.pop(0).indices if self.is_stepwise else np.array(0)
+        read = self._pieces(parts)
         if not steps.ndim:
-            piece = self._piece(self.shards[int(steps)].file, parts)
-            return np.array(piece, self.dtype, order="C")
+            return np.array(read(self.shards[int(steps)].file), self.dtype, order="C")
         result = np.empty(shape, self.dtype)
         for index, step in enumerate(steps):
-            result[index] = self._piece(self.shards[step].file, parts)
+            result[index] = read(self.shards[step].file)
         return result
+
+    def reader(self, selection: Selection) -> Callable[[tuple[int, ...]], np.ndarray]:
+        """Return what reads the same selection of every step, which is one of `leads`.
+
+        Args:
+            selection: of the axes but `step`, none of them empty.
+        """
+        sizes = list(self.sizes.values())[self.is_stepwise :]
+        parts = [AxisPart.of(one, size) for one, size in zip(selection, sizes, strict=True)]
+        read = self._pieces(parts)
+
+        def read_step(lead: tuple[int, ...]) -> np.ndarray:
+            (step,) = lead or (0,)
+            return np.array(read(self.shards[step].file), self.dtype, order="C")
+
+        return read_step
 
     def values(self, steps: Iterable[int]) -> np.ndarray:
         """Return (branch, sample, step, …) of some steps, read at once and without labels.
@@ -145,6 +165,8 @@ class MeasureView:
             coords["segment"] = np.array([segment.name for segment in self.layer.keys], object)
         if "statistic" in self.sizes:
             coords["statistic"] = np.array(GATE_STATISTICS, object)
+        if "concept" in self.sizes:
+            coords["concept"] = np.array(manifest.request.concepts, object)
         if self.sizes.get("key") == len(self.columns):  # a mask that repeats has size 1
             coords |= key_labels(manifest, self.columns, manifest.branches)
         attrs = attributes(self.name, self.layer, self.block)
@@ -155,7 +177,7 @@ class MeasureView:
         manifest = self.source.manifest
         expected = {"branch": len(manifest.branches), "sample": manifest.samples}
         expected |= {"head": self.layer.num_heads, "segment": len(self.layer.keys)}
-        expected |= {"statistic": len(GATE_STATISTICS)}
+        expected |= {"statistic": len(GATE_STATISTICS), "concept": len(manifest.request.concepts)}
         if self.name not in ("key", "mask"):
             expected |= {"key": len(self.columns)}
         got = self.sizes
@@ -170,8 +192,8 @@ class MeasureView:
     def _is_head_mean(self) -> bool:
         return self.name == "map" and "/headmap." in self.tensor
 
-    def _piece(self, file: str, selection: Sequence[AxisPart]) -> np.ndarray:
-        """Read one step's part: the span of the selection from the file, then the selection."""
+    def _pieces(self, selection: Sequence[AxisPart]) -> Callable[[str], np.ndarray]:
+        """Return what reads a selection of a step: the span of it from its file, then the rest."""
         spans = [part.span for part in selection]
         index = list(spans)
         if self.grid:
@@ -181,12 +203,16 @@ class MeasureView:
             spans[row + 1] = slice(0, width)
         if self._is_head_mean:
             index.insert(2, slice(None))
-        piece = self.source.read(file, self.tensor, tuple(index))
-        if self._is_head_mean:
-            piece = np.asarray(piece.mean(axis=2, dtype=np.float32))
-        piece = piece.reshape([span.stop - span.start for span in spans])
-        for axis in reversed(range(len(spans))):
-            local = selection[axis].within(spans[axis])
-            if local is not None:
-                piece = np.take(piece, local, axis=axis)
-        return piece
+        shape = [span.stop - span.start for span in spans]
+        taken = [(axis, part.within(spans[axis])) for axis, part in enumerate(selection)]
+
+        def read(file: str) -> np.ndarray:
+            piece = self.source.read(file, self.tensor, tuple(index))
+            if self._is_head_mean:
+                piece = np.asarray(piece.mean(axis=2, dtype=np.float32))
+            piece = piece.reshape(shape)
+            for axis, local in reversed(taken):
+                piece = piece if local is None else np.take(piece, local, axis=axis)
+            return piece
+
+        return read

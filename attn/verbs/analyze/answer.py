@@ -40,6 +40,7 @@ CELLS = 4
 SINK = 0.5
 """From this part of the image's attention on, what takes it is called a sink."""
 ROLES, ALIGNED = "sinks/roles.csv", "words/aligned.csv"
+CONCEPTS = "concepts/concepts.csv"
 FLOW, RECEIVED = "flow/flow.csv", "influence/tokens.csv"
 SINKS, SINK_COUNTS = "influence/sinks.csv", "influence/sink_moves.csv"
 READ_TABLES = (FLOW, RECEIVED, SINKS, SINK_COUNTS, *SKETCHED)
@@ -71,6 +72,7 @@ def tell(manifest: Manifest, tables: Tables) -> list[Sentence]:
         segment = path.split("/", maxsplit=1)[0]
         many = sum(name.endswith("/tables/dominant.csv") for name in tables) > 1
         told += _tell_places(segment, tables, path, many=many)
+    told += _tell_concepts(tables)
     told += tell_sketch(manifest, tables)
     told += _tell_cut(manifest, tables)
     told += _tell_sinks(tables)
@@ -120,6 +122,20 @@ def _tell_places(
         f"“{name_word(leader, every)}” leads in {percent(leader['dominant'])} of the image, the "
         f"most; no word leads in {percent(none)}.",
         path,
+    )
+
+
+def _tell_concepts(tables: Tables) -> Iterator[Sentence]:
+    """Yield in which part of the image each concept leads, those that lead most first."""
+    if CONCEPTS not in tables:
+        return
+    table = matching(tables[CONCEPTS], measure=str(tables[CONCEPTS]["measure"][-1]))
+    rows = largest_first(group_means(table, ["concept"], ["leads"]), "leads")
+    listed = [f"“{row['concept']}” in {percent(row['leads'])}" for row in rows[:NAMED]]
+    yield Sentence(
+        f"Of {len(rows)} concepts the image is closest to {', '.join(listed)} of its places; that "
+        "says which of them, not whether it is any.",
+        CONCEPTS,
     )
 
 

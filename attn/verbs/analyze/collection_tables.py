@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 TRACES = "traces.csv"
 SUMMARY = "summary.png"
 ON_PAGE = (
+    "concepts.csv",
     "shapes.csv",
     "deviation.csv",
     "dominant.csv",

@@ -23,6 +23,8 @@ CAPTIONS = {
     "pixel_dominant_tokens": "At each place the word that is furthest above its mean.",
     "words-own-scale": "Where each word is read, each map on its own scale.",
     "words": "Where each word is read, all maps on one scale.",
+    "concept_outputs": "Which word outside the prompt each place is closest to, by outputs.",
+    "concepts": "Which word outside the prompt each place is closest to, by logits.",
     "roles": "What the image attends to, layer by layer.",
     "attention_evolution": "How the map of one word forms.",
     "attention_evolution_grid": "How the map of one word forms, step by step.",

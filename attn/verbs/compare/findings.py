@@ -160,12 +160,15 @@ def _stack(
 ) -> dict[str, Columns]:
     """Put the tables of all variants together; with several they have the variants' names."""
     from attn.analysis.compare.change_tables import with_name
-    from attn.analysis.tables import join_tables, with_layer_names
+    from attn.analysis.tables import LongTable, join_tables, with_layer_names
 
     by_name: dict[str, list[Columns]] = {}
     for variant, tables in zip(variants, by_variant, strict=True):
+        rename = partial(with_layer_names, names=name_layers(variant.pairs[0].layers))
         for name, table in tables.items():
-            layered = with_layer_names(table, name_layers(variant.pairs[0].layers))
+            layered: Columns = (
+                table.changed(rename) if isinstance(table, LongTable) else rename(table)
+            )
             named = with_name(layered, variant.label, places.get(variant.label))
             by_name.setdefault(name, []).append(named if len(variants) > 1 else layered)
     return {name: join_tables(stacked) for name, stacked in by_name.items()}

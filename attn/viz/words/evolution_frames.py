@@ -197,7 +197,7 @@ def _bar(figure: Figure) -> Axes:
 
 def _noise(step_map: xr.DataArray) -> str:
     noise = float(step_map["noise"])
-    return "noise unknown" if np.isnan(noise) else f"noise {percent(noise)}"
+    return "noise unknown" if np.isnan(noise) else f"noise {percent(round(noise, 2))}"
 
 
 def _subtitle(formation: Formation) -> str:

@@ -270,6 +270,23 @@ def test_scale_of_differences(scale):
     assert told == [f"to ±{100 * end:.3g} %" for end in largest if scale == "own"]
 
 
+def test_what_is_not_shown_is_paler_than_a_small_change():
+    """Cells whose interval holds 0 are the palest of a page, though lines mark them."""
+    base = np.full((9, 3, 5), 0.1)
+    noise = RNG.normal(size=base.shape) / 100
+    small = np.where(np.arange(5) < 2, 0.0, 0.15)  # of a scale that another word's change of 1 ends
+    changes = [paired_change(base, base + size + noise) for size in (small, 1.0)]
+    entries = [TermChange(*both) for both in zip(terms(["red", "cat"]), changes, strict=True)]
+    figure = draw_difference(scene(), entries, None).figure
+    figure.canvas.draw()
+    (left, bottom), (right, top) = figure.axes[0].get_window_extent().get_points().astype(int)
+    pixels = np.asarray(figure.canvas.buffer_rgba())[::-1, :, :3].mean(-1)
+    panel = pixels[bottom + 4 : top - 4, left + 4 : right - 4]
+    edge = round(0.4 * panel.shape[1])
+    bare, changed = panel[:, : edge - 4], panel[:, edge + 4 :]
+    assert bare.min() < changed.mean() < bare.mean()
+
+
 @pytest.mark.parametrize(
     ("article", "noun", "first"), [(0, 0, "cat"), (1, 0, "the"), (1, 2, "cat")]
 )
