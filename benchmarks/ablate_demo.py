@@ -1,7 +1,7 @@
 """What cutting a word, padding or sinks does to the pictures of a demo model, as a program judges.
 
     python -m benchmarks.ablate_demo sdxl|sd35|gated [--prompts 48] [--first 0] [--steps N]
-                                     [--cut NAME=CUT …] [--out FOLDER]
+                                     [--cut NAME=CUT …] [--out FOLDER] [--weaken [--points 5]]
 
 Draws each held-out caption of two objects once as it is, once with each cut, and once with as much
 cut at random, all from the same noise; where there is not as much beside, as beside padding, a cut
@@ -10,6 +10,10 @@ object. Prints, per cut and class of `attn.demo.changes`, in which part of the p
 changed, likewise of the random cut, and the difference with its 95 % interval over pictures.
 
 Every caption is a line of `pictures.jsonl` in FOLDER: what is there is not drawn again.
+
+With `--weaken` the heads are put in the order of what skipping each does to the captions, and then
+more and more of them are weakened in that order, and in the reverse one, on as many captions that
+follow. It goes on likewise where it was stopped.
 """
 
 from __future__ import annotations
@@ -41,6 +45,8 @@ Changes = Mapping[str, Mapping[str, Mapping[str, float]]]
 def main() -> None:
     """Draw, judge, and print the tables."""
     arguments = _parse()
+    if arguments.weaken:
+        return weaken(arguments)
     family = load(find(arguments.name))
     model = Shared(lambda: family.open("demo", family.Options()))
     cuts = dict(text.split("=", 1) for text in arguments.cut or CUTS)
@@ -67,6 +73,31 @@ def main() -> None:
             f"difference {row['difference']:+5.2f} ({row['low']:+.2f} to {row['high']:+.2f}), "
             f"n {row['n']}"
         )
+
+
+def weaken(arguments: argparse.Namespace) -> None:
+    """Print what weakening heads does, in the order of a scan and in the reverse one."""
+    texts = [scenes.caption(of) for of in scenes.held_out() if len(of.kinds) > 1]
+    first, count = arguments.first, arguments.prompts
+    scan, weakened = arguments.out / "scan", arguments.out / "weakened"
+    options = {"seed": 0, "steps": arguments.steps, "batch": count, "pictures": False}
+    attn.ablate(
+        *(arguments.name, texts[first : first + count]),
+        scan="heads",
+        out=scan,
+        resume=scan.exists(),
+        **options,
+    )
+    done = attn.ablate(
+        *(arguments.name, texts[first + count : first + 2 * count]),
+        weaken=scan,
+        out=weakened,
+        resume=weakened.exists(),
+        points=arguments.points,
+        **options,
+    )
+    print(done.answer)
+    print(done.tables["weakening.csv"].to_string(index=False))
 
 
 def change_all(
@@ -160,6 +191,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, help="caption to begin with")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--cut", action="append", help="NAME=CUT; repeat")
+    parser.add_argument("--weaken", action="store_true", help="heads, in the order of a scan")
+    parser.add_argument("--points", type=int, default=5, help="numbers of heads, with --weaken")
     parser.add_argument("--out", type=Path, default=Path("ablate-demo"))
     return parser.parse_args()
 

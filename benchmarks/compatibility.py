@@ -21,6 +21,7 @@ import torch
 from torch.nn import functional
 
 import attn
+from attn.engine.refuse import refuse_unobservable
 from attn.errors import AttnError
 from attn.trace.trace import Trace
 from benchmarks.networks.diffusers_images import IMAGES
@@ -104,6 +105,16 @@ TRANSFORMERS = {
         "audio-spectrogram-transformer": SIZES | {"max_length": 32, "num_mel_bins": 16},
     },
 }
+
+BACKENDS = """
+## Attention backends of diffusers
+
+What `attn.tap` and `attn capture` say of each, on a CPU, with a tiny `FluxTransformer2DModel`. What
+was set of one model runs in every other that says nothing, also after `reset_attention_backend()`.
+
+| backend | captured |
+|---|---|
+"""
 
 DIFFUSERS = dict(sorted((IMAGES | OTHERS).items()))
 
@@ -334,6 +345,32 @@ def all_diffusers() -> list[str]:
     )
 
 
+def try_backend(name: str) -> str:
+    """Return the row of one attention backend of diffusers."""
+    from diffusers import FluxTransformer2DModel
+    from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
+
+    model, call = build(FluxTransformer2DModel, DIFFUSERS["FluxTransformer2DModel"])
+    with patch.object(_AttentionBackendRegistry, "_active_backend", AttentionBackendName(name)):
+        try:
+            refuse_unobservable(model, "")
+            result = f"{len(capture(model, call).layers)} layers"
+        except AttnError as error:
+            result = "no: " + str(error).partition(": ")[2].removesuffix(" before")
+        except RuntimeError:
+            result = "not tried: torch has this kernel of its own on GPUs only"
+    return f"| `{name}` | {result} |"
+
+
+def backend_names() -> list[str]:
+    """Return the names of all attention backends of the installed diffusers."""
+    from diffusers.models.attention_dispatch import AttentionBackendName
+
+    return sorted(
+        (backend.value for backend in AttentionBackendName), key=lambda name: name.strip("_")
+    )
+
+
 def page(rows: list[Row]) -> str:
     """Return the page of all rows."""
     import diffusers
@@ -358,7 +395,8 @@ of what `scaled_dot_product_attention` was handed, or of the logits of a softmax
     table = "\n".join(map(str, rows))
     tried = f"Of the {len(names)} transformers of diffusers, {len(names) - len(untried)} were tried"
     lacking = f", not {', '.join(f'`{name}`' for name in untried)}" if untried else ""
-    return f"{head}{table}\n\n{tried}{lacking}.\n"
+    backends = "\n".join(map(try_backend, backend_names()))
+    return f"{head}{table}\n\n{tried}{lacking}.\n{BACKENDS}{backends}\n"
 
 
 def all_rows() -> list[Row]:

@@ -1,14 +1,18 @@
 """Time and memory of capture against plain generation and against an explicit-softmax capture.
 
     python -m benchmarks.cost sd3|sdxl [--steps 3] [--rounds 5] [--explicit] [--cut]
+        [--keep mass maps heads factors+full]
     python -m benchmarks.cost sd3|sdxl --memory [--explicit] [--steps 50]
 
 The methods take turns in one process, one whole generation each (text encoding, sampling, picture,
 and for `attn` every file on disk), and ratios are taken pair by pair, so that a machine whose speed
 drifts does not decide the result. Beside other busy processes, the processor's time with one thread
 (`OMP_NUM_THREADS=1`) says more than the clock on the wall. `--cut` also takes the time of a capture
-in which the first word is cut, as each variant of an ablation is one. `--memory` starts one process
-per method and number of steps and compares their peaks.
+in which the first word is cut, as each variant of an ablation is one. `--keep` takes that of each
+level, with `+full` of `--mass full`, and says what its bytes cost: the ratio of a capture that took
+the plain time and that of writing its bytes, at the rate at which a file of as many was just
+written, and a tenth more. `--memory` starts one process per method and number of steps and
+compares their peaks.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -32,6 +37,7 @@ import torch
 from PIL import Image
 
 from attn.backends.types import Session
+from attn.engine.plan import Keep, Plan, make_plan
 from attn.schema import Request, find_words
 from attn.verbs.capture.capture import capture
 from benchmarks.networks import shapes
@@ -50,11 +56,30 @@ def plain(model: str, session: Session, request: Request) -> np.ndarray:
 
 def cut(model: str, session: Session, request: Request) -> np.ndarray:
     """Generate with a word cut, as `attn ablate` does: the kernel is given another mask."""
-    return attn(model, session, request, f"word {find_words(request.prompt)[0].text}")
+    return attn(model, session, request, cut=f"word {find_words(request.prompt)[0].text}")
 
 
-def attn(model: str, session: Session, request: Request, cut: str | None = None) -> np.ndarray:
-    """Generate with the default capture, as `attn capture` does."""
+def attn(
+    model: str,
+    session: Session,
+    request: Request,
+    *,
+    cut: str | None = None,
+    keep: str = "maps",
+    sizes: dict[str, int] | None = None,
+) -> np.ndarray:
+    """Generate with a capture, as `attn capture` does.
+
+    Args:
+        model: of `TEXT_KEYS`.
+        session: of it.
+        request: completed.
+        cut: what is cut.
+        keep: level of detail, by default that of `attn capture`; with `+full` and all masses.
+        sizes: takes the bytes of `attention/`, by `keep`.
+    """
+    level, _, full = keep.partition("+")
+    kept: Any = {"keep": level, "mass": "full" if full else "text"}
     with tempfile.TemporaryDirectory() as folder:
         captured = capture(
             {"sd3": "sd35"}.get(model, model),
@@ -65,7 +90,11 @@ def attn(model: str, session: Session, request: Request, cut: str | None = None)
             guidance=request.guidance,
             size=(request.width or 0, request.height or 0),
             cut=cut,
+            budget="100GB",
+            **kept,
         )
+        if sizes is not None:
+            sizes[keep] = sum(shard.bytes for shard in captured.trace.manifest.shards)
         return np.asarray(Image.open(captured.trace.image()))
 
 
@@ -101,6 +130,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--explicit", action="store_true")
     parser.add_argument("--cut", action="store_true")
+    parser.add_argument("--keep", nargs="+", default=[])
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--peak-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -119,33 +149,63 @@ def prepare(model: str, steps: int) -> tuple[Session, Request]:
     return session, session.complete(request)
 
 
+def plan(session: Session, request: Request) -> Plan:
+    """Return what a capture keeps by default."""
+    sequences = {branch: session.sequence(request, branch) for branch in session.branches(request)}
+    layers, steps = session.layers(request), request.steps or 1
+    return make_plan(layers, sequences, Keep(), samples=1, steps=steps, dtype="F32")
+
+
 def _compare_time(arguments: argparse.Namespace) -> None:
     model = arguments.model
     session, request = prepare(model, arguments.steps)
     wanted = {"cut": arguments.cut, "explicit": arguments.explicit}
-    names = ["plain", "attn", *(name for name, is_wanted in wanted.items() if is_wanted)]
-    pictures = {name: METHODS[name](model, session, request) for name in names}
-    wall: dict[str, list[float]] = {name: [] for name in names}
-    processor: dict[str, list[float]] = {name: [] for name in names}
+    methods = {
+        name: METHODS[name]
+        for name in ("plain", *([] if arguments.keep else ["attn"]), *filter(wanted.get, wanted))
+    }
+    sizes: dict[str, int] = {}
+    methods |= {keep: partial(attn, keep=keep, sizes=sizes) for keep in arguments.keep}
+    pictures = {name: method(model, session, request) for name, method in methods.items()}
+    wall: dict[str, list[float]] = {name: [] for name in methods}
+    processor: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(arguments.rounds):
-        for name in names:
+        for name, method in methods.items():
             began, began_processor = time.perf_counter(), time.process_time()
-            METHODS[name](model, session, request)
+            method(model, session, request)
             wall[name].append(time.perf_counter() - began)
             processor[name].append(time.process_time() - began_processor)
     threads = torch.get_num_threads()
     print(f"{model}, {arguments.steps} steps, {threads} threads, {arguments.rounds} rounds")
-    for name in names:
+    for name in methods:
         same = np.array_equal(pictures[name], pictures["plain"])
-        print(f"{name:>9}   {'same picture' if same else 'another picture'}")
+        print(f"{name:>14}   {'same picture' if same else 'another picture'}")
         for clock, seconds in (("wall", wall), ("processor", processor)):
             ratios = [
                 taken / base for taken, base in zip(seconds[name], seconds["plain"], strict=True)
             ]
             print(
-                f"{clock:>12} {statistics.median(seconds[name]):8.2f} s"
+                f"{clock:>14} {statistics.median(seconds[name]):8.2f} s"
                 f"   x{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
             )
+        if name in sizes:
+            bound = 1.1 * (1 + _writing(sizes[name]) / statistics.median(wall["plain"]))
+            print(f"{'bound':>14} {sizes[name] / 1e6:7.1f} MB   x{bound:.3f}")
+
+
+def _writing(size: int) -> float:
+    """Return the seconds of writing a file of some bytes to the disk of temporary files."""
+    data = os.urandom(min(size, 2**24))
+    seconds = []
+    for _ in range(3):
+        with tempfile.NamedTemporaryFile() as file:
+            began = time.perf_counter()
+            for start in range(0, size, len(data)):
+                file.write(data[: size - start])
+            file.flush()
+            os.fsync(file.fileno())
+            seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds)
 
 
 def _peak(model: str, method: str, steps: int) -> float:

@@ -14,7 +14,11 @@ checked_calls.lighten()
 # Tests share the machine and import torch on first use: nothing is held against the clock, and
 # examples are the same each time.
 settings.register_profile(
-    "attn", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "attn",
+    deadline=None,
+    derandomize=True,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("attn")
 

@@ -24,6 +24,7 @@ class Needs:
         all_keys: a map column for every key.
         sketch: the model was given a drawing.
         gates: gates act on some captured layer.
+        concepts: words outside the prompt were looked for.
     """
 
     segments: tuple[SegmentKind, ...] = ()
@@ -38,6 +39,7 @@ class Needs:
     all_keys: bool = False
     sketch: bool = False
     gates: bool = False
+    concepts: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def concerns(needs: Needs, manifest: Manifest) -> bool:
         and (needs.texts or needs.written) == _is_of_text(manifest)
         and (is_gated or not needs.gates)
         and (_has_sketch(manifest) or not needs.sketch)
+        and (bool(manifest.request.concepts) or not needs.concepts)
     )
 
 
@@ -133,6 +136,15 @@ def _find_rest(needs: Needs, manifest: Manifest) -> Lack | None:
         return Lack("gates, which act on no captured layer", None)
     if needs.all_keys and manifest.kept.keys != "all":
         return Lack("maps of every key, of which only the prompt's were kept", "--keys all")
+    return _find_concepts(manifest) if needs.concepts else None
+
+
+def _find_concepts(manifest: Manifest) -> Lack | None:
+    """Look for maps of concepts."""
+    if not manifest.request.concepts:
+        return Lack("concepts, of which none were given", "--concepts WORD,WORD")
+    if manifest.kept.level == "means" and manifest.status == "partial":
+        return Lack("the means of concepts' maps, which are written at the end", "--resume")
     return None
 
 

@@ -21,7 +21,7 @@ from attn.analysis.texts import (
     similarity,
     unmasking,
 )
-from attn.analysis.words import concentration, curves, evolution, stepavg, words
+from attn.analysis.words import concentration, concepts, curves, evolution, stepavg, words
 from attn.errors import AnalysisError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -121,6 +121,15 @@ ANALYSES: tuple[Analysis, ...] = (
         run=sketch.run,
         draw="attn.viz.sketch:draw",
         joins=("words.csv", "shapes.csv", "deviation.csv", "residuals.csv"),
+    ),
+    Analysis(
+        name="concepts",
+        summary="which of some words outside the prompt each place of the picture is closest to",
+        needs=concepts.NEEDS,
+        Options=concepts.ConceptsOptions,
+        run=concepts.run,
+        draw="attn.viz.words.concepts:draw",
+        joins=("concepts.csv",),
     ),
     Analysis(
         name="concentration",

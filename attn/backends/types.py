@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from attn.choices import NumberFormat, Offload
 from attn.errors import ModelError
-from attn.schema import Call, Layer, Lora, Request, Token
+from attn.schema import Call, Layer, LayerKey, Lora, Request, Token
 from attn.schema import Sequence as TokenSequence
 
 if TYPE_CHECKING:
@@ -200,6 +200,17 @@ class Session(ABC):
         """
         return ()
 
+    def concept_modules(self, request: Request) -> Mapping[LayerKey, str]:
+        """Return, of layers that can read `Request.concepts`, what is run again with them.
+
+        That is the layer's own path where it reads the text by cross-attention, or that of the
+        block that it is in where the block hands text on to the next. The module takes
+        `hidden_states` and `encoder_hidden_states`, and each forward is announced with the states
+        of the concepts, `Call.concepts`. Empty where there is no such thing; a request that has
+        concepts is then refused.
+        """
+        return {}
+
     @abstractmethod
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """Run the requests as one batch and return their outputs in order.
@@ -235,6 +246,9 @@ class Backend(ABC):
 
     demo_note: ClassVar[str] = "tiny and untrained: real attention, random weights"
     """What the user is told of the built-in demo model."""
+
+    variants: ClassVar[tuple[str, ...]] = ()
+    """Names of demo models beside `demo`, each `demo:NAME`."""
 
     def note_on_demo(self, model: str) -> str:
         """Return a remark for the user on a demo model, `demo` or `demo:VARIANT`.

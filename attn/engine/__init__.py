@@ -4,12 +4,13 @@
     open_softmax, heads   attention that a model computes itself, and its axes
     attention        any block of its probabilities, from the kernel's own log-sum-exp
     hooks            switch that on for chosen modules
-    refuse           models in which it cannot be seen
+    refuse, walks    models in which it cannot be seen, and their modules
     reduction/       reduce what was seen: measures, means, gates
     plan, layer_plans   what to keep, and how many bytes that is
     recorder, cells  collect a step
     run              one generation, recorded
     shapes           of its tensors
+    concepts/        what the picture would read of words that are not in the prompt
     interventions/   change what a model attends to while it runs
     tap, tapping/    all of it for a model of one's own, with what is found out of it
 

@@ -29,6 +29,13 @@ def placements(layer: Layer, call: Call, row: int) -> tuple[RowLayout, RowLayout
     )
 
 
+def _pick(values: Tensor, row: int, heads: slice, positions: Index) -> Tensor:
+    """Return some positions of some heads of one row of the batch; of slices, a view."""
+    if isinstance(positions, slice):
+        return values[row, heads, positions]
+    return values[row, heads][:, positions]
+
+
 def _count(side: RowLayout) -> int:
     return len(side.positions) - side.positions.count(ABSENT)
 
@@ -53,6 +60,7 @@ class Attention:
             are not, nor are those of padding; None where all are.
         sink: (batch, head, query), what a learned logit beside the keys receives, which moves no
             value; a row sums to 1 with it. None where the model has none.
+        output: (batch, head, query, channel), what a fused kernel returned.
     """
 
     query: Tensor | None
@@ -66,6 +74,7 @@ class Attention:
     value: Tensor | None = None
     valid: Tensor | None = None
     sink: Tensor | None = None
+    output: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -113,11 +122,10 @@ class Attention:
         """
         if self.open_probs is not None:
             return self.open_probs[row, heads][:, queries][:, :, keys].float()
-        norm = self.factors()[2][row, heads][:, queries].unsqueeze(-1)
+        norm = _pick(self.factors()[2], row, heads, queries).unsqueeze(-1)
         probs = self._logits(row, heads, queries, keys, minus=norm, out=out).exp_()
-        uniform = norm < UNIFORM_BELOW
         mask = self.row_mask(row)
-        if mask is not None and bool(uniform.any()):
+        if mask is not None and bool((uniform := norm < UNIFORM_BELOW).any()):
             probs /= torch.where(uniform, self._num_shown(mask)[heads][:, queries], 1.0)
         return probs
 
@@ -279,15 +287,25 @@ class Attention:
         """Return which rows of one row of the batch are rows, (1 or head, query); None if all."""
         return None if self.valid is None else self.valid[row]
 
+    def has_logs(self, row: int) -> bool:
+        """Whether `log_probs` are the logarithms of the probabilities of a row of the batch.
+
+        They are not where the model computed its softmax in the open, nor where a mask hides every
+        key of a query by the same finite number, so that it reads all of them alike.
+        """
+        if self.lse is None:
+            return False
+        return self.mask is None or not bool((self.lse[row] < UNIFORM_BELOW).any())
+
+    def log_probs(self, row: int, heads: slice, queries: Index, keys: Index, out: Logits) -> Logits:
+        """Compute the natural logarithm of `probs` (`has_logs`), -inf where a key is hidden."""
+        norm = _pick(self.factors()[2], row, heads, queries).unsqueeze(-1)
+        return self._logits(row, heads, queries, keys, minus=norm, out=out)
+
     @property
     def hides_keys(self) -> bool:
         """Whether some probabilities may be exactly 0, so that their logarithm is not a number."""
         return self.mask is not None or self.causal or self.open_probs is not None
-
-    def log_probs(self, row: int, heads: slice, queries: Index, keys: Index, out: Logits) -> Logits:
-        """Compute the natural logarithm of `probs`, where no key is hidden (`hides_keys`)."""
-        norm = self.factors()[2][row, heads][:, queries].unsqueeze(-1)
-        return self._logits(row, heads, queries, keys, minus=norm, out=out)
 
     def log_sum_exp(self, slab: int = 256) -> Norms:
         """Compute every row's log-sum-exp from query and key, a slab of queries at a time.
@@ -340,13 +358,13 @@ class Attention:
         out: Logits | None = None,
     ) -> Logits:
         query, key, _ = self.factors()
-        left = query[row, heads][:, queries].float()
+        left = _pick(query, row, heads, queries).float()
         ratio = query.shape[1] // key.shape[1]
         if ratio > 1:
             key_heads = torch.arange(heads.start, heads.stop, device=key.device) // ratio
             right = key[row, key_heads][:, keys].float()
         else:
-            right = key[row, heads][:, keys].float()
+            right = _pick(key, row, heads, keys).float()
         logits = torch.baddbmm(-minus, left, right.mT, alpha=self.scale, out=out)
         if self.mask is not None:
             logits += self.mask.expand(self.shape)[row, heads][:, queries][:, :, keys]

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from threading import Lock, get_ident
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _get_current_dispatch_mode,
+    _get_current_dispatch_mode_stack,
+)
 from torch.utils.hooks import RemovableHandle
 
 from attn.engine.attention import Attention
 from attn.engine.kernels import KernelMode, Report, raise_it
+from attn.engine.walks import walk_modules
 from attn.errors import CaptureError
 
 Key = TypeVar("Key")
@@ -196,6 +201,13 @@ class ModeHooks(Generic[Key]):
             self._done(key)
 
 
+def _linears(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """Yield the linear layers in modules, once each: those that are torch's own, unchanged."""
+    parts = (part for module in modules for _, part in walk_modules(module))
+    linears = {id(part): part for part in parts if type(part) is nn.Linear}
+    yield from (part for part in linears.values() if "forward" not in vars(part))
+
+
 class AttentionHooks(ModeHooks[Key]):
     """Report the attention kernels that run inside modules, each to the innermost of them.
 
@@ -225,13 +237,30 @@ class AttentionHooks(ModeHooks[Key]):
             refuse,
             lambda: axes(self.running),
         )
+        self._paused: nn.Module | None = None
         super().__init__(
             modules, self._kernels, done=done, wanted=wanted, refuse=refuse, begun=begun
         )
 
     def __enter__(self) -> AttentionHooks[Key]:
         super().__enter__()
+        for part in _linears(self._modules.values()):
+            self._handles += [
+                part.register_forward_pre_hook(self._pause),
+                part.register_forward_hook(self._go_on, always_call=True),
+            ]
         return self
+
+    def _pause(self, module: nn.Module, args: Any) -> None:
+        """Look away while a linear layer runs: of what a module of attention runs it is most."""
+        if not self._kernels.is_waiting and _get_current_dispatch_mode() is self._kernels:
+            self._kernels.__exit__(None, None, None)
+            self._paused = module
+
+    def _go_on(self, module: nn.Module, args: Any, output: Any) -> None:
+        if self._paused is module and self._thread == get_ident():
+            self._paused = None
+            self._kernels.__enter__()
 
     @property
     def report(self) -> list[Report]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import torch
@@ -54,6 +54,9 @@ ELSEWHERE = frozenset({"flash_attn", "flash_attn_2", "flash_attn_3", "sageattent
 """Namespaces of other libraries' operators of attention."""
 
 _EXACT = ("none", "ieee")
+_others: dict[int, Any] = {}
+"""Operators that have nothing to do with attention, by identity: a hash is slow."""
+
 DROPS = "attention dropout is active; call .eval() on the model first"
 
 LSE_TOLERANCE = 1e-3
@@ -68,10 +71,32 @@ def raise_it(error: Exception) -> None:
     raise error
 
 
+def _is_other(func: Any) -> bool:
+    """Whether an operator has nothing to do with attention."""
+    if id(func) in _others:
+        return True
+    is_other = (
+        not isinstance(func, torch._ops.HigherOrderOperator)
+        and func not in FUSED | SOFTMAX | DROPOUT | COMPOSITE
+        and func.namespace not in ELSEWHERE
+    )
+    if is_other:
+        _others[id(func)] = func
+    return is_other
+
+
 class OperatorMode(TorchDispatchMode):
     """Take every operator that runs under this mode, composite ones by their parts."""
 
     supports_higher_order_operators = True
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Go without torch's guard against compiling the mode itself, at each operator.
+
+        It loads the compiler, and nothing is compiled while a mode runs; see `hooks.Uncompiled`.
+        """
+        return False
 
     def __torch_dispatch__(
         self,
@@ -80,10 +105,16 @@ class OperatorMode(TorchDispatchMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
+        if self.passes(func):
+            return func(*args, **kwargs or {})
         if self.divides(func):
             with self:
                 return func.decompose(*args, **kwargs or {})
         return self.run(func, args, dict(kwargs or {}))
+
+    def passes(self, func: Any) -> bool:
+        """Whether an operator runs as if there was no mode."""
+        return False
 
     def divides(self, func: Any) -> bool:
         """Whether the parts of an operator are taken in its place."""
@@ -125,9 +156,18 @@ class KernelMode(OperatorMode):
         """Let code be compiled, and compiled code run, as if nobody looked."""
         return True
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a softmax waits for the values that it multiplies."""
+        return bool(self._softmaxes)
+
     def forget(self) -> None:
         """Let go of softmaxes that multiplied no values: their module has ended."""
         self._softmaxes.clear()
+
+    def passes(self, func: Any) -> bool:
+        """Whether it has nothing to do with attention, and no softmax waits for values."""
+        return _is_other(func) and not self._softmaxes
 
     def divides(self, func: Any) -> bool:
         """Whether it is composite, or a product that a softmax may wait for."""
@@ -226,13 +266,26 @@ def _elsewhere(func: OpOverload) -> str:
     )
 
 
+@cache  # torch makes these objects anew whenever they are read
+def _defaults(func: OpOverload) -> dict[str, Any]:
+    """Return the arguments of an operator in order, with what they are unless they are given."""
+    return {argument.name: argument.default_value for argument in func._schema.arguments}
+
+
+@cache
+def _sides(func: OpOverload) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the arguments of an operator that have a place, and those that only have a name."""
+    schema = func._schema.arguments
+    placed, named = (
+        [part.name for part in schema if part.kwarg_only is only] for only in (False, True)
+    )
+    return tuple(placed), tuple(named)
+
+
 def bind(func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Name every argument of an operator call, defaults included."""
-    schema = func._schema.arguments
-    bound = {argument.name: argument.default_value for argument in schema}
-    bound.update(zip((argument.name for argument in schema), args, strict=False))
-    bound.update(kwargs)
-    return bound
+    defaults = _defaults(func)
+    return {**defaults, **dict(zip(defaults, args, strict=False)), **kwargs}
 
 
 def _drops(func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
@@ -241,9 +294,8 @@ def _drops(func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
 
 
 def _run(func: OpOverload, bound: Mapping[str, Any]) -> Any:
-    schema = func._schema.arguments
-    positional = [bound[argument.name] for argument in schema if not argument.kwarg_only]
-    return func(*positional, **{arg.name: bound[arg.name] for arg in schema if arg.kwarg_only})
+    placed, named = _sides(func)
+    return func(*(bound[name] for name in placed), **{name: bound[name] for name in named})
 
 
 def _attention(func: OpOverload, bound: Mapping[str, Any], result: Sequence[Tensor]) -> Attention:
@@ -263,6 +315,7 @@ def _attention(func: OpOverload, bound: Mapping[str, Any], result: Sequence[Tens
         kernel=func._schema.name,
         value=bound["value"].detach(),
         valid=None if mask is None else rows_with_keys(mask.detach(), query, causal=causal),
+        output=result[0].detach(),
     )
 
 

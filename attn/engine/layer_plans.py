@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from attn.schema import GATE_STATISTICS, Layer, Segment, query_parts
+from attn.schema import (
+    CONCEPT_MEASURES,
+    GATE_STATISTICS,
+    Layer,
+    Segment,
+    part,
+    query_parts,
+    without_mass,
+)
 
 Shapes = dict[str, tuple[tuple[int, ...], str]]
 """Tensor name to (shape, safetensors dtype)."""
@@ -43,6 +52,50 @@ class BlockPlan:
         return replace(self, queries=queries, keys=keys, groups=self.groups[: len(keys)])
 
 
+Pass = tuple[tuple[BlockPlan, slice], ...]
+"""Blocks whose probabilities are computed at once, all with the same keys: the first has all the
+queries, the others some in a row, with their places among those."""
+
+
+@dataclass(frozen=True)
+class TotalPlan:
+    """How a query part's `total` is made.
+
+    Attributes:
+        queries: positions of its rows.
+        sums: by key segment, a block that has a mass, and the places of the segment among its keys.
+        missing: key segments of which there is none.
+    """
+
+    queries: tuple[int, ...]
+    sums: Mapping[str, tuple[str, slice]]
+    missing: tuple[Segment, ...]
+
+
+@dataclass(frozen=True)
+class ConceptPlan:
+    """The maps of concepts of one layer.
+
+    Attributes:
+        count: how many concepts there are.
+        path: of the module that is run again with concepts in place of the text: the layer itself,
+            which then reads the same states at every step, or the block that it is in, which hands
+            the states on to the next block.
+        is_stream: whether it is such a block.
+        before: paths of blocks of which nothing is kept, through which concepts go to it.
+    """
+
+    count: int
+    path: str
+    is_stream: bool
+    before: tuple[str, ...] = ()
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """Which of `schema.CONCEPT_MEASURES` there are: output vectors of queries only."""
+        return CONCEPT_MEASURES if self.is_stream else CONCEPT_MEASURES[:1]
+
+
 @dataclass(frozen=True)
 class LayerPlan:
     """Everything that is kept of one layer; without blocks, that is what its gates do.
@@ -55,6 +108,37 @@ class LayerPlan:
     blocks: tuple[BlockPlan, ...]
     factors: bool
     totals: Mapping[str, tuple[Segment, ...]]
+    concepts: ConceptPlan | None = None
+
+    @cached_property  # asked for at every kernel call, like what follows
+    def passes(self) -> tuple[Pass, ...]:
+        """The blocks, so that no probability of a text is computed for several of them."""
+        passes: list[list[tuple[BlockPlan, slice]]] = []
+        for block in sorted(self.blocks, key=lambda block: -len(block.queries)):
+            for wider in passes:
+                rows = _rows_among(block, wider[0][0])
+                if rows is not None:
+                    wider.append((block, rows))
+                    break
+            else:
+                passes.append([(block, slice(0, len(block.queries)))])
+        return tuple(map(tuple, passes))
+
+    @cached_property
+    def total_plans(self) -> Mapping[str, TotalPlan]:
+        """How each total is made, by query part; one without segments is not there."""
+        return {query: self._total_plan(query) for query, kept in self.totals.items() if kept}
+
+    def _total_plan(self, query: str) -> TotalPlan:
+        blocks = [block for block in self.blocks if block.name.split(".")[0] == query]
+        sums: dict[str, tuple[str, slice]] = {}
+        for block in blocks:
+            offset = 0
+            for segment in part(self.layer.keys, block.name.split(".")[1]):
+                sums[segment.name] = block.name, slice(offset, offset + segment.length)
+                offset += segment.length
+        missing = without_mass(self.layer, query, [block.name for block in blocks])
+        return TotalPlan(blocks[0].queries, sums, missing)
 
     def within(self, span: Span) -> LayerPlan:
         """Return the layer in a step that reads a span of the text, its keys all before its end."""
@@ -97,7 +181,20 @@ class LayerPlan:
             shapes[f"{index}/total.{query}"] = ((heads, len(segments)), "F32")
         for gate in self.layer.gates:
             shapes[f"{index}/gate.{gate.part}"] = ((heads, len(GATE_STATISTICS)), "F32")
+        if self.concepts is not None:
+            image = sum(of.length for of in self.layer.queries if of.kind == "image")
+            for name in self.concepts.measures:
+                shapes[f"{index}/{name}.image"] = ((image, self.concepts.count), "F16")
         return shapes
+
+
+def _rows_among(block: BlockPlan, wider: BlockPlan) -> slice | None:
+    """Return the places of a block's queries among those of another with the same keys, if any."""
+    if block.keys != wider.keys or block.queries[0] not in wider.queries:
+        return None
+    first = wider.queries.index(block.queries[0])
+    rows = slice(first, first + len(block.queries))
+    return rows if wider.queries[rows] == block.queries else None
 
 
 def layer_within(layer: Layer, span: Span | None) -> Layer:

@@ -10,6 +10,7 @@ from attn.choices import Masses
 from attn.engine.layer_plans import BlockPlan, LayerPlan, Shapes, Span
 from attn.errors import RequestError, did_you_mean
 from attn.schema import (
+    CONCEPT_MEASURES,
     STEP_MEASURES,
     Column,
     Kept,
@@ -31,6 +32,9 @@ from attn.trace.writer import predict_bytes
 WHOLE = "all.all"
 DEFAULT_BLOCKS = ("image.text", WHOLE)
 """The first of these that the model has is kept when none is asked for; the last of texts."""
+
+_OF_CONCEPTS = tuple(f"/{name}." for name in CONCEPT_MEASURES)
+"""What stands in the names of the maps of concepts."""
 
 SMALL = "image.text"
 """The block whose `mass` and `share` are always kept where it exists.
@@ -113,13 +117,15 @@ class Plan:
         that. The steps of a growing text have other rows each, which are their own mean.
         """
         level = self.kept.level
-        kind = "/headmap." if level == "heads" else "/map."
+        kinds = ("/headmap." if level == "heads" else "/map.", *_OF_CONCEPTS)
         is_kept = level == "means" or (level in ("maps", "heads") and not self.spans)
-        return name.replace("/headmap.", "/map.") if is_kept and kind in name else None
+        is_map = any(kind in name for kind in kinds)
+        return name.replace("/headmap.", "/map.") if is_kept and is_map else None
 
     def is_mean(self, name: str) -> bool:
         """Whether a tensor is averaged over steps instead of being kept per step."""
-        return self.kept.level == "means" and "/map." in name
+        is_map = any(kind in name for kind in ("/map.", *_OF_CONCEPTS))
+        return self.kept.level == "means" and is_map
 
     @cached_property  # asked for at every step, and of many traces that have the same plan
     def bytes(self) -> int:

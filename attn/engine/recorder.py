@@ -20,8 +20,6 @@ from attn.engine.reduction.measures import Scratch, measure
 from attn.errors import CaptureError
 from attn.schema import STEP_MEASURES, Call, Layer, LayerKey, Step, part
 
-"""(tower, path)."""
-
 Write = Callable[[int, Step | None, Mapping[str, np.ndarray]], None]
 """Takes (trace of the batch, step or None for means, tensors)."""
 
@@ -35,6 +33,7 @@ class _OpenCall:
     due: set[LayerKey]
     seen: set[LayerKey] = field(default_factory=set)
     gates: set[GateKey] = field(default_factory=set)
+    conceived: set[LayerKey] = field(default_factory=set)
     other: dict[LayerKey, list[str]] = field(default_factory=dict)
 
 
@@ -139,6 +138,22 @@ class Recorder:
     def wanted(self) -> bool:
         """Whether the forward that runs now has rows to keep."""
         return self._call is not None and bool(self._call.rows)
+
+    @property
+    def running(self) -> tuple[Call, list[int]]:
+        """The forward that runs, and which rows of it are kept."""
+        call = self._open_call()
+        return call.call, list(call.rows.values())
+
+    def see_concepts(self, key: LayerKey, maps: Mapping[str, Tensor]) -> None:
+        """Take maps of concepts, (kept row, query, concept), by their measure."""
+        call = self._open_call()
+        for place, (branch, sample) in enumerate(call.rows):
+            trace, cell = self._cells.cell_of(branch, sample)
+            index = self._layers[trace][key].layer.index
+            for name, values in maps.items():
+                self._cells.add(trace, f"{index}/{name}.image", cell, values[place].half())
+        call.conceived.add(key)
 
     def see(self, key: LayerKey, attention: Attention) -> None:
         """Take one kernel call of a layer; those of other shapes (adapters) are not the layer's."""
@@ -279,6 +294,12 @@ class Recorder:
         missing = sorted(call.due - call.seen)
         if missing:
             raise CaptureError(_unseen(self._layers[0][missing[0]].layer, call))
+        conceiving = {key for key in call.due if self._layers[0][key].concepts is not None}
+        if unmet := sorted(conceiving - call.conceived):
+            raise CaptureError(
+                f"the concepts did not run through {unmet[0][1]} in step {call.call.step}: it was "
+                "called in another way than the backend says"
+            )
         self._recorded |= {(call.call.tower, branch, sample) for branch, sample in call.rows}
         self._calls.append(call)
         self._is_empty &= not call.rows

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TypeVar
 
 from torch import nn
 
+from attn.engine.concepts.replays import ConceptReplays
 from attn.engine.hooks import AttentionHooks
 from attn.engine.interventions.treatment import Treatment
 from attn.engine.kernels import Report
@@ -51,9 +53,11 @@ def record(
     recorder = Recorder(plans, images, write)
     modules = {key: _module(towers, key) for key in recorder.keys}
     gates = {key: _module(towers, (key[0], path)) for key, path in recorder.gates.items()}
+    replays = ConceptReplays(partial(_module, towers), plans[0], recorder)
     with (
-        AttentionHooks(modules, recorder.see, recorder.done, recorder.wanted) as hooks,
-        watched(gates, recorder.see_gate, recorder.wanted),
+        AttentionHooks(modules, replays.see, recorder.done, replays.wanted) as hooks,
+        replays,
+        watched(gates, recorder.see_gate, replays.wanted),
         _applied(treatment, towers, generate),
     ):
         result = generate(_both(recorder, treatment))

@@ -55,6 +55,7 @@ from attn.schema.layout import (
     with_sink,
 )
 from attn.schema.manifest import (
+    CONCEPT_MEASURES,
     FORMING,
     FORMING_ROW,
     GATE_STATISTICS,
@@ -77,6 +78,7 @@ from attn.words import Word, find_words, word_at
 
 __all__ = [
     "ABSENT",
+    "CONCEPT_MEASURES",
     "FORMING",
     "FORMING_ROW",
     "GATE_STATISTICS",

@@ -46,8 +46,14 @@ MEASURES: dict[str, tuple[str, ...]] = {
     "mask": ("head", "query", "key"),
     "value_norm": ("head", "key"),
     "gate": ("head", "statistic"),
+    "concepts": ("query", "concept"),
+    "concept_outputs": ("query", "concept"),
 }
 """Axes of every measure after `branch` and `sample`."""
+
+CONCEPT_MEASURES = ("concepts", "concept_outputs")
+"""Measures of `Request.concepts`: which of them a query's logits point to, and which of their
+output vectors its own is most similar to; both sum to 1 over the concepts."""
 
 GATE_STATISTICS = ("mean", "std", "below_0.5", "below_0.1")
 """What is kept of a gate's values: mean, standard deviation, shares below 0.5 and below 0.1."""

@@ -132,7 +132,8 @@ class Request:
     `emphasis` and `negative_emphasis` weight parts of the two texts, which hold no syntax.
     `interventions` change the model's attention while it runs; sessions leave them to the engine.
     `picture` is what a session begins with in place of noise, if its `shows_pictures`; `steps` are
-    then those that run: a level each, or the last part of a schedule.
+    then those that run: a level each, or the last part of a schedule. `concepts` are words that the
+    model does not read, whose maps are kept beside; see `Call.concepts`.
     """
 
     prompt: str
@@ -150,6 +151,7 @@ class Request:
     negative_emphasis: Emphasis = ()
     interventions: tuple[Intervention, ...] = ()
     picture: ExistingPicture | None = None
+    concepts: tuple[str, ...] = ()
 
     def prompt_of(self, branch: str) -> str:
         """Return what a guidance row reads: in `uncond` the negative prompt, empty if None."""
@@ -168,7 +170,9 @@ class Call:
     are the positions that the rows read, where a text grows; see `Step.span`. `lengths[i]` says, by
     name, how many positions segments have in the i-th row, where that is fewer than a layer's: the
     rows of a forward have the segments of a layer one behind the other, and a mask hides what fills
-    the shorter rows up, behind the last of these segments; empty is no such segment.
+    the shorter rows up, behind the last of these segments; empty is no such segment. `concepts` are
+    the states of each of `Request.concepts`, (position, channel), as the first of the layers that
+    read the text would be given them; they enter no forward of the model's.
     """
 
     tower: str
@@ -181,3 +185,4 @@ class Call:
     span: tuple[int, int] | None = None
     lengths: tuple[Lengths, ...] = ()
     outcome: Callable[[], Mapping[str, np.ndarray]] | None = field(default=None, compare=False)
+    concepts: tuple[Any, ...] = field(default=(), compare=False)

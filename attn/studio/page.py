@@ -10,8 +10,9 @@ import gradio as gr
 
 from attn.studio.acts import Acts, RunView
 from attn.studio.form import FIRST, FURTHER, OF_DRAWING, Field, capture_fields, setting_fields
-from attn.studio.parts import MOST_SEED, field_parts, lora_parts, pad_parts
+from attn.studio.parts import field_parts, lora_parts, pad_parts
 from attn.studio.studio import Studio
+from attn.studio.telling import with_fields
 
 TITLE = "attn studio"
 SCRIPT = "/studio/pad.js"
@@ -29,7 +30,6 @@ def make_pages(studio: Studio) -> gr.Blocks:
     """Return a page for each family, the first one at the address of the server."""
     first, *others = studio.families
     with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks:
-        gr.Navbar(main_page_name=first["name"])
         _Page(studio, first).build(blocks)
     for facts in others:
         with blocks.route(facts["name"], path_of(facts["name"])) as page:
@@ -47,9 +47,7 @@ class _Page:
 
     def __init__(self, studio: Studio, facts: Mapping[str, Any]) -> None:
         self._studio, self._facts = studio, facts
-        self._models = studio.choices.models_of(facts["name"])
-        if not facts["has_demo"]:
-            self._models.pop("demo")
+        self._models = studio.choices.models_of(facts["name"], facts["demos"])
         names = list(self._models.values())
         settings = setting_fields(facts, names)
         self._beside = [about for about in settings if about.name in OF_DRAWING]
@@ -60,6 +58,7 @@ class _Page:
 
     def build(self, page: gr.Blocks) -> None:
         """Put all parts onto the page."""
+        gr.Navbar(main_page_name=self._studio.families[0]["name"])
         gr.HTML(f"<h1>{TITLE}: {escape(self._facts['name'])}</h1>")
         if self._studio.broken:
             lines = [f"{name}: {reason}" for name, reason in self._studio.broken.items()]
@@ -78,16 +77,18 @@ class _Page:
     def _build_form(self) -> None:
         facts = self._facts
         names = list(self._models)
-        self._model = gr.Dropdown(names, value=names[0] if names else None, label="Model")
+        self._model = gr.Dropdown(
+            names, value=names[0] if names else None, label="Model", info=with_fields(facts["note"])
+        )
         self._prompt = gr.Textbox(value=facts["prompt"], label="Prompt", lines=2)
         parts: dict[str, Any] = {}
         self._pad: tuple[Any, ...] = ()
         if self._reads_drawings:
-            self._pad = pad_parts(facts["has_demo"])
+            self._pad = pad_parts(has_outline=bool(facts["demos"]))
             with gr.Row():
                 parts |= field_parts(self._beside)
         with gr.Row():
-            self._seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MOST_SEED)
+            self._seed = gr.Number(0, label="Seed")
             self._die = gr.Button("Another seed", size="sm", min_width=90)
         parts |= field_parts(self._first)
         self._loras: list[Any] = []
@@ -164,7 +165,8 @@ class _Page:
         # the pad sends its strokes with the next act, not by themselves
         apart = (gr.Textbox, gr.ImageEditor)
         changes = [part.change for part in form if not isinstance(part, apart)]
-        changes += [part.blur for part in form if isinstance(part, gr.Textbox)]
+        # a change that falls into a plan may come with the number before it
+        changes += [part.blur for part in form if isinstance(part, gr.Textbox | gr.Number)]
         gr.on([page.load, *changes], plan, form, self._plan, **LATEST)
         ends = [self._run.click(run, [self._is_analyzed, *form], watched, **QUIET)]
         self._cancel.click(acts.cancel, self._job, None, **QUIET)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from attn.schema import (
+    CONCEPT_MEASURES,
     GATE_STATISTICS,
     STEP_MEASURES,
     Layer,
@@ -35,6 +36,7 @@ class Shapes:
     def __init__(self, manifest: Manifest) -> None:
         self._lead = (len(manifest.branches), manifest.samples)
         self._layers = {layer.index: layer for layer in manifest.layers}
+        self._concepts = len(manifest.request.concepts)
         self._columns = Counter(column.segment for column in manifest.kept.columns)
         segments = manifest.segments[manifest.branches[0]]
         self._positions = max((segment.stop for segment in segments), default=0)
@@ -83,10 +85,23 @@ class Shapes:
             keys = self._length(layer.keys, span and (0, span[1]))
             inner = _factors(layer, rows, keys).get(measure, ())
         elif not key:
-            inner = _of_queries(layer, measure, query)
+            inner = self._of_queries(layer, measure, query)
         else:
             inner = self._of_block(layer, measure, (query, key), span)
         return tuple((*self._lead, *shape) for shape in inner)
+
+    def _of_queries(self, layer: Layer, measure: str, query: str) -> tuple[Shape, ...]:
+        """Return the shapes of what is told of a query part; masses may be left out that add up."""
+        if measure == "gate":
+            is_there = any(gate.part == query for gate in layer.gates)
+            return ((layer.num_heads, len(GATE_STATISTICS)),) if is_there else ()
+        rows = part(layer.queries, query)
+        if measure in CONCEPT_MEASURES and rows:
+            return ((self._length(rows, None), self._concepts),)
+        if measure != "total" or not rows:
+            return ()
+        counts = {len(layer.keys), len(without_mass(layer, query, layer.blocks))}
+        return tuple((layer.num_heads, count) for count in sorted(counts, reverse=True))
 
     def _of_block(
         self, layer: Layer, measure: str, block: tuple[str, str], span: Window | None
@@ -117,17 +132,6 @@ class Shapes:
     def _width(self, segment: Segment) -> int:
         """Return how many columns a map has of a segment."""
         return self._columns[segment.name] if segment.kind == "text" else segment.length
-
-
-def _of_queries(layer: Layer, measure: str, query: str) -> tuple[Shape, ...]:
-    """Return the shapes of what is told of a query part; masses that add up may be left out."""
-    if measure == "gate":
-        is_there = any(gate.part == query for gate in layer.gates)
-        return ((layer.num_heads, len(GATE_STATISTICS)),) if is_there else ()
-    if measure != "total" or not part(layer.queries, query):
-        return ()
-    counts = {len(layer.keys), len(without_mass(layer, query, layer.blocks))}
-    return tuple((layer.num_heads, count) for count in sorted(counts, reverse=True))
 
 
 def _factors(layer: Layer, queries: int, keys: int) -> dict[str, tuple[Shape, ...]]:

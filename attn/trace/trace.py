@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ import numpy as np
 
 from attn.errors import TraceError
 from attn.files.digests import read_output
-from attn.files.disk import write_atomic
 from attn.schema import (
     MEASURES,
     SKETCH,
@@ -26,6 +24,7 @@ from attn.schema import (
     forming_names,
     image_names,
 )
+from attn.trace.copies import write_copy
 from attn.trace.grids import resample
 from attn.trace.labels import key_labels
 from attn.trace.means import MapSums, find_layers, image_views
@@ -37,8 +36,8 @@ from attn.trace.measures.totals import find_total
 from attn.trace.measures.views import MeasureView
 from attn.trace.step_tokens import read_written
 from attn.trace.store import open_files
+from attn.trace.words.concepts import concept_maps
 from attn.trace.words.maps import word_maps
-from attn.trace.writer import TraceWriter
 from attn.wording import list_some
 
 if TYPE_CHECKING:
@@ -140,10 +139,7 @@ class Trace:
         return self.folder / name
 
     def sketch(self) -> Path | None:
-        """Return the file of the drawing that the model was given, or None if it was given none.
-
-        White strokes on black, of the picture's size.
-        """
+        """Return the drawing's file, white on black, as large as the picture; None without one."""
         if self.folder is None or SKETCH not in self.manifest.outputs:
             return None
         self.output(SKETCH)
@@ -171,7 +167,7 @@ class Trace:
             DamagedError: it is another than the one that was written.
         """
         index_of("output", name, self.manifest.outputs)
-        return read_output(Path(self._where), name, self.manifest)
+        return read_output(self.folder or Path("the trace"), name, self.manifest)
 
     def measure(self, name: str, layer: int | str, block: str | None = None) -> xr.DataArray:
         """Return one measure of one layer, lazily.
@@ -179,8 +175,8 @@ class Trace:
         Args:
             name: a name in `schema.MEASURES`.
             layer: index or path.
-            block: `<query part>.<key part>`; for `total` and `gate` the query part, None for
-                factors.
+            block: `<query part>.<key part>`; for `total`, `gate` and concepts the query part, None
+                for factors.
 
         Returns:
             (step, branch, sample, *MEASURES[name]). Axis `step` has `timestep` and `noise`, axis
@@ -256,8 +252,8 @@ class Trace:
         """
         selected = self.layer(layer)
         index_of("block", block, block_names(selected))
-        cell = self._cell(branch, sample)
-        return read_probs(self._source, selected, block, self._step_shard(step), cell)
+        shard, cell = self._step_shard(step), self._cell(branch, sample)
+        return read_probs(self._source, selected, block, shard, cell)
 
     def mean_maps(
         self,
@@ -346,31 +342,40 @@ class Trace:
         runs = (phrases,) if isinstance(phrases, str) else phrases
         return word_maps(self, typed, runs, layers, steps, heads, (tower, branch))
 
+    def concept_maps(
+        self,
+        measure: str = "concepts",
+        *,
+        layers: Iterable[int | str] | None = None,
+        steps: Iterable[int] | None = None,
+        branch: str = "cond",
+    ) -> xr.DataArray:
+        """Return which of the concepts each place of the picture is closest to.
+
+        Args:
+            measure: of `schema.CONCEPT_MEASURES`.
+            layers: indices or paths; None is every layer that has such maps.
+            steps: indices; None is every step.
+            branch: guidance row.
+
+        Returns:
+            (sample, concept, row, column), float32, 0 to 1, mean over layers and steps, on the
+            finest grid of the layers; the sum over the concepts is 1.
+
+        Raises:
+            TraceError: there are none.
+        """
+        return concept_maps(self, measure, layers, steps, branch)
+
     def save(self, folder: str | Path) -> Trace:
         """Write the trace to a new folder and open it there; a partial trace stays partial.
 
         Raises:
             TraceError: the folder holds a trace already, or cannot be written.
         """
-        target, manifest = Path(folder), self.manifest
-        if self.folder is None:
-            manifest = replace(manifest, outputs=())
-        elif target.resolve() == self.folder.resolve():
-            raise TraceError(f"{target} is where the trace lies already")
-        with TraceWriter(target, manifest) as writer:
-            for shard in manifest.shards:
-                names = self._source.tensors(shard.file)
-                tensors = {name: self._source.read(shard.file, name) for name in names}
-                writer.put(shard.step, tensors)
-            for file in manifest.outputs:
-                write_atomic(target / file, self.output(file))
-            if manifest.status == "complete":
-                writer.finish(manifest)
+        target = Path(folder)
+        write_copy(self._source, self.output, target)
         return open_trace(target)
-
-    @property
-    def _where(self) -> str:
-        return str(self.folder or "the trace")
 
     def _cell(self, branch: str, sample: int) -> tuple[int, int]:
         samples = range(self.manifest.samples)

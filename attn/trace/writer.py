@@ -27,6 +27,7 @@ from attn.files.digests import hash_stream, seal
 from attn.files.disk import (
     append_lines,
     encode_json,
+    read_journal,
     remove_parts,
     reported,
     sync_folder,
@@ -117,11 +118,24 @@ class TraceWriter:
         if self._pending is not None:
             self._pending.result()
 
+    def _require_alone(self) -> None:
+        """Refuse to write where another process does, which file systems without locks let in.
+
+        Raises:
+            TraceError: the journal is not as this writer left it.
+        """
+        if read_journal(self.folder / JOURNAL, Shard) != tuple(self._shards.values()):
+            raise TraceError(
+                f"another process writes into {self.folder} too; wait for its end, and never start "
+                "two runs in one folder: its file system has no locks"
+            )
+
     def _write(self, step: Step | None, tensors: dict[str, np.ndarray]) -> None:
         file = shard_file(step)
         path = self.folder / file
         part = path.with_name(path.name + ".part")
         try:
+            self._require_alone()
             with reported(path, hint=READABLE):
                 _save(part, tensors)
                 shutil.copymode(self.folder / MANIFEST, part)

@@ -23,6 +23,8 @@ _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9
 """A name as it stands in an address; others are spelled in its letters there."""
 SHOWN = 40
 """Longest piece of a value in a message."""
+FEWEST_CONCEPTS, MOST_CONCEPTS, MOST_CONCEPT_WORDS = 2, 64, 8
+"""Limits of concepts: their number, and the words of each."""
 _NAMES = {
     int: "a whole number",
     float: "a number",
@@ -110,6 +112,33 @@ def pieces(name: str, value: Any) -> tuple[str, ...] | None:
     return named
 
 
+def concepts(name: str, value: Any) -> tuple[str, ...]:
+    """Return concepts, of one text or several, each with commas between them; None is none."""
+    if value is None:
+        return ()
+    typed = [piece for item in as_tuple(texts(name, value)) for piece in item.split(",")]
+    named = tuple(" ".join(piece.split()) for piece in typed)
+    long = [piece for piece in named if len(piece.split()) > MOST_CONCEPT_WORDS]
+    again = [
+        piece for piece in named if [of.casefold() for of in named].count(piece.casefold()) > 1
+    ]
+    if "" in named:
+        raise UsageError(f"{name}: one is empty in '{cut(','.join(typed), SHOWN)}'; give sky,grass")
+    if long:
+        raise UsageError(
+            f"{name}: '{cut(long[0], SHOWN)}' has {len(long[0].split())} words; give a word, or at "
+            f"most {MOST_CONCEPT_WORDS} in a row, and commas between concepts"
+        )
+    if again:
+        raise UsageError(f"{name}: '{again[0]}' is named twice; give each once")
+    if not FEWEST_CONCEPTS <= len(named) <= MOST_CONCEPTS:
+        raise UsageError(
+            f"{name}: expected {FEWEST_CONCEPTS} to {MOST_CONCEPTS}, because they are held against "
+            f"each other; got {len(named)}"
+        )
+    return named
+
+
 def negative(name: str, value: Any) -> str:
     """Return a negative prompt, of which `default` names a common one."""
     return NEGATIVE if value == "default" else text(name, value)
@@ -193,9 +222,15 @@ def unchecked(name: str, value: Any) -> Any:
 
 
 def wrong(name: str, expected: str, value: Any) -> UsageError:
-    """Return the error of a value of another kind than the one expected."""
-    shown = cut(repr(value), SHOWN)
-    return UsageError(f"{name}: expected {expected}; got {shown} ({type(value).__name__})")
+    """Return the error of a value of another kind than the one expected.
+
+    Whoever types a command types texts, whose quotes say so; of other values the type is said too.
+    """
+    if isinstance(value, str | Path):
+        got = cut(repr(str(value)), SHOWN)
+    else:
+        got = f"{cut(repr(value), SHOWN)} ({type(value).__name__})"
+    return UsageError(f"{name}: expected {expected}; got {got}")
 
 
 def _path(kind: type, value: Any) -> Path:

@@ -47,6 +47,12 @@ def test_diffusers(name):
     assert str(try_diffusers(name)) in LISTED
 
 
+@pytest.mark.parametrize("name", ["native", "_native_math", "flex", "flash", "_native_npu"])
+def test_attention_backends(name):
+    """An attention backend of diffusers is seen exactly, or refused by its name."""
+    assert compatibility.try_backend(name) in LISTED
+
+
 def test_models_are_the_same_in_every_run():
     """No weight is what the memory happened to hold, as some classes leave theirs."""
     name = "NucleusMoEImageTransformer2DModel"
@@ -73,12 +79,14 @@ def test_reference_hears_every_kernel():
 def test_page_says_what_was_not_tried():
     """Every transformer of diffusers is tried."""
     names = compatibility.all_diffusers()
-    assert LISTED[-1] == f"Of the {len(names)} transformers of diffusers, {len(names)} were tried."
+    said = f"Of the {len(names)} transformers of diffusers, {len(names)} were tried."
+    assert said in LISTED
 
 
 def test_page_lists_all():
     """Every architecture that is tried has a row."""
     tried = [kind for kinds in TRANSFORMERS.values() for kind in kinds] + list(DIFFUSERS)
+    tried += compatibility.backend_names()
     assert [line.split("`")[1] for line in LISTED if line.startswith("| ") and "`" in line] == tried
 
 

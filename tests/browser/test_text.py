@@ -220,6 +220,29 @@ def test_partial_text(visit, tmp_path):
     page.wait_for_function("() => !document.querySelector('.notices')")
 
 
+def test_partial_growing_text(visit, tmp_path):
+    """Of a text that is written token by token, each step is read as far as it goes."""
+    whole = make_growing()[0]
+    first, second, *others = whole.manifest.shards
+    told = whole.manifest.tokens["cond"]
+    unknown = tuple(
+        replace(token, text="?") if token.position > PROMPT else token for token in told
+    )
+    with TraceWriter(tmp_path / "t", replace(whole.manifest, tokens={"cond": unknown})) as writer:
+        for shard in (first, second):
+            writer.put(shard.step, tensors_of(whole, shard))
+        page = visit(tmp_path / "t")
+        page.wait_for_selector(f".notices:has-text('Not finished: 2 of {len(others) + 2} steps')")
+        for shard in others:
+            writer.put(shard.step, tensors_of(whole, shard))
+        page.wait_for_selector(f"output:has-text('mean of all {len(others) + 2} steps')")
+        writer.finish(whole.manifest)
+    page.wait_for_function("() => !document.querySelector('.notices')")
+    page.wait_for_selector(f".token:text-is('{told[-1].text}')")
+    page.wait_for_load_state("networkidle")
+    assert "smaller than the manifest says" not in page.inner_text("body")
+
+
 def tensors_of(trace, shard):
     """Return all that a shard has."""
     source = trace._source

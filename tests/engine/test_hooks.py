@@ -1,5 +1,7 @@
 """Hooks are on exactly while chosen modules run."""
 
+import contextlib
+
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention as DiffusersAttention
@@ -94,6 +96,37 @@ def test_mode_is_on_only_inside():
     with hooks:
         model()
         assert not _get_current_dispatch_mode_stack()
+
+
+class Projecting(nn.Module):
+    """Projects, whatever comes of it, and attends."""
+
+    def __init__(self):
+        super().__init__()
+        self.project = nn.Linear(3, 5)
+        self.attend = Attend()
+
+    def forward(self, width):
+        """Project numbers of some width, which may be the wrong one."""
+        with contextlib.suppress(RuntimeError):
+            self.project(torch.ones(2, width))
+        return self.attend.forward()
+
+
+@pytest.mark.parametrize("width", [3, 7], ids=["projects", "fails"])
+def test_mode_is_off_in_linear_layers(width):
+    """What cannot attend runs without the mode, which is on again after it, also if that failed."""
+    modes = []
+    model = Projecting()
+    model.project.register_forward_hook(
+        lambda *_: modes.append(_get_current_dispatch_mode_stack()), always_call=True
+    )
+    hooks, log = watch({"only": model})
+    with hooks:
+        model(width)
+        assert not _get_current_dispatch_mode_stack()
+    assert (modes, log) == ([[]], [("only", 3), ("only", "done")])
+    assert count_hooks(model) == 1
 
 
 @pytest.mark.parametrize("error", [RuntimeError, CaptureError, KeyboardInterrupt, SystemExit])

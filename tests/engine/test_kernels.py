@@ -216,6 +216,16 @@ def test_open_softmax_over_a_positive_axis_is_seen():
     assert attention.shape == (BATCH, HEADS, QUERIES, KEYS)
 
 
+def test_nothing_of_the_compiler_lies_around_the_mode():
+    """Each operator of a module passes torch's guard of compiled code otherwise, which is slow."""
+    function, files = kernels.OperatorMode.__torch_dispatch__, []
+    while function is not None:
+        files.append(function.__code__.co_filename)
+        function = getattr(function, "__wrapped__", None)
+    assert kernels.__file__ in files
+    assert torch._compile.__file__ not in files
+
+
 def test_unknown_operators_are_left_out():
     """An operator that this torch does not have is no error."""
     assert kernels._operators("_softmax", "_no_such_kernel") == kernels._operators("_softmax")

@@ -1,9 +1,19 @@
 """What cannot be captured exactly is refused before time is spent, with the way out."""
 
+import types
+from dataclasses import replace
+
 import accelerate
+import numpy as np
 import pytest
 import torch
+from diffusers.models.attention_dispatch import (
+    AttentionBackendName,
+    _AttentionBackendRegistry,
+    attention_backend,
+)
 from torch import nn
+from torch.cuda import graphs
 
 from attn.backends.testing.observe import recorded, same_outputs
 from attn.engine.refuse import refuse_unobservable
@@ -60,6 +70,44 @@ def test_sequential_offload_on_cpu_is_refused():
         refuse_unobservable(model, "denoiser")
 
 
+def test_device_map_is_captured(tmp_path):
+    """A denoiser of which accelerate keeps parts on the disk gives the bits of the whole one."""
+    session, mapped = open_session("sd15"), open_session("sd15")
+    unet = mapped.pipe.unet
+    places = {name: ("cpu", "disk")[at % 2] for at, (name, _) in enumerate(unet.named_children())}
+    accelerate.dispatch_model(unet, places, offload_dir=tmp_path, force_hooks=True)
+    assert {parameter.device.type for parameter in unet.parameters()} == {"cpu", "meta"}
+    mapped.check()
+    refuse_unobservable(unet, "unet")
+    request = session.complete(replace(PROMPT, steps=1))
+    whole, parts = (recorded(of, [request], "maps") for of in (session, mapped))
+    assert same_outputs(whole.outputs, parts.outputs)
+    assert whole.tensors.keys() == parts.tensors.keys()
+    for key, tensors in whole.tensors.items():
+        for name, tensor in tensors.items():
+            np.testing.assert_array_equal(parts.tensors[key][name], tensor, name)
+
+
+class Sharded(nn.Parameter):
+    """A weight of which a process has a part, as torch's `DTensor` is."""
+
+    device_mesh = None
+
+
+@pytest.mark.parametrize("shared", ["model", "processor", "weights"])
+def test_parallel_processes_are_refused(shared):
+    """Where several processes share a model each has a part of the heads or of the rows."""
+    model = toy()
+    if shared == "weights":
+        model[1].weight = Sharded(torch.zeros(3))
+    elif shared == "model":
+        model[1]._parallel_config = "a config"
+    else:
+        model[1].processor = type("Processor", (), {"_parallel_config": "a config"})()
+    with pytest.raises(CaptureError, match=r"denoiser\.1: several processes share it"):
+        refuse_unobservable(model, "denoiser")
+
+
 def test_sequential_offload_among_other_hooks_is_refused():
     """The same, where another of accelerate's hooks was there before."""
     model = nn.Linear(3, 5)
@@ -75,7 +123,11 @@ def test_sequential_offload_among_other_hooks_is_refused():
 @pytest.mark.parametrize(
     ("processor", "message"),
     [
-        ({"_attention_backend": "_AttentionBackend.FLASH"}, "call model.reset_attention_backend"),
+        (
+            {"_attention_backend": "flash"},
+            r"backend is flash, .*set_attention_backend\('native'\)",
+        ),
+        ({"_attention_backend": "_native_npu"}, "its attention backend is _native_npu"),
         ({"slice_size": 2}, r"call pipe\.disable_attention_slicing\(\)"),
     ],
 )
@@ -100,6 +152,25 @@ def test_native_backend_is_allowed():
     model = toy()
     model[1].processor = type("Processor", (), {"_attention_backend": "native"})()
     refuse_unobservable(model, "denoiser")
+
+
+def test_backend_that_another_model_set_is_refused():
+    """What was set of one model is what runs in all that say nothing, in a new one too."""
+    model = toy()
+    model[1].processor = type("Processor", (), {"_attention_backend": None})()
+    with attention_backend("native"):
+        refuse_unobservable(model, "denoiser")
+        _AttentionBackendRegistry.set_active_backend(AttentionBackendName.SAGE)
+        with pytest.raises(CaptureError, match="its attention backend is sage"):
+            refuse_unobservable(model, "denoiser")
+
+
+def test_graphs_are_refused():
+    """What torch makes of a module's forward with a CUDA graph is known by where it comes from."""
+    model = toy()
+    model[1].forward = types.FunctionType((lambda: None).__code__, {"__name__": graphs.__name__})
+    with pytest.raises(CaptureError, match=r"denoiser\.1: its forward replays a CUDA graph"):
+        refuse_unobservable(model, "denoiser")
 
 
 def test_attention_slicing_is_refused_until_undone():

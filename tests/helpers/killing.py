@@ -1,4 +1,4 @@
-"""Run captures in forked processes and kill them, as a script of `verbs/capture/test_kills.py`.
+"""Run captures in forked processes and kill them: the script of `failures/test_kills.py`.
 
 Everything is imported once, here; a child that is forked begins at once. The parent stays without
 threads: what it runs itself ends them before the next fork.

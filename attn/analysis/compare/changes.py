@@ -291,3 +291,14 @@ def similar(pair: Pair) -> tuple[Numbers, Numbers] | None:
 def overlap_sides(pair: Pair) -> tuple[Numbers, Numbers] | None:
     """Overlaps of words' maps with one drawing."""
     return None if pair.overlap is None else (pair.overlap[0], pair.overlap[1])
+
+
+def lifted(closed: tuple[str, ...]) -> Measure:
+    """Return how much words read closed shapes, (sample, term, shape), of pairs that have these."""
+
+    def measure(pair: Pair) -> tuple[Numbers, Numbers] | None:
+        if pair.lifts is None or pair.closed != closed:
+            return None
+        return pair.lifts[0], pair.lifts[1]
+
+    return measure

@@ -18,7 +18,7 @@ from attn.analysis.numbers import Numbers
 from attn.files.spool import Spool
 
 _READ = ("mass", "mass_steps", "share", "share_steps")
-_COMPARED = ("alike", "dominant", "overlap", "coarse", "images")
+_COMPARED = ("alike", "dominant", "overlap", "lifts", "followed", "coarse", "images")
 _EMPTY = np.zeros(0)
 _BYTES = 8
 
@@ -160,18 +160,15 @@ def _with_numbers(
         return replace(reading, **changes)
 
     prompt, seed = request or (pair.prompt, pair.seed)
+    compared: dict[str, Any] = {name: numbers.get(name) for name in _COMPARED}
     return replace(
         pair,
         base=side(pair.base, "base"),
         variant=side(pair.variant, "variant"),
         changed={name: numbers[f"changed.{name}"] for name in pair.changed},
-        alike=numbers.get("alike"),
-        dominant=numbers.get("dominant"),
-        overlap=numbers.get("overlap"),
-        coarse=numbers.get("coarse"),
-        images=numbers.get("images"),
         prompt=prompt,
         seed=seed,
+        **compared,
     )
 
 
@@ -190,4 +187,4 @@ def _share(pair: Pair, before: Pair) -> Pair:
 def _description(pair: Pair) -> tuple[object, ...]:
     """Return all of a pair that is no number, but for what it is of."""
     of_sides = [(side.terms, side.lack) for side in (pair.base, pair.variant)]
-    return pair.agreement, pair.layers, pair.steps, of_sides, list(_numbers(pair))
+    return pair.agreement, pair.layers, pair.steps, of_sides, pair.closed, list(_numbers(pair))

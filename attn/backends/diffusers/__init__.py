@@ -9,6 +9,7 @@
     samplers, schedules  samplers by name; their steps, timesteps, noise
     texts/               what text encoders read of prompts, with offsets and words
     forming              what a sampler expects of the finished image, step by step
+    concepts             words outside the prompt, encoded alone
     components           what of a loaded pipeline changes the picture
     finite               pictures that are not numbers are refused, with the first place
     pictures, sizes      pictures that exist already; which sizes a model draws

@@ -160,6 +160,8 @@ class Adapters:
                     )
 
     def _make_layers(self, loras: tuple[Lora, ...]) -> Layers:
+        if not loras:
+            return {}
         towers = self._towers()
         base = describe_towers(towers)
         collected: dict[str, dict[str, list[Change]]] = {}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
+
+from attn.backends.diffusers.concepts import block_modules
 from attn.backends.diffusers.session import DiffusersSession
 from attn.errors import RequestError
-from attn.schema import Grid, Layer, Request, Segment
+from attn.schema import Grid, Layer, LayerKey, Request, Segment
 from attn.schema import Sequence as TokenSequence
 
 
@@ -72,6 +75,16 @@ class JointSession(DiffusersSession):
             )
             for index, path in enumerate(paths)
         )
+
+    def concept_modules(self, request: Request) -> dict[LayerKey, str]:
+        """Return the blocks in which text is handed on."""
+        stack = self.concept_stream
+        return block_modules(self.layers(request), stack) if stack else {}
+
+    def project_concepts(self, states: torch.Tensor) -> torch.Tensor:
+        """Return states as the first block reads them."""
+        projected: torch.Tensor = self.model.context_embedder(states)
+        return projected
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
         """Return the segments, with the tokens of the texts."""

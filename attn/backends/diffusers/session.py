@@ -7,13 +7,14 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from attn.backends.diffusers import adapters, components, pictures, samplers, schedules
-from attn.backends.diffusers.calls import SKIP, Pipeline, Tower, announcing
+from attn.backends.diffusers.calls import SKIP, Guidance, Pipeline, Tower, announcing, forwards
+from attn.backends.diffusers.concepts import ConceptSession
 from attn.backends.diffusers.finite import finite_steps
 from attn.backends.diffusers.forming import Forming, forming
 from attn.backends.diffusers.sharing import alone, in_one_thread
@@ -25,13 +26,14 @@ from attn.backends.diffusers.texts.prompts import EncoderInput, Prompts
 from attn.backends.diffusers.texts.templates import Template
 from attn.backends.diffusers.texts.tokens import Convert
 from attn.backends.loading.quiet import quiet
-from attn.backends.types import ModelInfo, OnCall, Output, Session, image_seed
-from attn.errors import CaptureError, RequestError
+from attn.backends.types import ModelInfo, OnCall, Output, image_seed
+from attn.engine.refuse import refuse_weightless
+from attn.errors import RequestError
 from attn.schema import UNCOND, Lora, Request, Segment
 from attn.schema import Sequence as TokenSequence
 
 
-class DiffusersSession(Session):
+class DiffusersSession(ConceptSession):
     """A text-to-image pipeline of diffusers with one denoiser.
 
     A family says what its pipeline is in class attributes, lays out its sequence in `text_segments`
@@ -58,14 +60,18 @@ class DiffusersSession(Session):
     first segment's, without which no prompt is read. One without endings holds learned vectors."""
     templates: ClassVar[Mapping[str, Template]] = {}
     """By text segment, how its encoder, a chat model, is given the prompt."""
-    guidance: ClassVar[Literal["batch", "cond first", "calls"]] = "batch"
+    guidance: ClassVar[Guidance] = "batch"
     """How the pipeline runs its guidance rows: `batch` stacks them in one forward, uncond first;
     `cond first` likewise, the other way round; `calls` runs a forward for each, cond first."""
     custom_sigmas: ClassVar[bool] = False
     """Whether the pipeline gives its scheduler the noise levels, which not all schedulers take."""
+    repeats_prompts: ClassVar[bool] = False
+    """Whether each image is given its prompt: of several of one, some pipelines mix up masks."""
     unread_negative: ClassVar[str] = "guidance is off, so the negative prompt is not read"
     """What the user is told of a negative prompt where no row `uncond` runs."""
     shows_pictures = True
+    needed_picture: str = ""
+    """What its pipeline draws nothing without: `picture`, or `mask`: a picture with one."""
     _forms = True
     """Whether pictures form step by step, from noise to the end of the schedule."""
     _skipped_calls = 0
@@ -77,7 +83,6 @@ class DiffusersSession(Session):
         self.options = options
         self.warnings = tuple(components.remarks(pipe, self.model))
         self.scheduler = pipe.scheduler
-        self._device = device
         self._adapters = adapters.Adapters(
             pipe, self.denoiser, self.lora_families, self.lora_towers
         )
@@ -170,9 +175,10 @@ class DiffusersSession(Session):
             len(requests) * first.images,
             self._prompts.row_lengths(self.branch_texts(requests), first.images),
             lambda: self._skipped_calls,
+            self.concept_states,
         )
         towers = [
-            Tower(name, module, self._forwards(self.tower_branches(name, first)))
+            Tower(name, module, forwards(self.tower_branches(name, first), self.guidance))
             for name, module in self.towers().items()
         ]
         return announcing(towers, pipeline, on_call)
@@ -185,19 +191,20 @@ class DiffusersSession(Session):
 
     def read_text(self, request: Request, branch: str) -> EncoderInput:
         """Return the tokens of a branch's text segments, what was cut off of each, and warnings."""
-        reading = self._prompts.read(self.branch_text(request, branch), self.text_segments(request))
+        text, segments = self.branch_text(request, branch), self.text_segments(request)
+        reading = self._prompts.read(text, segments, branch)
         texts = (text for (text,) in self.branch_texts([request]).values())
         syntax = (remark for text in texts for remark in foreign_syntax(text))
         return replace(reading, warnings=tuple(dict.fromkeys([*reading.warnings, *syntax])))
 
     def branch_texts(self, requests: Sequence[Request]) -> dict[str, list[str]]:
         """Return the texts encoded for a batch, by branch, in the order of the pipelines."""
-        rows = [row for row in self.branches(requests[0]) if row != SKIP]
         texts = {
             row: [
                 text for request in requests if (text := self.branch_text(request, row)) is not None
             ]
-            for row in rows
+            for row in self.branches(requests[0])
+            if row != SKIP
         }
         return {row: read for row, read in texts.items() if read}
 
@@ -205,14 +212,16 @@ class DiffusersSession(Session):
         """Return all arguments of the pipeline's call for a batch."""
         first = requests[0]
         has_negative = len(self.branches(first)) > 1 and first.negative is not None
+        times = first.images if self.repeats_prompts else 1
+        each = [request for request in requests for _ in range(times)]
         usual = {
-            "prompt": [request.prompt for request in requests],
-            "negative_prompt": [request.negative for request in requests] if has_negative else None,
+            "prompt": [request.prompt for request in each],
+            "negative_prompt": [request.negative for request in each] if has_negative else None,
             "num_inference_steps": first.steps,
             "guidance_scale": first.guidance,
             "width": first.width,
             "height": first.height,
-            "num_images_per_prompt": first.images,
+            "num_images_per_prompt": first.images // times,
             "generator": [
                 torch.Generator().manual_seed(image_seed(request.seed, image))
                 for request in requests
@@ -220,7 +229,7 @@ class DiffusersSession(Session):
             ],
             **self.extra_arguments(requests),
         }
-        return pictures.arguments(self.pipe, first, usual, len(requests))
+        return pictures.arguments(self.pipe, first, usual, len(each))
 
     @property
     def prediction(self) -> str | None:
@@ -265,6 +274,7 @@ class DiffusersSession(Session):
             guidance=guidance,
             negative=None if has_zeros else request.negative or "",
             scheduler=self._complete_scheduler(request.scheduler, steps),
+            concepts=self.complete_concepts(request),
             loras=self._complete_loras(request),
         )
 
@@ -282,10 +292,7 @@ class DiffusersSession(Session):
         )
 
     def sequence(self, request: Request, branch: str) -> TokenSequence:
-        """Return the text segments alone, as cross-attention reads them; see `Session.sequence`.
-
-        A row that reads zeros has no tokens.
-        """
+        """Return the text segments alone, as cross-attention reads them; zeros have no tokens."""
         read = self.read_text(request, branch)
         segments = self.text_segments(request)
         return TokenSequence(segments, read.tokens, read.truncated, read.warnings)
@@ -303,6 +310,7 @@ class DiffusersSession(Session):
             components.left_out(self.pipe),
             self._adapters.active(self._scaled(first.loras)),
             self._scheduled(first),
+            self.conceiving(first),
             self._prompts.checked(self.branch_texts(requests), segments, self.model) as unknown,
             self._weighted(requests) as told,
             finite_steps(self.model, self.pipe.scheduler, self.pipe.vae),
@@ -311,7 +319,6 @@ class DiffusersSession(Session):
         ):
             images = self.pipe(**self.pipeline_arguments(requests)).images
         unread = [unknown_tokens(*where) for where in sorted(unknown)]
-        warnings = (*unread, *told, *formed.warnings)
         parts = [slice(at, at + first.images) for at in range(0, len(images), first.images)]
         return [
             Output(
@@ -319,22 +326,14 @@ class DiffusersSession(Session):
                 noise=tuple(noise[part]),
                 forming=tuple(formed.frames[part]),
                 unknown=frozenset(unknown),
-                warnings=warnings,
+                warnings=(*unread, *told, *formed.warnings),
             )
             for part in parts
         ]
 
     def check(self) -> None:
         """Refuse meta-device models; see `Session.check`."""
-        if any(parameter.is_meta for parameter in self.model.parameters()):
-            raise CaptureError("this session was opened without weights; it can plan, not generate")
-
-    def _forwards(self, branches: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-        """Return the rows of each forward at one noise level; `skip` is told by its keywords."""
-        rows = tuple(branch for branch in branches if branch != SKIP)
-        if self.guidance == "calls":
-            return tuple((row,) for row in rows)
-        return (rows if self.guidance == "cond first" else rows[::-1],)
+        refuse_weightless(self.model)
 
     def _complete_scheduler(self, name: str | None, steps: int) -> str:
         """Return the title of the scheduler that a name stands for, or the model's own."""
@@ -357,9 +356,8 @@ class DiffusersSession(Session):
         return self._adapters.complete(self._scaled(loras))[1] if loras else ()
 
     def _scaled(self, loras: Sequence[Lora]) -> tuple[Lora, ...]:
-        """Return LoRAs as they act, with the option that scales their parts."""
-        scale = getattr(self.options, "lora_text_encoder_scale", None)  # a stranger's may lack it
-        return adapters.scaled(loras, scale)
+        """Return LoRAs as they act, with the option that scales their parts, if there is one."""
+        return adapters.scaled(loras, getattr(self.options, "lora_text_encoder_scale", None))
 
     def _formed(self, on_call: OnCall | None) -> AbstractContextManager[Forming]:
         """See how pictures form in a block, where somebody listens."""

@@ -11,10 +11,11 @@ from diffusers import PixArtAlphaPipeline, PixArtSigmaPipeline
 
 from attn import demo
 from attn.backends.diffusers import DiffusersBackend, DiffusersSession
+from attn.backends.diffusers.concepts import cross_modules
 from attn.backends.loading.family import DIT, VAE, Family, Joint, ModelOptions, Part
 from attn.demo.untrained import pixart
 from attn.errors import RequestError
-from attn.schema import Layer, Request, Segment
+from attn.schema import Layer, LayerKey, Request, Segment
 
 Kind = Literal["self", "cross"]
 
@@ -115,6 +116,15 @@ class PixArtSession(CrossSession):
             "use_resolution_binning": False,
             "max_sequence_length": text.length,
         }
+
+    def concept_modules(self, request: Request) -> dict[LayerKey, str]:
+        """Return the modules that read the text."""
+        return cross_modules(self.layers(request))
+
+    def project_concepts(self, states: torch.Tensor) -> torch.Tensor:
+        """Return states as blocks read them; see `DiffusersSession.project_concepts`."""
+        projected: torch.Tensor = self.model.caption_projection(states)
+        return projected
 
 
 class PixArtBackend(DiffusersBackend):

@@ -47,6 +47,7 @@ class FluxSession(JointSession):
     lora_towers: ClassVar = {"text_encoder_3": "text_encoder_2"}  # as kohya counts them
     encoders: ClassVar = {"t5": ("_2",)}  # CLIP gives one vector, which nothing attends to
     guidance = "calls"
+    concept_stream = "transformer_blocks"
     custom_sigmas = True
     unread_negative = (
         "the negative prompt is not read: this model's guidance is distilled; "

@@ -24,6 +24,7 @@ from attn.backends.loading.family import (
 )
 from attn.backends.loading.recipe import Recipe
 from attn.backends.types import Session
+from attn.engine.walks import walk_modules
 from attn.errors import CaptureError, RequestError
 from attn.schema import Layer, Request, Segment
 
@@ -62,6 +63,7 @@ class SD35Session(JointSession):
     default_guidance = 4.5
     lora_families = ("sd35",)
     encoders: ClassVar = {"clip": ("", "_2"), "t5": ("_3",)}
+    concept_stream = "transformer_blocks"
 
     @property
     def longest_side(self) -> int:
@@ -106,7 +108,7 @@ class SD35Session(JointSession):
     def check(self) -> None:
         """Refuse fused projections, which drop this model's query and key norms."""
         super().check()
-        for path, module in self.model.named_modules():
+        for path, module in walk_modules(self.model):
             is_fused = isinstance(getattr(module, "processor", None), FusedJointAttnProcessor2_0)
             if is_fused and module.norm_q is not None:
                 raise CaptureError(

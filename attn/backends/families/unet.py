@@ -10,24 +10,26 @@ from typing import Any, ClassVar, Literal
 from diffusers.models.attention_processor import Attention
 
 from attn.backends.diffusers import DiffusersBackend, DiffusersSession
+from attn.backends.diffusers.concepts import cross_modules
 from attn.backends.diffusers.schedules import PREDICTIONS
-from attn.backends.loading.family import Joint, SourceOptions
+from attn.backends.loading.family import Joint, ModelOptions
 from attn.backends.loading.recipe import Recipe
 from attn.backends.types import Session
+from attn.engine.walks import walk_modules
 from attn.errors import ModelError, RequestError
-from attn.schema import Grid, Layer, Request, Segment
+from attn.schema import Grid, Layer, LayerKey, Request, Segment
 
 SKIPS_PROMPT = (
     "clip_skip={} is for the prompt alone, as in diffusers: the negative prompt is still read from "
     "the usual layer, where other programs skip in both, so their pictures differ"
 )
-LATENTS = Joint("unet", "in_channels", "latent_channels", ("vae",))
+LATENTS = Joint("unet", "out_channels", "latent_channels", ("vae",))
 _ORDER = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
 _BLOCK = re.compile(r"(down|mid|up)_block(?:s\.(\d+))?\.")
 
 
 @dataclass(frozen=True)
-class UNetOptions(SourceOptions):
+class UNetOptions(ModelOptions):
     """Options of the UNet families."""
 
     unet: str | None = field(default=None, metadata={"help": "UNet: file or folder"})
@@ -54,11 +56,18 @@ class UNetSession(DiffusersSession):
 
     denoiser = "unet"
     input_name = "sample"
+    inpainting_channels: ClassVar[int] = 9
+    """Of a UNet that sees the noise, the mask, and the picture without what is drawn anew."""
     default_steps = 30
     multiple = 8
     weighs_words = True
     skips_prompt_alone: ClassVar[bool] = True
     """Whether `clip_skip` leaves the negative prompt as it is, as it does in diffusers."""
+
+    @property
+    def needed_picture(self) -> str:  # type: ignore[override]
+        """A picture and a mask, where they are inputs of the UNet."""
+        return "mask" if self.model.config.in_channels == self.inpainting_channels else ""
 
     def complete(self, request: Request) -> Request:
         """Also check the options; see `Session.complete`."""
@@ -100,6 +109,10 @@ class UNetSession(DiffusersSession):
             for path, module in _in_order(model)
         ]
         return tuple(self._layer(index, *where, request) for index, where in enumerate(located))
+
+    def concept_modules(self, request: Request) -> dict[LayerKey, str]:
+        """Return the cross-attention of the UNet."""
+        return cross_modules(self.layers(request))
 
     def text_segments(self, request: Request) -> tuple[Segment, ...]:
         """Return the one segment `clip`, which both encoders of SDXL share."""
@@ -166,7 +179,7 @@ class UNetBackend(DiffusersBackend):
 def _in_order(model: Any) -> list[tuple[str, Attention]]:
     """Return the attention modules of a UNet or ControlNet, by path, as they run."""
     modules = [
-        (path, module) for path, module in model.named_modules() if isinstance(module, Attention)
+        (path, module) for path, module in walk_modules(model) if isinstance(module, Attention)
     ]
     return sorted(modules, key=lambda entry: _ORDER[entry[0].split(".")[0]])
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
+from attn.engine.walks import walk_modules, walk_parameters
 from attn.errors import RequestError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -30,6 +33,26 @@ def choose_device(name: str) -> str:
     return name
 
 
+def check_devices(names: Sequence[str]) -> None:
+    """Refuse devices that this machine does not have, without taking memory of any.
+
+    Raises:
+        RequestError: names the first, and how many there are.
+    """
+    for name in names:
+        try:
+            device = torch.device(name)
+        except RuntimeError as exc:
+            fact = str(exc).partition("\n")[0]
+            raise RequestError(f"device '{name}' cannot be used: {fact}") from exc
+        count = torch.cuda.device_count()
+        if device.type == "cuda" and (device.index or 0) >= count:
+            raise RequestError(
+                f"device '{name}' cannot be used: this machine has {count} such devices; name "
+                "fewer, or give --workers N, which share them"
+            )
+
+
 def choose_dtype(name: str, device: str) -> torch.dtype:
     """Return the dtype of the weights, for `auto` float32 on the CPU and bfloat16 elsewhere."""
     return DTYPES.get(name) or (torch.float32 if device == "cpu" else torch.bfloat16)
@@ -53,4 +76,10 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 def count_parameters(model: nn.Module) -> int:
     """Return the number of a model's parameters."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(parameter.numel() for parameter in walk_parameters(model))
+
+
+def switch_to_inference(model: nn.Module) -> None:
+    """Call `eval()` where it changes anything."""
+    if any(module.training for _, module in walk_modules(model)):
+        model.eval()

@@ -93,7 +93,7 @@ def _daemons() -> Iterator[None]:
             thread.daemon = True
         start(thread)
 
-    threading.Thread.start = start_daemon  # type: ignore[method-assign]
+    threading.Thread.start = start_daemon  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

@@ -31,7 +31,7 @@ from attn.backends.plugins.validation import (
 )
 from attn.backends.types import AUTOMATIC, Backend, ModelInfo, OnCall, Output, Placement, Session
 from attn.errors import AttnError, CaptureError, PluginError
-from attn.schema import Call, Layer, Lora, Request
+from attn.schema import Call, Layer, LayerKey, Lora, Request
 from attn.schema import Sequence as TokenSequence
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def guarded(registered: Registered) -> Backend:
         example_prompt = backend.example_prompt
         request_options = backend.request_options
         demo_note = backend.demo_note
+        variants = backend.variants
 
         def note_on_demo(self, model: str) -> str:
             return str(ask("note_on_demo", model))
@@ -167,6 +168,10 @@ class GuardedSession(Session):
     def spans(self, request: Request) -> tuple[tuple[int, int], ...]:
         """See `Session.spans`."""
         return tuple(self._ask("spans", request))
+
+    def concept_modules(self, request: Request) -> Mapping[LayerKey, str]:
+        """See `Session.concept_modules`."""
+        return dict(self._ask("concept_modules", request))
 
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """See `Session.generate`."""

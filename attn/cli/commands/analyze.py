@@ -17,6 +17,7 @@ from attn.cli.terminal import say
 from attn.cli.text import aligned, listed_files
 from attn.verbs.analyze.options import AnalyzeOptions
 from attn.verbs.options import Look
+from attn.verbs.report_page import REPORT
 from attn.wording import count_noun, list_some
 
 if TYPE_CHECKING:
@@ -70,6 +71,14 @@ def explain(done: Analyzed) -> str:
         f"{len(names)} of {count_noun(len(done.traces), 'trace')} could not be analysed: "
         f"{list_some(names, LISTED)}; the others are"
     )
+
+
+def tell_answer(done: Analyzed) -> Iterator[str]:
+    """Yield the first paragraph of a single trace's report, and where that is."""
+    for entry in done.traces:
+        if done.summary is None and entry.path is not None:
+            yield from wrapped(entry.answer, WIDTH)
+            yield f"report {entry.path / REPORT}"
 
 
 def _json(done: Analyzed) -> str:
@@ -138,6 +147,7 @@ def _needs(needs: Needs) -> str:
         "a text that the model wrote": needs.written,
         "maps of every step": needs.stepwise,
         "gates": needs.gates,
+        "concepts": needs.concepts,
     }
     named = [name for name, is_needed in flags.items() if is_needed]
     return ", ".join([*segments, *kinds, *needs.measures, *named])

@@ -12,9 +12,20 @@ from attn.schema import Layer
 
 
 def draw_offsets(
-    offsets: frozenset[Offset], layers: Sequence[Layer], text: BranchText, random: Random
+    offsets: frozenset[Offset],
+    layers: Sequence[Layer],
+    text: BranchText,
+    random: Random,
+    spared: frozenset[Offset] = frozenset(),
 ) -> frozenset[Offset]:
     """Return as many other keys of each segment: of the same role while there are some, then any.
+
+    Args:
+        offsets: those that are cut.
+        layers: that read them.
+        text: that is read.
+        random: draws.
+        spared: keys that are never drawn.
 
     Raises:
         RequestError: a segment has fewer others.
@@ -25,7 +36,7 @@ def draw_offsets(
         by_segment[offset[0]].append(offset)
     drawn: set[Offset] = set()
     for segment, taken in by_segment.items():
-        others = sorted(of for of in roles if of[0] == segment and of not in offsets)
+        others = sorted(of for of in roles if of[0] == segment and of not in offsets | spared)
         if len(others) < len(taken):
             raise RequestError(
                 f"cut: {len(taken)} keys of {segment} are cut, but only {len(others)} others are "

@@ -14,6 +14,7 @@ from attn.engine.interventions.targets import (
     require_keys,
     select_layers,
     select_offsets,
+    select_queries,
 )
 from attn.errors import RequestError
 from attn.schema import Intervention, Layer, LayerKey, part
@@ -27,11 +28,24 @@ class RequestLayout:
         layers: all of the model.
         texts: by guidance row, `cond` first.
         seed: of its noise; random controls are drawn anew for each.
+        is_causal: whether no query reads a key behind it, so that the first reads itself alone.
     """
 
     layers: tuple[Layer, ...]
     texts: Mapping[str, BranchText]
     seed: int = 0
+    is_causal: bool = False
+
+    def spared(self, intervention: Intervention, layers: Sequence[Layer]) -> frozenset[Offset]:
+        """Return the keys that a random control must leave: without them a row has none."""
+        if not self.is_causal or intervention.act != "mask":
+            return frozenset()
+        asked = [(of, select_queries(intervention.target, of)) for of in layers]
+        return frozenset(
+            (layer.queries[0].name, 0)
+            for layer, queries in asked
+            if queries is None or layer.queries[0].start in queries
+        )
 
     def chance(self, seed: int | None) -> Random:
         """Return the random numbers of a control."""
@@ -83,19 +97,37 @@ def resolve(intervention: Intervention, layout: RequestLayout) -> Resolved:
         return Resolved(intervention, _heads(intervention, layers, layout), None)
     if target.sinks:
         layers = [of for of in layers if part(of.keys, "text")] or layers
-    else:
-        require_keys(target, layers, texts)
-    offsets = {name: select_offsets(target, layers, text) for name, text in texts.items()}
+    distinct = list({of.keys: of for of in layers}.values())  # a picture has thousands of keys
+    if not target.sinks:
+        require_keys(target, distinct, texts)
+    offsets = {name: select_offsets(target, distinct, text) for name, text in texts.items()}
     if target.random is not None and not target.sinks:
         offsets = {
-            name: draw_offsets(offsets[name], layers, text, layout.chance(target.random))
+            name: draw_offsets(
+                *(offsets[name], distinct, text, layout.chance(target.random)),
+                layout.spared(intervention, layers),
+            )
             for name, text in texts.items()
         }
     if intervention.act == "mask":
         for name, text in texts.items():
-            _require_rest(layers, text, offsets[name])
+            _require_rest(distinct, text, offsets[name])
+    if not target.sinks:
+        read = {of.keys for of in distinct if _reads(of, texts, offsets)}
+        layers = [of for of in layers if of.keys in read]
     heads = target.heads or None
     return Resolved(intervention, {(of.tower, of.path): heads for of in layers}, offsets)
+
+
+def _reads(
+    layer: Layer, texts: Mapping[str, BranchText], offsets: Mapping[str, frozenset[Offset]]
+) -> bool:
+    """Whether some keys of a layer are meant, so that it has to be watched."""
+    return any(
+        key.offset in offsets[name]
+        for name, text in texts.items()
+        for key in list_keys(layer, text.sequence)
+    )
 
 
 def _heads(

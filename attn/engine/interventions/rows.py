@@ -39,4 +39,4 @@ def members(positions: Sequence[int] | None, side: RowLayout) -> Tensor:
         return torch.ones(1, dtype=torch.bool)
     meant = torch.zeros(side.length, dtype=torch.bool)
     meant[columns(positions, side)] = True
-    return meant
+    return meant.any(0, keepdim=True) if bool(meant.all()) else meant

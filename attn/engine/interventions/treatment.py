@@ -216,7 +216,8 @@ class Treatment:
             sinks = frozenset(self._sinks[number][cell][: target.sinks])
             if target.random is not None:
                 layers = [of for of in layout.layers if (of.tower, of.path) in resolved.heads]
-                sinks = draw_offsets(sinks, layers, text, layout.chance(target.random))
+                spared = layout.spared(resolved.intervention, layers)
+                sinks = draw_offsets(sinks, layers, text, layout.chance(target.random), spared)
             offsets |= sinks
         return offsets
 

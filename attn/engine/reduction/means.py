@@ -35,10 +35,11 @@ class Means:
         """
         is_of_heads = "/headmap." in name
         name = self._plan.mean_of(name) or name
-        maps = array.mean(2, np.float32) if is_of_heads else array.astype(np.float32)
+        maps = array.mean(2, np.float32) if is_of_heads else array
         ran = np.zeros((*maps.shape[:2], 1, 1), np.float32)
         ran.flat[list(cells)] = 1
-        maps[ran[..., 0, 0] == 0] = 0
+        if not ran.all():
+            maps = np.where(ran > 0, maps, np.zeros((), maps.dtype))
         if name not in self._sums:
             shape, _ = self._shapes[name]
             self._sums[name] = np.zeros(shape, np.float32)

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from attn.engine.attention import Attention, Index
-from attn.engine.layer_plans import BlockPlan, LayerPlan
-from attn.engine.shapes import ColumnMembers, Logits, PerHead, Probs, SegmentMass
-from attn.schema import part, without_mass
+from attn.engine.layer_plans import BlockPlan, LayerPlan, Pass, TotalPlan
+from attn.engine.shapes import ColumnMembers, Logits, PerHead, Probs
 
 CHUNK = 2**20
 """Largest number of probabilities that are held at once: 4 MB, which stays in the cache."""
+
+_LEAST = torch.finfo(torch.float32).min
+"""In place of the logarithm of 0, so that times 0 it is 0."""
 
 Measures = dict[str, Tensor]
 
@@ -69,56 +71,101 @@ def measure(plan: LayerPlan, attention: Attention, row: int, scratch: Scratch) -
     index = plan.layer.index
     kept: Measures = {}
     masses: dict[str, Tensor] = {}
-    for block in plan.blocks:
-        folded = _fold(block, attention, row, scratch)
-        masses[block.name] = folded.mass
-        kept |= {f"{index}/{name}.{block.name}": value for name, value in _finish(block, folded)}
-        if "entropy" in block.measures and folded.entropy is None:
-            kept[f"{index}/entropy.{block.name}"] = _row_entropy(block, attention, row, scratch)
-    for query in (query for query, segments in plan.totals.items() if segments):
-        kept[f"{index}/total.{query}"] = _total(plan, query, masses, attention, row, scratch)
+    for blocks in plan.passes:
+        for block, folded in _fold(blocks, attention, row, scratch):
+            masses[block.name] = folded.mass
+            for name, value in _finish(block, folded):
+                kept[f"{index}/{name}.{block.name}"] = value
+            if "entropy" in block.measures and folded.entropy is None:
+                kept[f"{index}/entropy.{block.name}"] = _row_entropy(block, attention, row, scratch)
+    for query, total in plan.total_plans.items():
+        by_segment = _total(total, masses, attention, row, scratch)
+        shares = [by_segment[segment.name] for segment in plan.totals[query]]
+        kept[f"{index}/total.{query}"] = torch.stack(shares, 1)
     if plan.factors:
         kept |= {f"{index}/{name}": value for name, value in _factors(attention, row)}
     return kept
 
 
-def _fold(block: BlockPlan, attention: Attention, row: int, scratch: Scratch) -> Folded:
-    """Pass once over the block's probabilities."""
-    heads, queries, keys = attention.shape[1], len(block.queries), len(block.keys)
-    zeros = partial(torch.zeros, device=attention.device)
-    measures = block.measures
-    wants_map = bool(measures & {"map", "share", "peak"})
-    valid = _valid(attention, row, block.queries)
-    folded = Folded(
-        mass=zeros(heads, keys),
-        entropy=zeros(heads) if "entropy" in measures and block.whole_rows else None,
-        map=zeros(queries, keys) if wants_map else None,
-        headmap=None,
-        rows=None if valid is None else valid.any(0),
-    )
-    if "headmap" in measures:
-        folded.headmap = torch.empty(
-            heads, queries, len(block.groups), device=attention.device, dtype=torch.float16
-        )
-    with_logs = folded.entropy is not None
-    chunks = _chunks(block.queries, block.keys, attention, row, scratch, with_logs=with_logs)
+def _fold(
+    blocks: Pass, attention: Attention, row: int, scratch: Scratch
+) -> Iterator[tuple[BlockPlan, Folded]]:
+    """Pass once over the probabilities of blocks."""
+    widest, _ = blocks[0]
+    sums = [(_Sums(block, attention, row), span) for block, span in blocks]
+    with_logs = any(each.wants_entropy for each, _ in sums)
+    chunks = _chunks(widest.queries, widest.keys, attention, row, scratch, with_logs=with_logs)
     for some, rows, logs, probs in chunks:
-        folded.mass[some] += probs.sum(1)
-        if folded.map is not None:
-            folded.map[rows] += probs.sum(0)
-        if folded.headmap is not None:
-            folded.headmap[some, rows] = _columns(probs, block).half()
-        if folded.entropy is not None:
-            folded.entropy[some] += _entropy(probs, logs)
-    count = _count(valid, queries).to(attention.device)
-    folded.mass /= count
-    if folded.map is not None:
-        folded.map /= heads if valid is None else valid.sum(0).clamp(min=1)[:, None]
-    if folded.headmap is not None and valid is not None:
-        folded.headmap.masked_fill_(~valid[:, :, None], torch.nan)
-    if folded.entropy is not None:
-        folded.entropy /= count.squeeze(-1)
-    return folded
+        for each, span in sums:
+            start, stop = max(rows.start, span.start), min(rows.stop, span.stop)
+            if start < stop:
+                here = slice(start - rows.start, stop - rows.start)
+                inside = slice(start - span.start, stop - span.start)
+                each.add(some, inside, None if logs is None else logs[:, here], probs[:, here])
+    for each, _ in sums:
+        yield each.block, each.folded()
+
+
+class _Sums:
+    """Add up the probabilities of a block, piece by piece."""
+
+    def __init__(self, block: BlockPlan, attention: Attention, row: int) -> None:
+        measures = block.measures
+        self.block = block
+        self.wants_entropy = "entropy" in measures and block.whole_rows
+        self._wants_map = bool(measures & {"map", "share", "peak"})
+        self._heads = attention.shape[1]
+        self._valid = _valid(attention, row, block.queries)
+        self._mass: Tensor | None = None
+        self._map: Tensor | None = None
+        self._products: Tensor | None = None
+        self._headmap: Tensor | None = None
+        if "headmap" in measures:
+            self._headmap = torch.empty(
+                self._heads,
+                len(block.queries),
+                len(block.groups),
+                device=attention.device,
+                dtype=torch.float16,
+            )
+
+    def add(self, some: slice, rows: slice, logs: Logits | None, probs: Probs) -> None:
+        """Add the probabilities of some heads and rows."""
+        queries, keys = len(self.block.queries), len(self.block.keys)
+        self._mass = _plus(self._mass, probs.sum(1), (self._heads, keys), some)
+        if self._wants_map:
+            self._map = _plus(self._map, probs.sum(0), (queries, keys), rows)
+        if self._headmap is not None:
+            self._headmap[some, rows] = _columns(probs, self.block)
+        if self.wants_entropy:
+            products = _products(probs, logs)
+            self._products = _plus(self._products, products, (self._heads,), some)
+
+    def folded(self) -> Folded:
+        """Return the means; what was added is changed in place."""
+        valid, entropy = self._valid, self._products
+        count = _count(valid, len(self.block.queries))
+        if self._mass is None:
+            raise ValueError("a block has rows")
+        self._mass /= count
+        if self._map is not None:
+            self._map /= self._heads if valid is None else valid.sum(0).clamp(min=1)[:, None]
+        if self._headmap is not None and valid is not None:
+            self._headmap.masked_fill_(~valid[:, :, None], torch.nan)
+        if entropy is not None:
+            entropy /= -_flat(count)
+        rows = None if valid is None else valid.any(0)
+        return Folded(self._mass, entropy, self._map, self._headmap, rows)
+
+
+def _plus(total: Tensor | None, part: Tensor, shape: tuple[int, ...], at: slice) -> Tensor:
+    """Add a part to a total of some shape, which begins with it where it is all."""
+    if total is None:
+        if part.shape == shape:
+            return part
+        total = part.new_zeros(shape)
+    total[at].add_(part)
+    return total
 
 
 def _finish(block: BlockPlan, folded: Folded) -> Iterator[tuple[str, Tensor]]:
@@ -130,9 +177,8 @@ def _finish(block: BlockPlan, folded: Folded) -> Iterator[tuple[str, Tensor]]:
     if folded.map is None:
         return
     if "share" in block.measures:
-        of_text = folded.map / folded.map.sum(1, keepdim=True).clamp(
-            min=torch.finfo(torch.float32).tiny
-        )
+        whole = folded.map.sum(1, keepdim=True).clamp_(min=torch.finfo(torch.float32).tiny)
+        of_text = folded.map / whole
         yield "share", of_text.mean(0) if folded.rows is None else of_text[folded.rows].mean(0)
         if "share_max" in block.measures:
             yield "share_max", of_text.amax(0)
@@ -153,9 +199,14 @@ def _valid(attention: Attention, row: int, queries: tuple[int, ...]) -> Tensor |
     return valid.expand(attention.shape[1], -1)[:, as_index(queries, attention.device)]
 
 
-def _count(valid: Tensor | None, queries: int) -> Tensor:
-    """Return how many rows each head has, (head or 1, 1); a mean over none of them is NaN."""
-    return torch.tensor([[queries]]) if valid is None else valid.sum(1, keepdim=True)
+def _count(valid: Tensor | None, queries: int) -> int | Tensor:
+    """Return how many rows all heads have, or (head, 1); a mean over none of them is NaN."""
+    return queries if valid is None else valid.sum(1, keepdim=True)
+
+
+def _flat(count: int | Tensor) -> int | Tensor:
+    """Return how many rows all heads have, or (head,)."""
+    return count if isinstance(count, int) else count.squeeze(-1)
 
 
 def _chunks(
@@ -172,34 +223,41 @@ def _chunks(
     What is no row is 0 throughout.
     """
     valid = _valid(attention, row, queries)
-    num_heads = attention.shape[1]
-    heads = max(1, min(num_heads, CHUNK // (len(queries) * len(keys))))
-    rows = min(len(queries), max(1, CHUNK // (heads * len(keys))))
-    columns = as_index(keys, attention.device)
+    has_logs = with_logs and attention.has_logs(row)
+    columns, device = as_index(keys, attention.device), attention.device
+    for some, span in _pieces(attention.shape[1], len(queries), len(keys)):
+        index = as_index(queries[span], device)
+        shape = (some.stop - some.start, span.stop - span.start, len(keys))
+        out = scratch.take("probs", device, *shape)
+        if has_logs:
+            logs = scratch.take("logs", device, *shape)
+            attention.log_probs(row, some, index, columns, logs)
+            probs = torch.exp(logs, out=out)
+            if attention.hides_keys:
+                logs.clamp_(min=_LEAST)
+        else:
+            logs, probs = None, attention.probs(row, some, index, columns, out)
+        if valid is not None:
+            probs = probs.masked_fill(~valid[some, span, None], 0)
+        yield some, span, logs, probs
+
+
+def _pieces(num_heads: int, queries: int, keys: int) -> Iterator[tuple[slice, slice]]:
+    """Cut (head, query, key) into pieces of `CHUNK` at most: whole heads, or rows of one."""
+    heads = max(1, min(num_heads, CHUNK // (queries * keys)))
+    rows = min(queries, max(1, CHUNK // (heads * keys)))
     for head in range(0, num_heads, heads):
         some = slice(head, min(head + heads, num_heads))
-        for start in range(0, len(queries), rows):
-            span = slice(start, min(start + rows, len(queries)))
-            index = as_index(queries[span], attention.device)
-            shape = (some.stop - head, span.stop - start, len(keys))
-            out = scratch.take("probs", attention.device, *shape)
-            if attention.hides_keys or not with_logs:
-                logs, probs = None, attention.probs(row, some, index, columns, out)
-            else:
-                logs = scratch.take("logs", attention.device, *shape)
-                attention.log_probs(row, some, index, columns, logs)
-                probs = torch.exp(logs, out=out)
-            if valid is not None:
-                probs = probs.masked_fill(~valid[some, span, None], 0)
-            yield some, span, logs, probs
+        for start in range(0, queries, rows):
+            yield some, slice(start, min(start + rows, queries))
 
 
-def _entropy(probs: Probs, logs: Logits | None) -> PerHead:
-    """Return the sum over all rows, (head,); a logarithm costs as much as all else together."""
+def _products(probs: Probs, logs: Logits | None) -> PerHead:
+    """Return the sum of p log p over all rows; a logarithm costs as much as all else together."""
     if logs is None:
-        logs = probs.log().clamp_(min=torch.finfo(torch.float32).min)
+        logs = probs.log().clamp_(min=_LEAST)
     products: Tensor = torch.linalg.vecdot(probs.flatten(1), logs.flatten(1))
-    return -products
+    return products
 
 
 def as_index(positions: tuple[int, ...], device: torch.device) -> Index:
@@ -229,53 +287,42 @@ def _membership(
 
 def _row_entropy(block: BlockPlan, attention: Attention, row: int, scratch: Scratch) -> PerHead:
     """Return the entropy of the block's rows over all keys, (head,), nats, mean over rows."""
-    entropy = torch.zeros(attention.shape[1], device=attention.device)
+    products = torch.zeros(attention.shape[1], device=attention.device)
     keys = tuple(range(attention.shape[3]))
     chunks = _chunks(block.queries, keys, attention, row, scratch, with_logs=True)
     for some, _, logs, probs in chunks:
-        entropy[some] += _entropy(probs, logs)
+        products[some] += _products(probs, logs)
     valid = _valid(attention, row, block.queries)
-    return entropy / _count(valid, len(block.queries)).to(entropy.device).squeeze(-1)
+    return products / -_flat(_count(valid, len(block.queries)))
 
 
 def _total(
-    plan: LayerPlan,
-    query: str,
-    masses: dict[str, Tensor],
+    total: TotalPlan,
+    masses: Measures,
     attention: Attention,
     row: int,
     scratch: Scratch,
-) -> SegmentMass:
-    """Return (head, key segment): how the rows of a query part share out their probability.
+) -> Measures:
+    """Return what the rows of a query part give to each key segment, (head,), by its name.
 
-    The segments are those of `plan.totals`. What one segment gets is 1 minus the others where no
-    key is hidden, so nothing need be computed for it.
+    What one segment gets is 1 minus the others where no key is hidden, so nothing need be computed
+    for it.
     """
-    by_segment: dict[str, Tensor] = {}
-    for block in plan.blocks:
-        rows, key = block.name.split(".")
-        if rows != query:
-            continue
-        offset = 0
-        for segment in part(plan.layer.keys, key):
-            by_segment[segment.name] = masses[block.name][:, offset : offset + segment.length].sum(
-                1
-            )
-            offset += segment.length
-    missing = list(without_mass(plan.layer, query, masses))
+    by_segment = {
+        segment: masses[block][:, keys].sum(1) for segment, (block, keys) in total.sums.items()
+    }
     hides = attention.mask is not None or attention.open_probs is not None
-    if len(missing) == 1 and not hides and attention.valid is None:
-        by_segment[missing[0].name] = 1 - torch.stack(list(by_segment.values())).sum(0)
-        missing = []
-    queries = next(block.queries for block in plan.blocks if block.name.split(".")[0] == query)
-    count = _count(_valid(attention, row, queries), len(queries)).to(attention.device)
-    for segment in missing:
+    if len(total.missing) == 1 and not hides and attention.valid is None:
+        by_segment[total.missing[0].name] = 1 - torch.stack(list(by_segment.values())).sum(0)
+        return by_segment
+    for segment in total.missing:
         mass = torch.zeros(attention.shape[1], device=attention.device)
         keys = tuple(range(segment.start, segment.stop))
-        for some, _, _, probs in _chunks(queries, keys, attention, row, scratch):
+        for some, _, _, probs in _chunks(total.queries, keys, attention, row, scratch):
             mass[some] += probs.sum((1, 2))
-        by_segment[segment.name] = mass / count.squeeze(-1)
-    return torch.stack([by_segment[segment.name] for segment in plan.totals[query]], 1)
+        valid = _valid(attention, row, total.queries)
+        by_segment[segment.name] = mass / _flat(_count(valid, len(total.queries)))
+    return by_segment
 
 
 def _factors(attention: Attention, row: int) -> Iterator[tuple[str, Tensor]]:

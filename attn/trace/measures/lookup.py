@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 from attn.errors import TraceError
-from attn.schema import Layer
+from attn.schema import CONCEPT_MEASURES, Layer
 from attn.trace.measures.axes import LISTED, query_grid
 from attn.trace.measures.growing import GrowingView
 from attn.trace.measures.sources import TensorSource
@@ -21,6 +21,7 @@ _REMEDY = {
     "mass": "--mass full, or this block in --blocks",
     **dict.fromkeys(("share_max", "peak"), "--keep maps (or means)"),
     **dict.fromkeys(("query", "key", "lse", "scale"), "--keep factors"),
+    **dict.fromkeys(CONCEPT_MEASURES, "--concepts"),
 }
 
 
@@ -33,7 +34,7 @@ def find(
         source: the trace.
         name: a name in `MEASURES`.
         layer: of which layer.
-        block: of which block; for `total` and `gate` the query part, None for factors.
+        block: of which block; for `total`, `gate` and concepts the query part, None for factors.
         lay_out: give queries that are one image the axes (row, column).
 
     Raises:

@@ -11,6 +11,7 @@ import numpy as np
 
 from attn.errors import TraceError
 from attn.schema import (
+    CONCEPT_MEASURES,
     GATE_STATISTICS,
     MEASURES,
     Column,
@@ -27,6 +28,9 @@ from attn.trace.measures.sources import TensorSource
 if TYPE_CHECKING:
     import xarray as xr
 
+MAPS = ("map", "headmap", *CONCEPT_MEASURES)
+"""Measures with a value for each place of a picture."""
+
 Selection = tuple[int | slice | np.ndarray, ...]
 """One selection per axis, each on its own."""
 
@@ -41,7 +45,7 @@ class MeasureView:
         tensor: its name in the shards.
         name: the measure; a `map` may be the head mean of a stored `headmap`.
         layer: the layer.
-        block: the block; for `total` and `gate` the query part, None for factors.
+        block: the block; for `total`, `gate` and concepts the query part, None for factors.
         grid: rows and columns that the axis `query` is laid out in, or None to leave it.
     """
 
@@ -71,7 +75,7 @@ class MeasureView:
     def dtype(self) -> np.dtype:
         """Dtype of what is handed out: maps are float32, so that means over them are too."""
         _, dtype = self.source.describe(self.shards[0].file, self.tensor)
-        return np.dtype(np.float32) if self.name in ("map", "headmap") else dtype
+        return np.dtype(np.float32) if self.name in MAPS else dtype
 
     @property
     def is_stepwise(self) -> bool:
@@ -161,6 +165,8 @@ class MeasureView:
             coords["segment"] = np.array([segment.name for segment in self.layer.keys], object)
         if "statistic" in self.sizes:
             coords["statistic"] = np.array(GATE_STATISTICS, object)
+        if "concept" in self.sizes:
+            coords["concept"] = np.array(manifest.request.concepts, object)
         if self.sizes.get("key") == len(self.columns):  # a mask that repeats has size 1
             coords |= key_labels(manifest, self.columns, manifest.branches)
         attrs = attributes(self.name, self.layer, self.block)
@@ -171,7 +177,7 @@ class MeasureView:
         manifest = self.source.manifest
         expected = {"branch": len(manifest.branches), "sample": manifest.samples}
         expected |= {"head": self.layer.num_heads, "segment": len(self.layer.keys)}
-        expected |= {"statistic": len(GATE_STATISTICS)}
+        expected |= {"statistic": len(GATE_STATISTICS), "concept": len(manifest.request.concepts)}
         if self.name not in ("key", "mask"):
             expected |= {"key": len(self.columns)}
         got = self.sizes

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from attn.errors import RequestError, UsageError
-from attn.schema import Intervention
+from attn.schema import Intervention, name_layers
 from attn.verbs.ablate.cuts import Spec, parse_cut
 from attn.verbs.ablate.options import AblateOptions
 from attn.verbs.ablate.scan import CutVariant, scan_cuts
@@ -32,6 +32,9 @@ from attn.verbs.compare.runs.variant_runs import (
 )
 from attn.verbs.options import takes
 from attn.verbs.report import Report
+
+WHOLE = "all.all"
+"""A block that all layers have."""
 
 if TYPE_CHECKING:
     from attn.analysis.compare.pairs import PairOptions
@@ -74,7 +77,9 @@ def ablate(options: AblateOptions) -> Compared:
     if options.scan:
         plan = _plan_of(setting, sessions)
         layers = [entry.layer for entry in plan.layers]
-        cuts = scan_cuts(options.scan, cuts, layers, plan.steps)
+        every = _plan_of(setting, sessions, layers=None, blocks=WHOLE, keep="mass").layers
+        names = name_layers(entry.layer for entry in every)
+        cuts = scan_cuts(options.scan, cuts, layers, plan.steps, names)
     variants = [
         variant
         for cut in cuts

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from attn.errors import UsageError
-from attn.schema import CutTarget, Intervention, Layer, name_layers
+from attn.schema import CutTarget, Intervention, Layer
 
 Scan = Literal["heads", "layers", "blocks", "steps"]
 """What a scan has a variant for."""
@@ -48,7 +48,11 @@ class Unit:
 
 
 def scan_cuts(
-    scan: Scan, cuts: Sequence[CutVariant], layers: Sequence[Layer], steps: int
+    scan: Scan,
+    cuts: Sequence[CutVariant],
+    layers: Sequence[Layer],
+    steps: int,
+    names: Mapping[int, str],
 ) -> list[CutVariant]:
     """Return a variant for every unit: each cut within it, or without cuts the unit itself.
 
@@ -57,11 +61,12 @@ def scan_cuts(
         cuts: what is cut in each; those of layers and heads stay limited to these.
         layers: of the model, those that are captured.
         steps: how many there are.
+        names: of layers, as a cut is told them; those of a few layers would be shorter.
 
     Raises:
         UsageError: steps alone cannot be cut.
     """
-    units = list(_units(scan, layers, steps))
+    units = list(_units(scan, layers, steps, names))
     if cuts:
         return [_limited(of, unit) for of in cuts for unit in units]
     if scan == "steps":
@@ -90,8 +95,9 @@ def _limited(of: CutVariant, unit: Unit) -> CutVariant:
     return CutVariant(f"{of.name} in {unit.name}", (cut,))
 
 
-def _units(scan: Scan, layers: Sequence[Layer], steps: int) -> Iterator[Unit]:
-    names = name_layers(layers)
+def _units(
+    scan: Scan, layers: Sequence[Layer], steps: int, names: Mapping[int, str]
+) -> Iterator[Unit]:
     if scan == "steps":
         yield from (Unit(f"step {step}", steps=(step, step)) for step in range(steps))
     elif scan == "blocks":

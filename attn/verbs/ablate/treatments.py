@@ -56,6 +56,7 @@ def _lay_out(session: Session, requests: Sequence[Request]) -> list[RequestLayou
                 for branch in session.branches(request)
             },
             request.seed,
+            is_causal=bool(session.spans(request)),
         )
         for request in requests
     ]

@@ -15,6 +15,7 @@ from attn.backends.types import Placement
 from attn.engine.plan import Plan
 from attn.errors import UsageError
 from attn.schema import Request
+from attn.verbs import checks
 from attn.verbs.ablate.cuts import parse_cuts
 from attn.verbs.capture.collection import Entry
 from attn.verbs.capture.drawings import read_picture
@@ -283,6 +284,7 @@ def _request(options: CaptureOptions, backend: Any) -> Request:
         images=options.images,
         scheduler=options.scheduler,
         options=asdict(backend),
+        concepts=checks.concepts("concepts", options.concepts),
     )
 
 

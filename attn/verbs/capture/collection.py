@@ -4,39 +4,62 @@
 trace adds a line to `index.jsonl`, so that thousands of traces cost no more each than a few do; a
 killed capture leaves both. Of a run that several processes make, each shard has its journal, and
 the index stays as it was begun.
+
+Up to `MANY` traces, going on with a run reads all that is finished. Of more, a trace is read once:
+the index has the stamp of its files from when it was written, or read as a whole; as long as that
+is theirs, it is taken for what it was.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+
 from attn.choices import ItemStatus
-from attn.errors import DamagedError
+from attn.errors import DamagedError, TraceError
 from attn.files.digests import read_sealed, seal
 from attn.files.disk import append_lines, encode_json, is_file, read_journal, reported, write_atomic
 from attn.files.names import COLLECTION
 from attn.files.outside import require_inside
+from attn.files.stamps import stamp_of
 from attn.schema import Manifest
+from attn.trace.store import MANIFEST
 
 SCHEMA = 1
 """Version of `index.json`, and the newest that is read."""
 JOURNAL = "index.jsonl"
 SHARD_JOURNAL = re.compile(r"index\.\d+-of-\d+\.jsonl")
+MANY = 1_000
+"""Traces of a run; of more, the unchanged ones are not read again when the run goes on."""
+STAMPED = (MANIFEST, "attention", "outputs")
+"""What the stamp of a trace is made of: its manifest, and which files are in its folders."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One trace of a collection; `error` says why it failed."""
+    """One trace of a collection.
+
+    Attributes:
+        folder: where it is, relative to that of the collection.
+        status: what became of it.
+        prompt: that it is of.
+        seed: that it is of.
+        error: why it failed.
+        stamp: of its files when all of it was read or written, in a run of many traces.
+    """
 
     folder: str
     status: ItemStatus
     prompt: str
     seed: int
     error: str | None = None
+    stamp: str | UnsetType = field(default=UNSET, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -74,6 +97,7 @@ class _Outcome:
     folder: str
     status: ItemStatus
     error: str | None = None
+    stamp: str | UnsetType = UNSET
 
 
 def is_collection(folder: Path) -> bool:
@@ -174,15 +198,53 @@ def require_listed(folder: Path, manifest: Manifest, prompt: str, seed: int) -> 
         )
 
 
+def stamp_entry(entry: Entry, out: Path, total: int) -> Entry:
+    """Return the entry of a trace that was just written, or is about to be read, with its stamp.
+
+    Args:
+        entry: of a run with few traces it stays as it is.
+        out: folder of the run.
+        total: number of its traces.
+    """
+    stamp = _stamp(f"{out}/{entry.folder}") if total > MANY else None
+    return entry if stamp is None else replace(entry, stamp=stamp)
+
+
+def find_unchanged(out: Path, entries: Sequence[Entry]) -> set[str]:
+    """Return the folders of finished traces whose stamps are those that the index has.
+
+    Of a run with few traces there are none.
+    """
+    if len(entries) <= MANY:
+        return set()
+    return {
+        entry.folder
+        for entry in entries
+        if entry.status == "complete"
+        and entry.stamp
+        and entry.stamp == _stamp(f"{out}/{entry.folder}")
+    }
+
+
 def _outcome(entry: Entry) -> _Outcome:
-    return _Outcome(entry.folder, entry.status, entry.error)
+    return _Outcome(entry.folder, entry.status, entry.error, entry.stamp)
 
 
 def _updated(entry: Entry, outcomes: dict[str, _Outcome]) -> Entry:
     outcome = outcomes.get(entry.folder)
     if outcome is None:
         return entry
-    return Entry(entry.folder, outcome.status, entry.prompt, entry.seed, outcome.error)
+    of = entry.folder, outcome.status, entry.prompt, entry.seed
+    return Entry(*of, outcome.error, outcome.stamp)
+
+
+def _stamp(folder: str) -> str | None:
+    """Return what changes when a manifest is written, or a file comes into a trace or leaves it."""
+    try:
+        stamps = [stamp_of(f"{folder}/{name}") for name in STAMPED]
+    except TraceError:  # whoever reads the trace says why
+        return None
+    return None if None in stamps else sha256(repr(stamps).encode()).hexdigest()[:16]
 
 
 _WEIGHT = {"pending": 0, "failed": 1, "complete": 2}

@@ -13,6 +13,7 @@ import msgspec
 from rich import filesize
 
 from attn.backends import ModelInfo, Session
+from attn.engine.concepts.plans import with_concepts
 from attn.engine.layer_plans import BlockPlan
 from attn.engine.plan import Keep, Plan, make_plan
 from attn.errors import RequestError, TraceError
@@ -104,6 +105,7 @@ def plan_job(
     """
     _refuse_weights(session, wishes)
     _refuse_pictures(backend, session, wishes)
+    _refuse_concepts(backend, session, wishes)
     requests: dict[int, Request] = {}
     refused: dict[int, RequestError] = {}
     for index, wish in enumerate(wishes):
@@ -172,6 +174,21 @@ def _refuse_pictures(backend: str, session: Session, wishes: Sequence[Request]) 
         raise RequestError(
             f"backend '{backend}' shows its model no picture that exists: it has no VAE, or its "
             "library no pipeline for that; leave --picture out"
+        )
+
+
+def _refuse_concepts(backend: str, session: Session, wishes: Sequence[Request]) -> None:
+    """Refuse concepts where the model has no layers that could read them.
+
+    Raises:
+        RequestError: names the backend.
+    """
+    if not wishes[0].concepts:
+        return
+    if not session.concept_modules(session.complete(replace(wishes[0], concepts=()))):
+        raise RequestError(
+            f"backend '{backend}' keeps no maps of concepts: it has no layers in which a word "
+            "could be read beside the prompt; leave --concepts out, or name the words in the prompt"
         )
 
 
@@ -300,7 +317,9 @@ class _Planner:
                 dtype=STORED.get(session.info.dtype, "F32"),
                 spans=session.spans(request),
             )
-            self._plans[key] = self._share(plan)
+            count = len(request.concepts)
+            modules = session.concept_modules(request) if count else {}
+            self._plans[key] = self._share(with_concepts(plan, modules, count))
         return self._plans[key]
 
     def _share(self, plan: Plan) -> Plan:

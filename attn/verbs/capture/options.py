@@ -278,6 +278,14 @@ class CaptureOptions(GenerationOptions):
         str | Path | None,
         About("Draw --picture anew where this picture is white.", check=checks.folder),
     ] = None
+    concepts: Annotated[
+        str | Sequence[str] | None,
+        About(
+            "Words outside the prompt, WORD,WORD,…: which of them each place of the picture is "
+            "closest to; the model does not read them.",
+            check=checks.concepts,
+        ),
+    ] = None
     cut: Annotated[
         Cuts,
         About(

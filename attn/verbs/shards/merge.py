@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from rich import filesize
@@ -25,6 +26,7 @@ from attn.verbs.capture.collection import (
     note_outcomes,
     read_collection,
     require_listed,
+    stamp_entry,
     write_index,
 )
 from attn.verbs.capture.folders import free_bytes, output_folder, refuse_contents, refuse_parts
@@ -133,17 +135,17 @@ def _merge(folders: Sequence[Path], out: Path) -> tuple[tuple[Entry, ...], int]:
         else _unfinished(entry, index, indices.values())
         for index, entry in enumerate(first.traces)
     ]
-    missing = [name for name, (folder, _) in sources.items() if folder != out]
-    _require_space(out, [sources[name][1] for name in missing])
+    missing = {name: source for name, source in sources.items() if source.collection != out}
+    _require_space(out, sum(source.bytes for source in missing.values()))
     with reported(out):
         out.mkdir(parents=True, exist_ok=True)
     if out not in indices:
         begin_index(out, [replace(entry, status="pending") for entry in first.traces], first.run)
-    for entry in entries:
+    for index, entry in enumerate(entries):
         if entry.folder in missing:
-            folder, manifest = sources[entry.folder]
-            _copy(folder / entry.folder, out / entry.folder, manifest)
-            note_outcomes(out, [entry])
+            _copy(missing[entry.folder].collection / entry.folder, out / entry.folder)
+            entries[index] = stamp_entry(entry, out, len(entries))
+            note_outcomes(out, [entries[index]])
     write_index(out, entries, first.run)
     return tuple(entries), len(missing)
 
@@ -183,13 +185,28 @@ def _facts(index: Index) -> dict[str, object]:
     return facts | {"traces": len(index.traces)}
 
 
-def _find_traces(indices: Mapping[Path, Index]) -> dict[str, tuple[Path, Manifest]]:
-    """Return the collection that each finished trace is taken from, and its manifest.
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a finished trace is taken from; of a hundred thousand, manifests are too large to keep.
+
+    Attributes:
+        collection: that it lies in.
+        digest: of what decides whether two are the same.
+        bytes: of its shards.
+    """
+
+    collection: Path
+    digest: bytes
+    bytes: int
+
+
+def _find_traces(indices: Mapping[Path, Index]) -> dict[str, _Source]:
+    """Return where each finished trace is taken from.
 
     Raises:
         UsageError: traces are of several models, or two of the same name have other bytes.
     """
-    traces: dict[str, tuple[Path, Manifest]] = {}
+    traces: dict[str, _Source] = {}
     identity: dict[str, object] = {}
     for folder, index in indices.items():
         for entry in index.traces:
@@ -207,22 +224,23 @@ def _find_traces(indices: Mapping[Path, Index]) -> dict[str, tuple[Path, Manifes
                     "was merged; make it again with the model of the others"
                 )
             identity = identity or models
-            was = traces.setdefault(entry.folder, (folder, manifest))
-            if _digests(was[1]) != _digests(manifest):
+            now = _Source(folder, _digest(manifest), sum(shard.bytes for shard in manifest.shards))
+            was = traces.setdefault(entry.folder, now)
+            if was.digest != now.digest:
                 raise UsageError(
-                    f"{was[0] / entry.folder} and {folder / entry.folder} are the same trace with "
-                    "other bytes: nothing was merged; remove that which is not wanted"
+                    f"{was.collection / entry.folder} and {folder / entry.folder} are the same "
+                    "trace with other bytes: nothing was merged; remove that which is not wanted"
                 )
     return traces
 
 
-def _digests(manifest: Manifest) -> list[object]:
+def _digest(manifest: Manifest) -> bytes:
     outputs = [(name, output_digest(manifest, name)) for name in manifest.outputs]
-    return [*((shard.file, shard.sha256) for shard in manifest.shards), *outputs]
+    shards = [(shard.file, shard.sha256) for shard in manifest.shards]
+    return sha256(repr([*shards, *outputs]).encode()).digest()
 
 
-def _require_space(out: Path, manifests: Sequence[Manifest]) -> None:
-    needed = sum(shard.bytes for manifest in manifests for shard in manifest.shards)
+def _require_space(out: Path, needed: int) -> None:
     free = free_bytes(out)
     if needed > free:
         raise TraceError(
@@ -231,12 +249,13 @@ def _require_space(out: Path, manifests: Sequence[Manifest]) -> None:
         )
 
 
-def _copy(source: Path, goal: Path, manifest: Manifest) -> None:
+def _copy(source: Path, goal: Path) -> None:
     """Copy what a trace's manifest lists, check the copy, and put the manifest beside it, last.
 
     Raises:
         DamagedError: a file is not as it was written.
     """
+    manifest = load_manifest(source)
     files = [shard.file for shard in manifest.shards]
     listed = [*files, *manifest.outputs, *([JOURNAL] if is_there(source / JOURNAL) else [])]
     for name in listed:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from attn.engine.interventions.draws import draw_heads, draw_layers, draw_offsets
+from attn.engine.interventions.resolve import RequestLayout
 from attn.engine.interventions.targets import BranchText
 from attn.schema import CutTarget, Intervention
 from attn.verbs.ablate.treatments import make_treatment
@@ -47,6 +48,25 @@ def test_random_keys_are_as_many_others_of_the_segment():
     drawn = [draw_offsets(cut, layers, text, Random(seed)) for seed in range(9)]
     assert set().union(*drawn) == {("clip", 1), ("clip", 3)}
     assert drawn[0] == draw_offsets(cut, layers, text, Random(0))
+
+
+def test_random_keys_of_a_causal_model_leave_the_first():
+    """Without the first key the first row has none, which would end a comparison; behind it not."""
+    session, request = open_request("sd15")
+    layers = [layer for layer in session.layers(request) if has_text(layer)]
+    text = BranchText(request.prompt, session.sequence(request, "cond"))
+    written = tuple(replace(of, queries=of.keys) for of in layers)
+    layout = RequestLayout(written, {"cond": text}, is_causal=True)
+    cut = Intervention(CutTarget(positions=(("clip", 70),), queries="all", branch="cond"))
+    spared = layout.spared(cut, written)
+    assert spared == {("clip", 0)}
+    count = written[0].num_keys - 2
+    drawn = [
+        draw_offsets(frozenset({("clip", 70)}), written, text, Random(seed), spared)
+        for seed in range(3 * count)
+    ]
+    assert ("clip", 0) not in frozenset().union(*drawn)
+    assert layout.spared(replace(cut, act="scale"), written) == frozenset()
 
 
 def test_random_heads_and_layers_are_others_of_the_kind():

@@ -1,11 +1,14 @@
 """Every measure against its definition, and never more memory than allowed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from attn.backends.testing.oracle import fold_columns
 from attn.backends.testing.oracle import measures as definitions
+from attn.engine.attention import Attention
 from attn.engine.plan import Keep, make_plan
 from attn.engine.reduction import measures
 from attn.engine.reduction.measures import Scratch, measure
@@ -125,6 +128,29 @@ def test_no_piece_is_larger_than_a_chunk(monkeypatch, chunk):
     )
     measure(plan_of(JOINT).layers[0], attend(*joint_inputs()), 0, Scratch())
     assert 13 <= max(sizes) <= chunk
+
+
+@pytest.mark.parametrize("chunk", [2**20, 70])
+def test_a_text_is_computed_once(monkeypatch, chunk):
+    """The rows of a text's segments share the probabilities of all its rows, piece by piece."""
+    monkeypatch.setattr(measures, "CHUNK", chunk)
+    computed = []
+    log_probs = Attention.log_probs
+    monkeypatch.setattr(
+        Attention,
+        "log_probs",
+        lambda *args: computed.append(args[-1].numel()) or log_probs(*args),
+    )
+    sides = replace(TEXT, stop=6), Segment("written", "text", 6, 13, is_generated=True)
+    layer = Layer(4, "denoiser", "attn", "self", 3, sides, sides, head_dim=7)
+    keep = Keep(blocks=("all.all",))
+    plan = make_plan([layer], {"cond": Sequence(sides, ())}, keep, samples=1, steps=1, dtype="F32")
+    query, key, value = joint_inputs()
+    got = measure(plan.layers[0], attend(query, key, value), 1, Scratch())
+    want = definitions(layer, exact(query, key)[1])
+    assert sum(computed) == 3 * 13 * 13
+    for name in ("mass.all.all", "mass.clip.all", "entropy.written.all", "total.written"):
+        assert np.abs(got[f"4/{name}"].numpy() - want[f"4/{name}"]).max() <= 1e-5
 
 
 def test_scratch_is_reused():

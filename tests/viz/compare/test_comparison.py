@@ -31,6 +31,7 @@ from attn.viz.figures import choose_fonts
 from attn.viz.labels import printable
 from attn.viz.words.cells import draw_cells
 from attn.viz.words.dominant import draw_dominant
+from attn.viz.words.word_colours import WORDS as COLOURS
 
 RNG = np.random.default_rng(0)
 WORDS = ["cat", "Donaudampfschifffahrtsgesellschaft", "猫", "$x$"]
@@ -152,8 +153,8 @@ def test_change_sketch():
     measures = {"on": small, "inside": shown.changes, "iou": small}
     figure = draw_change_sketch(shown, measures).figure
     result = texts(figure)
-    titles = ["On strokes", "Inside closed strokes", "Overlap with strokes (IoU)"]
-    assert [text for text in result if "strokes" in text] == titles
+    titles = ["On strokes", "Inside all closed shapes", "Overlap with strokes (IoU)"]
+    assert [text for text in result if text in titles] == titles
     for axes in figure.axes[3:]:  # behind the images of the baseline and of two variants
         assert next(label.get_text() for label in axes.get_yticklabels()) == printable("猫")
         points = [line for line in axes.lines if line.get_marker() == "o"]
@@ -211,7 +212,7 @@ def test_summary_without_maps():
         ComparisonScene(plain.prompt, plain.subtitle, plain.words, sides, plain.changes, {})
     ).figure
     assert maps(figure) == []
-    assert "Words that changed most" in texts(figure)
+    assert "Words by change, content words first" in texts(figure)
 
 
 @pytest.mark.parametrize("picture", [(30, 50), (50, 30), (20, 90)])
@@ -267,6 +268,23 @@ def test_scale_of_differences(scale):
     )
     told = [text for text in texts(figure) if text.startswith("to ±")]
     assert told == [f"to ±{100 * end:.3g} %" for end in largest if scale == "own"]
+
+
+def test_what_is_not_shown_is_paler_than_a_small_change():
+    """Cells whose interval holds 0 are the palest of a page, though lines mark them."""
+    base = np.full((9, 3, 5), 0.1)
+    noise = RNG.normal(size=base.shape) / 100
+    small = np.where(np.arange(5) < 2, 0.0, 0.15)  # of a scale that another word's change of 1 ends
+    changes = [paired_change(base, base + size + noise) for size in (small, 1.0)]
+    entries = [TermChange(*both) for both in zip(terms(["red", "cat"]), changes, strict=True)]
+    figure = draw_difference(scene(), entries, None).figure
+    figure.canvas.draw()
+    (left, bottom), (right, top) = figure.axes[0].get_window_extent().get_points().astype(int)
+    pixels = np.asarray(figure.canvas.buffer_rgba())[::-1, :, :3].mean(-1)
+    panel = pixels[bottom + 4 : top - 4, left + 4 : right - 4]
+    edge = round(0.4 * panel.shape[1])
+    bare, changed = panel[:, : edge - 4], panel[:, edge + 4 :]
+    assert bare.min() < changed.mean() < bare.mean()
 
 
 @pytest.mark.parametrize(
@@ -369,6 +387,8 @@ def test_dominant():
     assert [label.get_text() for label in chart.get_yticklabels()] == ["c", "a", "no word"]
     assert image[0, 2] == 0 != image[0, 0]
     assert image[1, 0] == image.max()
+    fills = [mpl.colors.to_hex(bar.get_facecolor()) for bar in chart.patches]
+    assert fills[:2] == [COLOURS[2], COLOURS[0]]
 
 
 def test_dominant_words_that_are_not_drawn():
@@ -391,7 +411,7 @@ def test_some_words():
     cells = draw_cells(shown, labels, [2, 0], 4, HEADING)
     assert [label for label in texts(cells) if label in labels] == ["a", "c"]
     for figure in (bars, cells):
-        assert figure.texts[1].get_text().endswith(" · 2 of 3 words")
+        assert figure.texts[1].get_text().endswith(" · 2 of 3 words shown")
 
 
 def test_titles_of_several_prompts():
@@ -458,6 +478,6 @@ def test_words_that_are_left_out():
         "16 of 50": draw_cells(maps, words, range(50), 4, HEADING),
     }
     for remark, figure in figures.items():
-        assert any(text.endswith(f" · {remark} words") for text in texts(figure))
+        assert any(text.endswith(f" · {remark} words shown") for text in texts(figure))
     assert "word49" in texts(figures["24 of 50"])
     assert "word49" in texts(figures["40 of 50"])

@@ -22,7 +22,8 @@ from attn.backends.families.hf.options import HFOptions
 from attn.backends.families.hf.pictures import Picture, lay_out, read_with_picture
 from attn.backends.families.hf.writing import WrittenText, make_recipe
 from attn.backends.types import ModelInfo, OnCall, Output, Session, image_seed
-from attn.errors import CaptureError, RequestError
+from attn.engine.refuse import refuse_weightless
+from attn.errors import RequestError
 from attn.schema import UNKNOWN, Call, Layer, Request, Segment, Token
 from attn.schema import Sequence as TokenSequence
 
@@ -130,8 +131,7 @@ class HFSession(Session):
 
     def check(self) -> None:
         """Refuse a session without weights; see `Session.check`."""
-        if any(parameter.is_meta for parameter in self.model.parameters()):
-            raise CaptureError("this session was opened without weights; it can plan, not generate")
+        refuse_weightless(self.model)
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:

@@ -176,7 +176,8 @@ export function useMasses(source, trace, selection, Kind = Masses, isHeld = fals
     if (isHeld) return;
     const stop = new AbortController();
     const masses = held.key === key ? held.masses : new Kind(source, trace, selection);
-    masses.trace = trace; // it may have further steps now
+    masses.trace = trace; // it may have further steps now,
+    masses.net = selection.net; // of which it says what each read
     const show = (error = "") => !stop.signal.aborted && setHeld({ key, masses, loaded: masses.steps.size, error });
     masses.load(stop.signal, seldom(show)).then(
       () => show(),

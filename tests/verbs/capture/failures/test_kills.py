@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 KILLS = 16
 MEMORY = Path("/dev/shm")
 """A file system without a disk, on which waiting for the disk takes no time."""

@@ -1,0 +1,79 @@
+"""`attn capture --concepts` and `attn analyze --only concepts`, from the command line."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import attn
+from attn.cli import build
+from attn.errors import TraceError
+
+pytestmark = pytest.mark.usefixtures("undrawn", "demo_cache")
+WRONG = {
+    "sky": (2, "concepts: expected 2 to 64, because they are held against each other; got 1"),
+    "sky,,grass": (2, "concepts: one is empty in 'sky,,grass'; give sky,grass"),
+    "sky,Sky": (2, "concepts: 'sky' is named twice; give each once"),
+    "sky," + "very " * 99 + "green": (2, "has 100 words; give a word, or at most 8 in a row"),
+    "sky," + "x" * 400: (1, "has more tokens than the 77 positions of 'clip'; give a word"),
+    "mass": (1, "concepts: --keep mass keeps no maps; give --keep means, or more"),
+    "self": (1, "concepts: none of the kept layers reads the text for the picture"),
+    "qwen-image": (1, "backend 'qwen-image' keeps no maps of concepts: it has no layers"),
+    "mmada": (1, "backend 'mmada' keeps no maps of concepts"),
+}
+MORE = {"mass": ("--keep", "mass"), "self": ("--blocks", "image.image", "--layers", "*attn1")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", WRONG)
+def test_wrong_concepts(wrong, tmp_path):
+    """What cannot be held against each other is one line, before anything is written."""
+    backend = wrong if wrong in ("qwen-image", "mmada") else "sd15"
+    concepts = "sky,grass" if wrong in MORE or backend == wrong else wrong
+    command = ["capture", "-b", backend, "-p", "a red cat", "--concepts", concepts, "--dry-run"]
+    result = CliRunner().invoke(build(), [*command, *MORE.get(wrong, ())])
+    code, message = WRONG[wrong]
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert message in result.stderr
+
+
+@pytest.fixture(scope="module")
+def captured(demo_cache, tmp_path_factory):
+    """Two samples with three concepts, maps kept as means."""
+    options = {"steps": 2, "images": 2, "size": (48, 80), "keep": "means"}
+    out = tmp_path_factory.mktemp("concepts") / "run"
+    return attn.capture("sd15", "a cat", concepts="sky, tall grass,animal", out=out, **options)
+
+
+@pytest.mark.slow
+def test_maps_are_kept_and_read(captured):
+    """As many bytes as planned; shares of the concepts that were typed, by name and on a grid."""
+    trace = captured.trace
+    assert trace.manifest.request.concepts == ("sky", "tall grass", "animal")
+    files = (captured.path / "attention").glob("*.safetensors")
+    assert captured.predicted_bytes == sum(file.stat().st_size for file in files)
+    maps = trace.concept_maps()
+    assert maps.dims == ("sample", "concept", "row", "column")
+    assert maps.shape == (2, 3, 10, 6)
+    np.testing.assert_allclose(maps.sum("concept"), 1, atol=2e-3)
+    with pytest.raises(TraceError, match="has no concept_outputs: capture with --concepts"):
+        trace.concept_maps("concept_outputs")
+
+
+@pytest.mark.slow
+def test_analysis(captured):
+    """The table has the mean, lead and peak of each map; sheets have one scale, or each its own."""
+    done = attn.analyze(captured.path, only=["concepts"])
+    names = {file.name for file in done.pictures}
+    ends = [f"{scale}-sample-{sample}.png" for scale in ("", "-own-scale") for sample in (0, 1)]
+    assert names == {f"concepts{end}" for end in ends}
+    told = done.traces[0].answer
+    assert told.startswith("Of 3 concepts the image is closest to “")
+    maps = captured.trace.concept_maps().values.astype(np.float64)
+    table = pd.read_csv(done.traces[0].path / "concepts" / "concepts.csv")
+    np.testing.assert_allclose(table["share"], maps.mean((2, 3)).ravel(), rtol=1e-5)
+    leads = [(of.argmax(0) == number).mean() for of in maps for number in range(3)]
+    np.testing.assert_allclose(table["leads"], leads)
+    peaks = [np.unravel_index(of.argmax(), of.shape) for sample in maps for of in sample]
+    expected = [((row + 0.5) / 10, (column + 0.5) / 6) for row, column in peaks]
+    np.testing.assert_allclose(table[["peak_row", "peak_column"]], expected)
