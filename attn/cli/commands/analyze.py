@@ -17,7 +17,6 @@ from attn.cli.terminal import say
 from attn.cli.text import aligned, listed_files
 from attn.verbs.analyze.options import AnalyzeOptions
 from attn.verbs.options import Look
-from attn.verbs.report_page import REPORT
 from attn.wording import count_noun, list_some
 
 if TYPE_CHECKING:
@@ -75,6 +74,8 @@ def explain(done: Analyzed) -> str:
 
 def tell_answer(done: Analyzed) -> Iterator[str]:
     """Yield the first paragraph of a single trace's report, and where that is."""
+    from attn.verbs.report_page import REPORT  # which brings numpy
+
     for entry in done.traces:
         if done.summary is None and entry.path is not None:
             yield from wrapped(entry.answer, WIDTH)
