@@ -1,4 +1,4 @@
-"""Run captures in forked processes and kill them, as a script of `verbs/capture/failures/test_kills.py`.
+"""Run captures in forked processes and kill them: the script of `failures/test_kills.py`.
 
 Everything is imported once, here; a child that is forked begins at once. The parent stays without
 threads: what it runs itself ends them before the next fork.
@@ -45,7 +45,7 @@ LONG = {
     "steps": 1,
 }
 """Prompts of which the fake family reads only the beginning."""
-STRIDE = 83
+STRIDE = 43
 """Changes between two places where a run with its analysis is killed: prime, to meet all kinds."""
 STRIDES = {"batches": 5, "failing": 7, "single": 2}
 """The same for the small scenes; `benchmarks.campaign` kills a run at every place."""
