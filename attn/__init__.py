@@ -30,7 +30,7 @@ The public names stand here and are loaded when they are first used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # importing typing would be most of what importing attn takes
 
 if TYPE_CHECKING:
     from attn.backends import hookimpl

@@ -1,4 +1,4 @@
-"""Words for messages: long texts cut, long lists told by their first items, tokens of space."""
+"""Words and numbers for messages: texts cut, lists told by their first items, tokens of space."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 SPACES = {" ": "␣", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 """How a token is shown that is nothing but space."""
+DIGITS = 3
+"""Significant digits of what is read; files have all."""
 
 
 def cut(text: str, most: int) -> str:
@@ -29,3 +31,14 @@ def count_noun(number: int, noun: str) -> str:
 def spell_token(text: str) -> str:
     """Return a token without the space around it; a token that is nothing but space, visibly."""
     return text.strip() or "".join(SPACES.get(character, character) for character in text)
+
+
+def digits(number: float) -> str:
+    """Return a number in `DIGITS` significant digits, without an exponent where it is of use."""
+    text = f"{number:.{DIGITS}g}"
+    return f"{number:.0f}" if "e+" in text else text
+
+
+def percent(part: float) -> str:
+    """Return a part in %, in `DIGITS` significant digits: 0.5 is `50 %`."""
+    return f"{digits(100 * float(part))} %"

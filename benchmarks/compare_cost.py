@@ -28,6 +28,14 @@ from benchmarks.cost import ALLOCATOR
 from benchmarks.networks import shapes
 
 GUIDANCES = {"base": 5.0, "variant": 7.0}
+PEAK = """
+import re, sys
+from pathlib import Path
+import attn
+attn.compare(*sys.argv[1:3], out=sys.argv[3], pictures=False)
+print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+"""
+"""Not `getrusage`, whose peak a process takes over from the one that starts it."""
 
 
 def main() -> None:
@@ -58,10 +66,12 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
     traces = f"2 x {arguments.seeds} traces of {arguments.steps} steps, keep {arguments.keep}"
     print(f"{traces}: generated in {generating:.1f} s, compared in {comparing:.2f} s")
     print(f"comparing takes {comparing / generating:.2%} of generating, in processor time")
-    for pairs in (FEWEST, arguments.seeds):
-        print(
-            f"peak memory of comparing {pairs} pairs: {peak(runs, folder / 'peak', pairs):.0f} MB"
-        )
+    few = [folder / f"{name}-few" for name in GUIDANCES]
+    for out, guidance in zip(few, GUIDANCES.values(), strict=True):
+        generate(session, out, seed=range(FEWEST), guidance=guidance, **plan)
+    for pairs, compared in ((FEWEST, few), (arguments.seeds, runs)):
+        megabytes = peak(compared, folder / f"peak-{pairs}")
+        print(f"peak memory of comparing {pairs} pairs: {megabytes:.0f} MB")
 
 
 def generate(session: Session, out: Path, **plan: Any) -> float:
@@ -72,9 +82,9 @@ def generate(session: Session, out: Path, **plan: Any) -> float:
     return time.process_time() - began
 
 
-def peak(runs: list[Path], out: Path, pairs: int) -> float:
-    """Return the peak of memory of a process that compares so many pairs, in MB."""
-    command = [sys.executable, "-m", "benchmarks.compare_peak", *map(str, (*runs, out, pairs))]
+def peak(runs: list[Path], out: Path) -> float:
+    """Return the peak of memory of a process that compares two runs, in MB."""
+    command = [sys.executable, "-c", PEAK, *map(str, (*runs, out))]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=ALLOCATOR)
     return int(done.stdout.splitlines()[-1]) / 1024
 

@@ -183,10 +183,13 @@ def small(line: str) -> list[str]:
         arguments += [] if "--steps" in given else SHORT_TEXT
     elif generates:
         is_shown = "--picture" in given and not {"--strength", "--mask-picture"} & set(given)
-        arguments += ["--size", "64x96"] if is_shown else ["--steps", "2", "--size", "64x96"]
+        steps = "1" if command == "ablate" and "--scan" not in given else "2"
+        arguments += ["--size", "64x96"] if is_shown else ["--steps", steps, "--size", "64x96"]
         arguments += ["--dtype", "float32"] if "--dtype" not in given else ["--dtype", "bfloat16"]
     if command != "capture" and generates and "--seed" not in arguments:
         arguments += ["--seed", "0-1"]
+    if generates and not writes_text:
+        arguments += ["--batch", "2"]
     return arguments
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from jaxtyping import TypeCheckError
+from beartype.roar import BeartypeCallHintViolation
 
 import attn
 from attn.analysis.texts.patterns import profile_of
@@ -29,13 +29,13 @@ ALIASES = ("shapes.py", "engine/shapes.py")
 )
 def test_wrong_shape(call, shapes):
     """An array with an axis too many or too few, or with another size of an axis, is refused."""
-    with pytest.raises(TypeCheckError):
+    with pytest.raises(BeartypeCallHintViolation):
         call(*map(np.zeros, shapes))
 
 
 def test_wrong_dtype():
     """Numbers of less precision than an alias says are refused."""
-    with pytest.raises(TypeCheckError):
+    with pytest.raises(BeartypeCallHintViolation):
         profile_of(np.zeros((2, 3, 3), np.float16))
 
 
@@ -46,7 +46,7 @@ def test_wrong_tensor():
     from attn.engine.reduction.gates import summarise
 
     assert summarise(torch.zeros(5, 6), 2).shape == (2, 4)
-    with pytest.raises(TypeCheckError):
+    with pytest.raises(BeartypeCallHintViolation):
         summarise(torch.zeros(5, 2, 3), 2)
 
 

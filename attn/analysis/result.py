@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.analysis.digest import Digest
-from attn.analysis.tables import Frames, Table
+from attn.analysis.tables import Columns, Frames
 from attn.files.disk import json_text
 from attn.files.safe_text import csv_cell, visible
 
@@ -120,7 +120,7 @@ class Result:
         digests: curves for the summary page of a collection, by a name that sorts.
     """
 
-    columns: Mapping[str, Table]
+    columns: Mapping[str, Columns]
     arrays: Mapping[str, xr.DataArray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     files: Mapping[str, WritableFile] = field(default_factory=dict)

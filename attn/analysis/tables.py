@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from io import StringIO
 from itertools import chain
 from pathlib import Path
@@ -100,6 +101,9 @@ class LongTable(Mapping[str, NDArray[Any]]):
     def __getitem__(self, name: str) -> NDArray[Any]:
         return np.concatenate([part[name] for part in self.parts()])
 
+    def __contains__(self, name: object) -> bool:
+        return name in next(self.parts(), {})
+
     def __iter__(self) -> Iterator[str]:
         return iter(next(self.parts(), {}))
 
@@ -163,11 +167,13 @@ def label_table(table: Columns, **labels: object) -> Columns:
     return {name: np.full(count, value, object) for name, value in labels.items()} | columns
 
 
-def with_layer_names(table: Columns, names: Mapping[int, str]) -> Table:
+def with_layer_names(table: Columns, names: Mapping[int, str]) -> Columns:
     """Return a table with a column `layer_name` behind its column `layer`, if it has that.
 
-    What is no layer's index there, such as `mean`, is its own name.
+    What is no layer's index there, such as `mean`, is its own name. A long table stays one.
     """
+    if isinstance(table, LongTable):
+        return table.changed(partial(with_layer_names, names=names))
     if "layer" not in table or "layer_name" in table:
         return make_table(table)
     columns = {}
@@ -181,9 +187,15 @@ def with_layer_names(table: Columns, names: Mapping[int, str]) -> Table:
 
 def write_table(table: Columns | DataFrame, path: Path) -> None:
     """Write a table as CSV: UTF-8, one header line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    append_table(table, path)
+    try:
+        stream = path.open("w", encoding="utf-8", newline="")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("w", encoding="utf-8", newline="")
+    with stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(map(csv_cell, table))
+        _spell_rows(table, writer)
 
 
 def append_table(table: Columns | DataFrame, path: Path) -> None:

@@ -26,6 +26,19 @@ def attn_backends() -> list[BackendSpec]:
             takes=("loras",),
         ),
         BackendSpec(
+            name="sd2",
+            aliases=("sd21",),
+            summary="Stable Diffusion 2.x: UNet cross- and self-attention",
+            load=_sd2,
+            takes=("loras",),
+        ),
+        BackendSpec(
+            name="sdxl-refiner",
+            summary="the refiner of Stable Diffusion XL: UNet cross- and self-attention",
+            load=_sdxl_refiner,
+            takes=("loras",),
+        ),
+        BackendSpec(
             name="sd35",
             aliases=("sd35-mmdit",),
             summary="Stable Diffusion 3.5: MMDiT joint attention",
@@ -37,6 +50,13 @@ def attn_backends() -> list[BackendSpec]:
             aliases=("flux1",),
             summary="FLUX.1 dev, schnell and Krea: joint attention of double and single blocks",
             load=_flux,
+            takes=("loras",),
+        ),
+        BackendSpec(
+            name="chroma",
+            aliases=("chroma1",),
+            summary="Chroma1: joint attention of double and single blocks",
+            load=_chroma,
             takes=("loras",),
         ),
         BackendSpec(
@@ -57,6 +77,12 @@ def attn_backends() -> list[BackendSpec]:
             aliases=("pixart-sigma",),
             summary="PixArt-Σ and -α: cross-attention to T5, self-attention on request",
             load=_pixart,
+            takes=("loras",),
+        ),
+        BackendSpec(
+            name="sana",
+            summary="Sana: cross-attention to Gemma 2; its linear self-attention has no softmax",
+            load=_sana,
             takes=("loras",),
         ),
         BackendSpec(
@@ -102,6 +128,20 @@ def _sd15() -> Backend:
     return SD15Backend()
 
 
+def _sd2() -> Backend:
+    with quiet():
+        from attn.backends.families.sd15 import SD2Backend
+
+    return SD2Backend()
+
+
+def _sdxl_refiner() -> Backend:
+    with quiet():
+        from attn.backends.families.sdxl import RefinerBackend
+
+    return RefinerBackend()
+
+
 def _sd35() -> Backend:
     with quiet():
         from attn.backends.families.sd35 import SD35Backend
@@ -114,6 +154,13 @@ def _flux() -> Backend:
         from attn.backends.families.flux import FluxBackend
 
     return FluxBackend()
+
+
+def _chroma() -> Backend:
+    with quiet():
+        from attn.backends.families.chroma import ChromaBackend
+
+    return ChromaBackend()
 
 
 def _z_image() -> Backend:
@@ -135,6 +182,13 @@ def _pixart() -> Backend:
         from attn.backends.families.cross import PixArtBackend
 
     return PixArtBackend()
+
+
+def _sana() -> Backend:
+    with quiet():
+        from attn.backends.families.sana import SanaBackend
+
+    return SanaBackend()
 
 
 def _scribble() -> Backend:

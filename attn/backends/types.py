@@ -236,6 +236,9 @@ class Backend(ABC):
     demo_note: ClassVar[str] = "tiny and untrained: real attention, random weights"
     """What the user is told of the built-in demo model."""
 
+    variants: ClassVar[tuple[str, ...]] = ()
+    """Names of demo models beside `demo`, each `demo:NAME`."""
+
     def note_on_demo(self, model: str) -> str:
         """Return a remark for the user on a demo model, `demo` or `demo:VARIANT`.
 

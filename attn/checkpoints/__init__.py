@@ -5,7 +5,8 @@
     denoisers      recognise UNets and transformers
     families/      the families, a file each: THE place to add one; family: what such a file says
     transformers   recognise transformers by the tables of their families
-    layouts        where modules are in the layouts of authors and of diffusers
+    layouts        where modules are in the layouts of authors and of diffusers; streams: in blocks
+                   of FLUX.1 and Chroma
     lora_kinds     what tells for which models a LoRA was made; other_loras: those of no family here
     other_models   names by which files are known that are no model of ours
     probe          all of it together: what this file is

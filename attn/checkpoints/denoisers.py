@@ -15,7 +15,7 @@ from attn.checkpoints.inventory import (
     count,
     size,
 )
-from attn.checkpoints.other_models import NO_BACKEND, UNUSED
+from attn.checkpoints.other_models import UNUSED
 
 
 class _Sizes(NamedTuple):
@@ -118,27 +118,38 @@ class _Features(NamedTuple):
 
 _UNETS = {
     _Features(4, 320, 768, False, False, 686): "sd15",
+    _Features(9, 320, 768, False, False, 686): "sd15-inpainting",
+    _Features(4, 320, 1024, False, True, 686): "sd2",
     _Features(4, 320, 2048, True, True, 1680): "sdxl",
+    _Features(9, 320, 2048, True, True, 1680): "sdxl-inpainting",
+    _Features(4, 384, 1280, True, True, 1220): "sdxl-refiner",
 }
-_TITLES = {"sd15": "Stable Diffusion 1.x", "sdxl": "Stable Diffusion XL"}
-_NOISE_CHANNELS = 4
-_OTHER_INPUTS = {5: "depth maps", 7: "enlarging", 8: "instructions", 9: "inpainting"}
+_TITLES = {
+    "sd15": "Stable Diffusion 1.x",
+    "sd2": "Stable Diffusion 2.x",
+    "sdxl": "Stable Diffusion XL",
+    "sdxl-refiner": "the refiner of Stable Diffusion XL",
+}
+_NOISE_CHANNELS, _INPAINTING_CHANNELS = 4, 9
+_OTHER_INPUTS = {5: "depth maps", 7: "enlarging", 8: "instructions"}
 _SD2_TEXT = 1024
 _REFINER = (384, 1280)  # width and text
 _REFINER_TEXT = "conditioner.embedders.0.model.positional_embedding"
 
 
 def unet(tensors: Tensors) -> Checkpoint | None:
-    """Recognise a UNet of SD1.x or SDXL, and its relatives that are refused."""
+    """Recognise a UNet of Stable Diffusion, and its relatives that are refused."""
     for prefix in PREFIXES:
         if {f"{prefix}input_blocks.0.0.weight", f"{prefix}out.2.weight"} <= tensors.keys():
             names = "input_blocks.0.0.weight", "label_emb.0.0.weight"
             parts = {"unet": prefix} | beside(tensors)
-            checkpoint = _variant(_features(tensors, prefix, *names), "LDM", parts)
-            return _refiner(checkpoint) if _REFINER_TEXT in tensors else checkpoint
+            features = _features(tensors, prefix, *names)
+            family = "sdxl-refiner" if _REFINER_TEXT in tensors else _family(features)
+            return _variant(features, family, "LDM", parts)
     if {"conv_in.weight", "down_blocks.0.resnets.0.conv1.weight"} <= tensors.keys():
         names = "conv_in.weight", "add_embedding.linear_1.weight"
-        return _variant(_features(tensors, "", *names), "diffusers", {"unet": ""})
+        features = _features(tensors, "", *names)
+        return _variant(features, _family(features), "diffusers", {"unet": ""})
     return None
 
 
@@ -161,25 +172,24 @@ def _features(tensors: Tensors, prefix: str, entry: str, sizes: str) -> _Feature
     )
 
 
-def _variant(features: _Features, layout: str, parts: dict[str, str]) -> Checkpoint:
-    family = "sdxl" if features.has_sizes else "sd15"
-    config, title = _UNETS.get(features), _TITLES[family]
-    checkpoint = Checkpoint(family, title, layout, parts, config)
+def _family(features: _Features) -> str:
     if (features.width, features.text) == _REFINER:
-        return _refiner(checkpoint)
-    if features.text == _SD2_TEXT or (features.is_linear and not features.has_sizes):
-        return replace(checkpoint, family=None, title="Stable Diffusion 2.x", advice=NO_BACKEND)
-    if features.channels != _NOISE_CHANNELS:
+        return "sdxl-refiner"
+    if features.has_sizes:
+        return "sdxl"
+    return "sd2" if features.text == _SD2_TEXT or features.is_linear else "sd15"
+
+
+def _variant(features: _Features, family: str, layout: str, parts: dict[str, str]) -> Checkpoint:
+    config, title = _UNETS.get(features), _TITLES[family]
+    config = config if config and config.startswith(family) else None
+    checkpoint = Checkpoint(family, title, layout, parts, config)
+    if features.channels == _INPAINTING_CHANNELS:
+        title = f"{title} for inpainting"
+    elif features.channels != _NOISE_CHANNELS:
         kind = _OTHER_INPUTS.get(features.channels, f"{features.channels} input channels")
         advice = "its UNet takes more than noise; give a model that draws from text alone"
         return replace(checkpoint, family=None, title=f"{title} for {kind}", advice=advice)
     if config is None:
         title = f"a model like {title}, of {features.tensors} tensors and width {features.width}"
     return replace(checkpoint, title=title)
-
-
-def _refiner(checkpoint: Checkpoint) -> Checkpoint:
-    advice = "it repaints what the base model drew; give the base model"
-    return replace(
-        checkpoint, family=None, title="the refiner of Stable Diffusion XL", advice=advice
-    )

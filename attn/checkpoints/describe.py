@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attn.checkpoints import folders
-from attn.checkpoints.families import pipelines
+from attn.checkpoints.families import family_of
 from attn.checkpoints.headers import read_header
 from attn.checkpoints.inventory import members, parameters
 from attn.checkpoints.probe import probe
@@ -115,7 +115,7 @@ def _pipeline(path: Path) -> Facts:
         for part, entry in index.items()
         if isinstance(entry, list) and len(entry) > 1 and entry[1] is not None
     }
-    family = pipelines().get(name)
+    family = family_of(name, folders.read_unet(path))
     return {
         "path": str(path),
         "kind": "folder",

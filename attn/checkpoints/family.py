@@ -21,6 +21,7 @@ class FamilyFiles:
         optional: parts that models run without.
         base: family whose models these are with something added.
         pipelines: classes that diffusers folders of it name.
+        unet: what the configuration of its UNet says, where another family has these classes.
         transformer: what tells its denoiser, if that is a transformer told by a table.
         tokenizers: published repositories, and the folder in each, by the part that reads.
         levels: of each side of its UNet.
@@ -32,6 +33,7 @@ class FamilyFiles:
     optional: tuple[str, ...] = ()
     base: str | None = None
     pipelines: tuple[str, ...] = ()
+    unet: Mapping[str, object] = field(default_factory=dict)
     transformer: Transformer | None = None
     tokenizers: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
     levels: int = 0

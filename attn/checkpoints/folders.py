@@ -108,6 +108,12 @@ def read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
+def read_unet(folder: Path) -> dict[str, Any]:
+    """Return the configuration of the UNet in a diffusers folder; empty where there is none."""
+    path = folder / "unet" / CONFIG
+    return read_object(path) if is_file(path) else {}
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file.
 

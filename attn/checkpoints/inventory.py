@@ -37,7 +37,7 @@ class Checkpoint:
         layout: whose names it uses: `LDM`, `SAI`, `BFL`, `diffusers`, `encoder` (those of
             transformers), `OpenCLIP`, or `unknown`.
         parts: prefix of the names of each part: `unet` or `dit`, `vae`, `clip_l`, `clip_g`,
-            `t5xxl`. A CLIP of unpublished width alone in a file is listed as both.
+            `t5xxl`, …. A CLIP of unpublished width alone in a file is listed as each of three.
         config: the folder below `CONFIGS` whose sizes the denoiser has exactly, or None.
         prediction: what the denoiser was trained to predict, as far as the file says.
         zero_snr: whether the file says that it was trained down to pure noise.
@@ -117,17 +117,21 @@ _OPEN_CLIP = ("token_embedding.weight",)
 _T5 = ("encoder.block.0.layer.0.SelfAttention.q.weight",)
 _QWEN3 = ("model.layers.0.self_attn.q_norm.weight",)
 _QWEN25VL = ("visual.blocks.0.attn.qkv.weight", "model.visual.blocks.0.attn.qkv.weight")
+_GEMMA2 = tuple(f"{level}layers.0.pre_feedforward_layernorm.weight" for level in ("model.", ""))
 _WRAPPED = (
     ("vae", "first_stage_model.", ("decoder.conv_in.weight",)),
     ("vae", "vae.", ("decoder.conv_in.weight",)),
     ("clip_l", "cond_stage_model.transformer.", _CLIP),
     ("clip_l", "conditioner.embedders.0.transformer.", _CLIP),
     ("clip_g", "conditioner.embedders.1.model.", _OPEN_CLIP),
+    ("clip_g", "conditioner.embedders.0.model.", _OPEN_CLIP),
+    ("clip_h", "cond_stage_model.model.", _OPEN_CLIP),
     ("clip_l", "text_encoders.clip_l.transformer.", _CLIP),
     ("clip_g", "text_encoders.clip_g.transformer.", _CLIP),
     ("t5xxl", "text_encoders.t5xxl.transformer.", _T5),
     ("qwen3", "text_encoders.qwen3_4b.transformer.", _QWEN3),
     ("qwen25vl", "text_encoders.qwen25_7b.transformer.", _QWEN25VL),
+    ("gemma2", "text_encoders.gemma2_2b.transformer.", _GEMMA2),
 )
 
 
@@ -173,8 +177,9 @@ def _vae(tensors: Tensors) -> Checkpoint | None:
     return None
 
 
-_CLIP_WIDTHS = {768: ("clip_l", "CLIP-L"), 1280: ("clip_g", "CLIP-G")}
-_CLIP_H = 1024
+_CLIP_WIDTHS = {768: ("clip_l", "CLIP-L"), 1024: ("clip_h", "CLIP-H"), 1280: ("clip_g", "CLIP-G")}
+
+_CLIPS = ("clip_l", "clip_g", "clip_h")
 
 
 def _clip(tensors: Tensors) -> Checkpoint | None:
@@ -191,14 +196,11 @@ def _open_clip(tensors: Tensors) -> Checkpoint | None:
 
 
 def _clip_of(width: int, layout: str) -> Checkpoint:
-    if width == _CLIP_H:
-        advice = "it is a part of Stable Diffusion 2.x, for which no backend is built in"
-        return Checkpoint(None, "CLIP-H, a text encoder", layout, advice=advice)
     if width in _CLIP_WIDTHS:
         part, name = _CLIP_WIDTHS[width]
         return _part(part, f"{name}, a text encoder", layout, {part: ""})
     title = f"a CLIP text encoder of width {width}"
-    return _part("clip_l or clip_g", title, layout, {"clip_l": "", "clip_g": ""})
+    return _part("clip_l, clip_g or clip_h", title, layout, dict.fromkeys(_CLIPS, ""))
 
 
 _T5_XXL = 4096
@@ -220,6 +222,10 @@ def language_encoder(tensors: Tensors) -> Checkpoint | None:
     return None
 
 
-LANGUAGE_PARTS = (("qwen3", "Qwen3", _QWEN3), ("qwen25vl", "Qwen2.5-VL", _QWEN25VL))
+LANGUAGE_PARTS = (
+    ("qwen3", "Qwen3", _QWEN3),
+    ("qwen25vl", "Qwen2.5-VL", _QWEN25VL),
+    ("gemma2", "Gemma 2", _GEMMA2),
+)
 SEEING = ("qwen25vl",)
 """Parts of language models that see, too: what they see with belongs to them."""

@@ -22,6 +22,5 @@ OTHER_KINDS = (
         evidence=("attention in layers is 2304 wide",),
     ),
     LoraKind("flux2", "FLUX.2", claims="flux-?2", is_joint=True),
-    LoraKind(None, "Stable Diffusion XL refiner", context=1280),
 )
 """What tells FLUX.2 from FLUX.1 stands with that."""

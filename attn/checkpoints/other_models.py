@@ -63,7 +63,6 @@ LANGUAGE = FileKind(
 OTHERS = tuple(
     FileKind(pattern, title, NO_BACKEND)
     for pattern, title in (
-        (r"(?:^|\.)distilled_guidance_layer\.", "Chroma"),
         (r"(?:^|\.)(?:single_stream_modulation|early_stream_modulations)\.", "a later Flux"),
         (r"(?:^|\.)double_blocks\.0\.img_attn\.|(?:^|\.)single_transformer_blocks\.0\.", "Flux"),
         (r"(?:^|\.)double_layers\.0\.attn\.|(?:^|\.)cond_seq_linear\.", "AuraFlow"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attn.cli.plan import describe
 from attn.cli.text import aligned, listed_files
-from attn.wording import count_noun
+from attn.wording import count_noun, percent
 from attn.words import fold, is_content
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _parts(done: Compared) -> Iterator[str]:
         of_whole = [row for row in rows if row["whole_name"] == whole]
         columns = dict.fromkeys((row["measure"], row["word"], row["kind"]) for row in of_whole)
         cells = {
-            (row["part"], row["kohya"], row["measure"], row["kind"]): f"{row['ratio']:.1%}"
+            (row["part"], row["kohya"], row["measure"], row["kind"]): percent(row["ratio"])
             for row in of_whole
         }
         lines = [("PART", "", *(f"{word or 'picture'}, {kind}" for _, word, kind in columns))]
@@ -119,7 +119,7 @@ def _changes(done: Compared, name: str) -> list[tuple[str, ...]]:
 
 def _percent(part: float) -> str:
     """Return a part with three digits, in %."""
-    return f"{100 * part:+.3g}%"
+    return f"{'' if part < 0 else '+'}{percent(part)}"
 
 
 def _bytes(done: Compared) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich import filesize
 
 from attn.cli.text import aligned
-from attn.wording import count_noun
+from attn.wording import count_noun, percent
 
 if TYPE_CHECKING:
     from attn.lora import Oddity
@@ -127,7 +127,7 @@ def _number(value: float | None) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.2%}"
+    return "" if value is None else percent(value)
 
 
 def _odd(oddity: Oddity) -> str:

@@ -51,11 +51,13 @@ PICTURES: tuple[str, ...] = ("sd15", "sdxl", "sd35", "sd35:medium", "scribble", 
 """Models that draw: folders for `DiffusionPipeline.from_pretrained`."""
 DRAWN: tuple[str, ...] = ("scribble:tokens",)
 """The same, whose UNet reads a drawing that the library's pipeline does not give it."""
+INPAINTING: tuple[str, ...] = ("sd15:inpainting", "sdxl:inpainting")
+"""Models that draw into a picture: folders, too."""
 GATED: tuple[str, ...] = ("gated", "gated:medium")
 """Models that draw with gates: folders of files as sd-scripts saves them."""
 TEXTS: tuple[str, ...] = ("mmada",)
 """Models that write: folders in the layout of MMaDA and LLaDA."""
-NAMES: tuple[str, ...] = PICTURES + DRAWN + GATED + TEXTS
+NAMES: tuple[str, ...] = PICTURES + DRAWN + INPAINTING + GATED + TEXTS
 SPLIT_MODEL = "model.safetensors"
 """Of a model in `GATED`: transformer and VAE."""
 SPLIT_FILES: dict[str, str] = {

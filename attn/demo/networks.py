@@ -23,10 +23,11 @@ HINT_CHANNELS = (8, 16, 24, 32)
 """Of the stages by which a ControlNet reads the drawing; each but the last halves its sides."""
 
 
-def sd15_unet() -> UNet2DConditionModel:
+def sd15_unet(in_channels: int = 4) -> UNet2DConditionModel:
     """11 cross-attention layers of 4 heads on grids /1, /2, /4; head sizes 8, 16, 24."""
     return UNet2DConditionModel(
         sample_size=LATENT_SIZE,
+        in_channels=in_channels,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
         block_out_channels=(32, 64, 96),
@@ -36,10 +37,11 @@ def sd15_unet() -> UNet2DConditionModel:
     )
 
 
-def sdxl_unet() -> UNet2DConditionModel:
+def sdxl_unet(in_channels: int = 4) -> UNet2DConditionModel:
     """17 cross-attention layers: 2 heads of 16 on grid /2, 3 heads of 24 on grid /4."""
     return UNet2DConditionModel(
         sample_size=LATENT_SIZE,
+        in_channels=in_channels,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         block_out_channels=(16, 32, 72),

@@ -23,8 +23,10 @@ from diffusers import (
     PNDMScheduler,
     StableDiffusion3Pipeline,
     StableDiffusionControlNetPipeline,
+    StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLControlNetPipeline,
+    StableDiffusionXLInpaintPipeline,
     StableDiffusionXLPipeline,
 )
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
@@ -49,6 +51,8 @@ GAINS: dict[str, float] = {
 
 TOKENS = "scribble:tokens"
 SKETCH_WIDTH = 24
+INPAINTING_CHANNELS = 9
+"""Noise, mask, and the picture without what is drawn anew."""
 
 
 def save(name: str, folder: Path, *, seed: int) -> None:
@@ -193,6 +197,20 @@ def _scribble_sd15() -> DiffusionPipeline:
     return StableDiffusionControlNetPipeline(**parts, controlnet=net, requires_safety_checker=False)
 
 
+def _sd15_inpainting() -> DiffusionPipeline:
+    """Stable Diffusion 1.5, whose UNet sees a picture and a mask too."""
+    parts = _sd15().components | {"unet": networks.sd15_unet(INPAINTING_CHANNELS)}
+    return StableDiffusionInpaintPipeline(**parts, requires_safety_checker=False)
+
+
+def _sdxl_inpainting() -> DiffusionPipeline:
+    """Stable Diffusion XL, whose UNet sees a picture and a mask too."""
+    parts = _sdxl().components | {"unet": networks.sdxl_unet(INPAINTING_CHANNELS)}
+    pipeline = StableDiffusionXLInpaintPipeline(**parts, add_watermarker=False)
+    pipeline.register_to_config(add_watermarker=False)
+    return pipeline
+
+
 _BETAS: dict[str, float | str] = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -205,6 +223,8 @@ _PIPELINES: dict[str, Callable[[], DiffusionPipeline]] = {
     "scribble": _scribble,
     "scribble:sd15": _scribble_sd15,
     TOKENS: _sd15,
+    "sd15:inpainting": _sd15_inpainting,
+    "sdxl:inpainting": _sdxl_inpainting,
     "sd35": partial(_sd35, dual_layers=()),
     "sd35:medium": partial(_sd35, dual_layers=(0, 1)),
 }

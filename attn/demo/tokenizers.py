@@ -10,7 +10,13 @@ from itertools import pairwise
 from tokenizers import Tokenizer, decoders
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import CLIPTokenizer, PreTrainedTokenizerFast, Qwen2Tokenizer, T5Tokenizer
+from transformers import (
+    CLIPTokenizer,
+    GemmaTokenizer,
+    PreTrainedTokenizerFast,
+    Qwen2Tokenizer,
+    T5Tokenizer,
+)
 
 BLANK = "Ġ"
 """How byte-level tokenizers write a space."""
@@ -139,6 +145,23 @@ def qwen_tokenizer(words: tuple[str, ...] = ()) -> Qwen2Tokenizer:
     )
     tokenizer.add_tokens(["<think>", "</think>"])  # which are no special tokens
     return tokenizer
+
+
+def gemma_tokenizer() -> GemmaTokenizer:
+    """Build a tokenizer of Gemma in which each of `WORDS` is one token, its space included.
+
+    Other ASCII is spelled out; other characters are bytes.
+    """
+    merges = _learn_merges([[*piece] for word in WORDS for piece in (word, f"▁{word}")])
+    characters = ["▁", "\n", *string.ascii_letters, *string.digits, *string.punctuation]
+    tokens = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    tokens += [*(f"<0x{byte:02X}>" for byte in range(256)), *characters]
+    tokens += [left + right for left, right in merges]
+    return GemmaTokenizer(
+        vocab={token: index for index, token in enumerate(dict.fromkeys(tokens))},
+        merges=merges,  # type: ignore[arg-type]  # annotated as strings, taken as pairs
+        add_bos_token=True,
+    )
 
 
 @cache

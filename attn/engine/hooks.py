@@ -102,7 +102,9 @@ class ModeHooks(Generic[Key]):
         self._begun = begun
         self._innermost = innermost
         self._running: list[Key] = []
-        self._thread = get_ident()  # in which the watched modules run
+        self._claiming = Lock()
+        self._thread: int | None = None  # in which the watched modules run
+        self._is_over = False
         self._handles: list[RemovableHandle] = []
         self._uncompiled = Uncompiled()
 
@@ -123,10 +125,18 @@ class ModeHooks(Generic[Key]):
         return self
 
     def __exit__(self, *error: object) -> None:
+        with self._claiming:
+            self._is_over = True
+            is_elsewhere = self._thread not in (None, get_ident())
+        if not is_elsewhere:  # else that thread has the mode, and leaves it with its last module
+            self._detach()
+
+    def _detach(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
         self._running.clear()
+        self._thread = None
         self._uncompiled.__exit__()
         # torch calls no hook when KeyboardInterrupt leaves a module
         while any(mode is self._mode for mode in _get_current_dispatch_mode_stack()):
@@ -147,20 +157,34 @@ class ModeHooks(Generic[Key]):
     def _before(self, key: Key, module: nn.Module, args: Any, keywords: Mapping[str, Any]) -> None:
         if not self._wanted():
             return
-        if self._running and self._thread != get_ident():
-            return self._refuse(
-                CaptureError(
-                    "two threads run the watched model at once, so its attention cannot be "
-                    "told apart; let one wait for the other, or give each a copy of the model"
+        if not self._claim():
+            return (
+                None
+                if self._is_over
+                else self._refuse(
+                    CaptureError(
+                        "two threads run the watched model at once, so its attention cannot be "
+                        "told apart; let one wait for the other, or give each a copy of the model"
+                    )
                 )
             )
-        if not self._running:
-            self._require_order()
-        self._begun(key, args, keywords)
+        try:
+            if not self._running:
+                self._require_order()
+            self._begun(key, args, keywords)
+        except BaseException:
+            self._thread = self._thread if self._running else None
+            raise
         self._running.append(key)
-        self._thread = get_ident()
         if len(self._running) == 1:
             self._mode.__enter__()
+
+    def _claim(self) -> bool:
+        """Take the modules for this thread, unless another runs them or nothing is watched now."""
+        with self._claiming:
+            is_free = not self._is_over and self._thread in (None, get_ident())
+            self._thread = get_ident() if is_free else self._thread
+            return is_free
 
     def _after(self, key: Key, module: nn.Module, args: Any, output: Any) -> None:
         is_running = self._running and self._thread == get_ident()
@@ -170,7 +194,10 @@ class ModeHooks(Generic[Key]):
         if not self._running:
             self._leave()
             self._mode.__exit__(None, None, None)
-        if output is not None:
+            self._thread = None
+        if self._is_over and not self._running:
+            self._detach()
+        elif output is not None:
             self._done(key)
 
 
@@ -206,7 +233,9 @@ class AttentionHooks(ModeHooks[Key]):
         begun: Callable[[Key, tuple[Any, ...], Mapping[str, Any]], None] = _ignore,
     ) -> None:
         self._kernels = KernelMode(
-            lambda attention: see(self.running, attention), refuse, lambda: axes(self.running)
+            lambda attention: None if self._is_over else see(self.running, attention),
+            refuse,
+            lambda: axes(self.running),
         )
         self._paused: nn.Module | None = None
         super().__init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Set
 from functools import cache
 
 import torch
@@ -18,6 +19,11 @@ SEEN = frozenset({"native", "_native_cudnn", "_native_efficient", "_native_flash
 
 _COMPILED = "_compiled_call_impl"
 _FAST = "fast path"
+_HOOKED = "_hf_hook"
+_SHARED = (
+    "several processes share it (tensor or context parallelism), and each sees its own part of "
+    "the attention; load it in one process, over several GPUs with device_map"
+)
 _WITH_FAST_PATH = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
 
 
@@ -25,19 +31,45 @@ def refuse_unobservable(model: nn.Module, name: str) -> None:
     """Raise if a model runs its attention where hooks see nothing or see something else.
 
     Raises:
-        CaptureError: compiled, sliced, sent to another attention library, or offloaded layer by
-            layer on the CPU; with the call that undoes it.
+        CaptureError: compiled, sliced, sent to another attention library, shared by several
+            processes, or offloaded layer by layer on the CPU without a `device_map`; with the call
+            that undoes it.
     """
+    is_mapped = getattr(model, "hf_device_map", None) is not None
+    telling = _OBSTACLES.keys() - ({_HOOKED} if is_mapped else set())
     for path, module in walk_modules(model):
-        obstacle = _obstacle(module)
+        obstacle = _obstacle(module, telling)
         if obstacle is not None:
             where = f"{name}.{path}" if path else name
             raise CaptureError(f"cannot capture {where}: {obstacle}")
 
 
-def _obstacle(module: nn.Module) -> str | None:
-    telling, parts = _OBSTACLES.keys(), module._modules.keys()
-    names = (telling & vars(module).keys()) | (telling & parts) | _of_class(type(module))
+def refuse_weightless(model: nn.Module) -> None:
+    """Raise if a model was opened to plan only, without its weights.
+
+    Weights that accelerate keeps elsewhere, and fetches for each module when it runs, are there.
+
+    Raises:
+        CaptureError: says so.
+    """
+    for _, module in walk_modules(model):
+        weights = module._parameters.values()
+        is_empty = any(weight is not None and weight.is_meta for weight in weights)
+        if is_empty and not _fetching(module):
+            raise CaptureError("this session was opened without weights; it can plan, not generate")
+
+
+def _fetching(module: nn.Module) -> list[object]:
+    """Return the hooks of accelerate that fetch a module's weights when it runs."""
+    hook = getattr(module, "_hf_hook", None)
+    return [each for each in getattr(hook, "hooks", (hook,)) if getattr(each, "offload", False)]
+
+
+def _obstacle(module: nn.Module, telling: Set[str]) -> str | None:
+    if any(hasattr(weight, "device_mesh") for weight in module._parameters.values()):
+        return _SHARED
+    parts = module._modules.keys()
+    names = telling & (vars(module).keys() | parts | _of_class(type(module)))  # type: ignore[arg-type]
     if not names:
         return None
     told = (tell(module) for name, tell in _OBSTACLES.items() if name in names)
@@ -71,6 +103,8 @@ def _two_paths(module: nn.Module) -> str | None:
 
 def _processor(module: nn.Module) -> str | None:
     processor = getattr(module, "processor", None)
+    if getattr(processor, "_parallel_config", None) is not None:
+        return _SHARED
     if hasattr(processor, "slice_size"):
         return "attention slicing changes the picture; call pipe.disable_attention_slicing()"
     if "xformers" in type(processor).__name__.lower():
@@ -118,11 +152,8 @@ def _implementation(module: nn.Module) -> str | None:
 
 
 def _sequential_offload(module: nn.Module) -> str | None:
-    hook = getattr(module, "_hf_hook", None)
-    offloading = [
-        each for each in getattr(hook, "hooks", (hook,)) if getattr(each, "offload", False)
-    ]
-    if not any(str(getattr(each, "execution_device", "")) == "cpu" for each in offloading):
+    devices = [str(getattr(each, "execution_device", "")) for each in _fetching(module)]
+    if "cpu" not in devices:
         return None
     return (
         "sequential offload on the CPU does not work in accelerate; call "
@@ -130,14 +161,19 @@ def _sequential_offload(module: nn.Module) -> str | None:
     )
 
 
+def _parallel(module: nn.Module) -> str | None:
+    return None if getattr(module, "_parallel_config", None) is None else _SHARED
+
+
 _OBSTACLES = {
     _COMPILED: _compiled,
     "_orig_mod": _compiled,
+    "_parallel_config": _parallel,
     _FAST: _two_paths,
     "processor": _processor,
     "forward": _graphed,
     "config": _implementation,
-    "_hf_hook": _sequential_offload,
+    _HOOKED: _sequential_offload,
 }
 """What tells of an obstacle, by the attribute of those modules that may have it: of thousands few
 do."""

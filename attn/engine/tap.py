@@ -12,14 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from attn.choices import Status
 from attn.engine.attention import Attention
-from attn.engine.heads import (
-    check_axes,
-    count_heads,
-    require_sink,
-    share_keys,
-    unfold,
-    with_heads,
-)
+from attn.engine.heads import check_axes, count_heads, require_sink, share_keys, unfold, with_heads
 from attn.engine.hooks import AttentionHooks
 from attn.engine.plan import Keep
 from attn.engine.refuse import refuse_unobservable
@@ -157,11 +150,8 @@ class Tap:
         self._status: Status | Literal["ready", "recording"] = "ready"
         self._failed = self._stopped = False
         self.error: Exception | None = None
-        self.seen: set[str] = set()
-        self.assumed: set[str] = set()
-        self.confirmed: set[str] = set()
-        self.left_out: set[str] = set()
-        self.pieces: set[str] = set()
+        self.seen, self.left_out, self.pieces = set[str](), set[str](), set[str]()
+        self.assumed, self.confirmed = set[str](), set[str]()
         self._trace: Trace | None = None
 
     @property
@@ -210,6 +200,8 @@ class Tap:
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._detach()
+        if self._is_elsewhere:
+            self._refuse(CaptureError(say_threads(self._model)))
         is_whole = kind is None and self.error is None and not self._failed
         self._status = "complete" if is_whole else "partial"
         if any(step.tensors for step in self._tapped.steps):
@@ -262,9 +254,14 @@ class Tap:
         self._stopped |= self._thread in (None, get_ident())
 
     def _wants(self) -> bool:
-        if is_backward():  # it computes again what was recorded
+        if is_backward() or self._is_elsewhere:  # it computes again what was recorded
             return False
         return not self._stopped and self._forwards % self._options.every == 0
+
+    @property
+    def _is_elsewhere(self) -> bool:
+        """Whether a forward of the model runs in another thread."""
+        return self._thread not in (None, get_ident())
 
     def _axes(self, path: str) -> str | None:
         globs = self._options.axes
@@ -273,7 +270,7 @@ class Tap:
     def _begin(self, module: nn.Module, args: tuple[Any, ...], named: Mapping[str, Any]) -> None:
         if is_backward():
             return
-        if self._thread not in (None, get_ident()):
+        if self._is_elsewhere:
             return self._refuse(CaptureError(say_threads(self._model)))
         if self._stopped:
             return

@@ -13,8 +13,8 @@ from attn.explorer.comparisons import SUMMARY, describe_comparison, read_compari
 from attn.explorer.description import describe
 from attn.explorer.listing.items import Item
 from attn.explorer.listing.library import Library
-from attn.files.disk import reported
 from attn.files.results import COMPARISON
+from attn.files.stamps import Stamp, stamp_of
 from attn.schema import Manifest, image_names
 from attn.trace.store import JOURNAL, MANIFEST, load_manifest
 
@@ -45,7 +45,7 @@ def _files(item: Item) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=KEPT)
-def _comparison_files(folder: Path, stamps: tuple[tuple[int, int, int], ...]) -> tuple[str, ...]:
+def _comparison_files(folder: Path, stamps: tuple[Stamp, ...]) -> tuple[str, ...]:
     del stamps  # only part of the key
     return read_comparison(folder).files
 
@@ -74,7 +74,7 @@ def facts_of(item: Item, library: Library) -> bytes:
 
 
 @lru_cache(maxsize=KEPT)
-def _trace_facts(item: Item, stamps: tuple[tuple[int, int, int], ...]) -> bytes:
+def _trace_facts(item: Item, stamps: tuple[Stamp, ...]) -> bytes:
     del stamps  # only part of the key
     return msgspec.json.encode({"label": item.label, **describe(manifest_of(item.folder))})
 
@@ -101,19 +101,13 @@ def manifest_of(folder: Path) -> Manifest:
 
 
 @lru_cache(maxsize=KEPT)
-def _load(folder: Path, stamps: tuple[tuple[int, int, int], ...]) -> Manifest:
+def _load(folder: Path, stamps: tuple[Stamp, ...]) -> Manifest:
     del stamps  # only part of the key
     return load_manifest(folder)
 
 
-def _stamps(folder: Path) -> Iterator[tuple[int, int, int]]:
+def _stamps(folder: Path) -> Iterator[Stamp]:
     """Yield what changes when a manifest or its journal does."""
     for name in (MANIFEST, JOURNAL, COMPARISON):
-        try:
-            about = (folder / name).stat()
-        except FileNotFoundError:
-            continue
-        except OSError:
-            with reported(folder / name, "read"):
-                raise
-        yield about.st_mtime_ns, about.st_size, about.st_ino
+        if stamp := stamp_of(f"{folder}/{name}"):
+            yield stamp

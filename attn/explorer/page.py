@@ -23,10 +23,11 @@ from attn.errors import TraceError, UsageError
 from attn.explorer.joined import STATIC, join_script, join_styles, page_body
 from attn.explorer.listing.items import Item
 from attn.explorer.listing.library import Library
-from attn.explorer.listing.thumbs import thumbnail
+from attn.explorer.listing.thumbs import SHOWN, thumbnail
 from attn.explorer.opened import facts_of, file_of, manifest_of, picture_of
 from attn.explorer.reduction import Reduced, reduce
 from attn.explorer.shelf import to_shard, to_text
+from attn.files.images import UndecodableImageError, decode_image
 from attn.wording import count_noun
 
 MARK = "<!-- made by attn view -->"
@@ -185,8 +186,16 @@ def _put_outputs(parts: _Parts, item: Item, at: str) -> Iterator[str]:
             if len(data) <= LARGE_PICTURE:
                 parts.put_picture(f"{at}/{name}", KINDS[suffix], data)
             else:
-                parts.put_picture(f"{at}/{name}", "image/webp", _smaller(data))
-                yield f"{name} is smaller than it was made: {PICTURE_SIDE} pixels at most."
+                yield f"{name} {_put_smaller(parts, f'{at}/{name}', data)}."
+
+
+def _put_smaller(parts: _Parts, name: str, data: bytes) -> str:
+    """Put a picture into the page that is smaller than it was, and say so."""
+    try:
+        parts.put_picture(name, "image/webp", _smaller(data))
+    except UndecodableImageError as error:
+        return f"is not there: {error}"
+    return f"is smaller than it was made: {PICTURE_SIDE} pixels at most"
 
 
 def _put_thumb(parts: _Parts, item: Item) -> None:
@@ -198,10 +207,7 @@ def _put_thumb(parts: _Parts, item: Item) -> None:
 
 
 def _smaller(data: bytes) -> bytes:
-    from PIL import Image
-
-    with Image.open(BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
-        small = image.convert("RGB")
+    small = decode_image(data, SHOWN).convert("RGB")
     small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
     stream = BytesIO()
     small.save(stream, "WEBP", quality=90)

@@ -33,6 +33,7 @@ from attn.explorer.listing.items import Item
 from attn.explorer.listing.library import Library
 from attn.explorer.listing.thumbs import thumbnail
 from attn.explorer.opened import facts_of, file_of, picture_of
+from attn.files.outside import open_regular
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -217,7 +218,7 @@ class _File:
         from starlette.responses import FileResponse
 
         try:
-            file = self._path.open("rb")
+            file = open_regular(self._path)
         except OSError:  # gone in this moment
             return await _missing()(scope, receive, send)
         with file:

@@ -4,6 +4,7 @@
     images      decode images of others, by format and size
     disk        write atomically, append to journals, say why a disk refused
     digests     whether a file is as it was written
+    stamps      whether a file was written again, without reading it
     locks       a folder that one run at a time may have
     results     put a folder of results in place by one rename; remove only what is ours
     cache       the user's cache: what can be made again

@@ -10,6 +10,7 @@ import os
 import re
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
+from io import BufferedRandom, BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,8 +30,22 @@ _TAIL = 256
 """Bytes at the end of a sealed file in which its last field lies."""
 
 
+SMALL = 2**18
+"""Bytes of a file that is hashed at once, without a buffer of this size being made."""
+
 LARGEST_OUTPUT = 2**28
 """Most bytes of a picture or a text that is read."""
+
+
+def hash_stream(stream: BufferedReader | BufferedRandom) -> str:
+    """Return the SHA-256 of an open file of any size.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if os.fstat(stream.fileno()).st_size <= SMALL:
+        return sha256(stream.read()).hexdigest()
+    return file_digest(stream, "sha256").hexdigest()
 
 
 def seal(data: bytes) -> bytes:
@@ -114,7 +129,7 @@ def require_digest(path: Path, expected: str, hint: str = AGAIN) -> None:
         DamagedError: it is another.
     """
     with reported(path, "read", hint), open_regular(path) as stream:
-        got = file_digest(stream, "sha256").hexdigest()
+        got = hash_stream(stream)
     if got != expected:
         raise DamagedError(f"{path} has SHA-256 {got}, expected {expected}. {hint}".rstrip())
 

@@ -5,7 +5,6 @@ A file is ours if the marker lists it and it is as it was written; all else in t
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
@@ -17,7 +16,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from attn.files.digests import require_digest, require_seal, seal
+from attn.files.digests import hash_stream, require_digest, require_seal, seal
 from attn.files.outside import read_bytes
 from attn.versions import attn_version
 
@@ -134,4 +133,4 @@ def _sha256(path: Path) -> str | None:
     if not stat.S_ISREG(path.lstat().st_mode):
         return None
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hash_stream(stream)

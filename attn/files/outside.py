@@ -38,6 +38,7 @@ _REASONS = {
     errno.EROFS: "the disk is read-only",
     errno.ENOENT: "the file or its folder does not exist",
     errno.ELOOP: "its symbolic links lead in a circle",
+    errno.ESTALE: "its network file system lost it (stale handle); mount that again",
 }
 
 

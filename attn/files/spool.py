@@ -28,6 +28,7 @@ class Spool:
 
     def __init__(self) -> None:
         self._file = SpooledTemporaryFile(LARGEST, prefix="attn-")  # noqa: SIM115 - as long as this
+        self._folder = Path(gettempdir())
 
     def append(self, data: bytes) -> int:
         """Add bytes at the end, and return where they begin.
@@ -35,14 +36,14 @@ class Spool:
         Raises:
             TraceError: the disk is full.
         """
-        with reported(Path(gettempdir()), hint=HINT):
+        with reported(self._folder, hint=HINT):
             start = self._file.seek(0, 2)
             self._file.write(data)
         return start
 
     def read(self, start: int, count: int) -> bytes:
         """Return `count` bytes from `start` on."""
-        with reported(Path(gettempdir()), "read"):
+        with reported(self._folder, "read"):
             self._file.seek(start)
             return self._file.read(count)
 

@@ -14,13 +14,16 @@ from attn.explorer.opened import manifest_of
 from attn.schema import image_names
 from attn.studio.command import as_command
 from attn.studio.drawing import draw_shapes, pad_file
-from attn.studio.form import Field, make_request
+from attn.studio.form import Field, begin_request, make_request
 from attn.studio.jobs import StudioRun
 from attn.studio.parts import MOST_SEED, NONE
 from attn.studio.studio import Studio
-from attn.studio.telling import tell_job
+from attn.studio.telling import tell_job, tell_refusal
 
-FIGURES = ("attention_evolution.gif", "text_vs_sketch_attention.png", "words.png", "roles.png")
+FIGURES = (
+    *("attention_evolution.gif", "text_vs_sketch_attention.png", "words.png", "roles.png"),
+    *("unmasking.gif", "flow.png", "influence.png"),
+)
 """What is shown of an analysis, by name; all of it is in the report."""
 SKETCH = "sketch"
 WITHOUT = {"lora": "without LoRAs", SKETCH: "without drawing"}
@@ -69,7 +72,7 @@ class Acts:
         try:
             request = self._request(values)
         except AttnError as error:
-            yield f"This cannot run: {error}"
+            yield tell_refusal(error)
             return
         yield from self._studio.plan(request)
 
@@ -78,7 +81,7 @@ class Acts:
         try:
             job = self._studio.jobs.submit(self._request(values), is_analyzed=is_analyzed)
         except AttnError as error:
-            yield RunView(progress=f"Not run: {error}")
+            yield RunView(progress=tell_refusal(error))
             return
         yield from self._follow(job, ())
 
@@ -96,7 +99,7 @@ class Acts:
             try:
                 job = self._studio.jobs.submit(request, is_analyzed=False, variant=variant)
             except AttnError as error:
-                yield RunView(progress=f"Not run: {error}")
+                yield RunView(progress=tell_refusal(error))
                 return
             yield from self._follow(job, (before,))
 
@@ -140,9 +143,8 @@ class Acts:
         job = self._job(number)
         if job is None or job.folder is None:
             return gr.skip()
-        path = job.folder.with_name(f"{job.folder.name}.html")
-        save_page([job.folder], ViewOptions(out=path))
-        return gr.update(value=[*_reports(job), str(path)], visible=True)
+        save_page([job.folder], ViewOptions(out=_page_path(job.folder)))
+        return gr.update(value=_files(job.folder), visible=True)
 
     def index(self) -> str:
         """Return the gallery: the explorer's list of all runs."""
@@ -153,7 +155,7 @@ class Acts:
         try:
             image = draw_shapes(text)
         except AttnError as error:
-            return gr.skip(), f"This cannot be drawn: {error}"
+            return gr.skip(), tell_refusal(error)
         return {"background": image, "layers": [], "composite": image}, gr.skip()
 
     def throw(self) -> int:
@@ -164,6 +166,8 @@ class Acts:
         """Return what fills in the defaults of a model that was chosen."""
 
         def fill(name: str) -> list[Any]:
+            if name not in self._models:
+                return [gr.skip()] * len(names) if len(names) > 1 else gr.skip()
             known = self._studio.defaults(self._backend, self._models[name])
             values = [gr.skip() if known.get(name) is None else known[name] for name in names]
             return values if len(values) > 1 else values[0]
@@ -179,20 +183,11 @@ class Acts:
         Raises:
             AttnError: something in it cannot be meant.
         """
-        seed = values["seed"]
-        request: dict[str, Any] = {
-            "backend": self._backend,
-            "model": self._models[values["model"]],
-            "prompt": values["prompt"],
-            "seed": 0 if seed is None else int(seed),
-        }
-        rows = zip(values["loras"][::2], values["loras"][1::2], strict=True)
-        paths = self._studio.choices.all_loras
-        loras = [f"{paths[name]}:{scale:g}" for name, scale in rows if name != NONE]
+        request = {"backend": self._backend}
+        request |= begin_request(values, self._models, self._studio.choices.all_loras)
         sketch = pad_file(values.get("pad"))
         if sketch is None and values.get("empty") == NONE:
             sketch = NONE
-        request |= {"lora": loras} if loras else {}
         request |= {SKETCH: sketch} if sketch else {}
         return request | make_request(self._fields, values["fields"])
 
@@ -267,20 +262,29 @@ def _picture(job: StudioRun) -> str:
     )
 
 
-def _reports(job: StudioRun) -> list[str]:
-    report = job.folder / "analysis" / "report.html" if job.folder else Path()
-    return [str(report)] if report.is_file() else []
+def _page_path(folder: Path) -> Path:
+    """Return where the one-file page of a trace is."""
+    return folder.with_name(f"{folder.name}.html")
+
+
+def _files(folder: Path) -> list[str]:
+    """Return what is there of a trace's report and its page."""
+    files = (folder / "analysis" / "report.html", _page_path(folder))
+    return [str(path) for path in files if path.is_file()]
 
 
 def _results(job: StudioRun) -> dict[str, Any]:
     """Return pictures and files of a run that is done."""
     if job.folder is None:
         return {}
-    names = image_names(manifest_of(job.folder).outputs)
+    outputs = manifest_of(job.folder).outputs
+    names = image_names(outputs)
     figures = [path for name in FIGURES for path in job.files if path.name == name]
     pictures = [str(job.folder / name) for name in names] + [str(path) for path in figures]
-    reports = _reports(job)
+    files = _files(job.folder)
+    texts = [job.folder / name for name in outputs if Path(name).suffix == ".txt"]
     return {
+        "text": gr.update(value=texts[0].read_text("utf-8"), visible=True) if texts else gr.skip(),
         "figures": gr.update(value=pictures, visible=True) if pictures else gr.skip(),
-        "files": gr.update(value=reports, visible=True) if reports else gr.skip(),
+        "files": gr.update(value=files, visible=True) if files else gr.skip(),
     }

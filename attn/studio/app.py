@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import warnings
 from collections.abc import Collection
 from pathlib import Path
@@ -61,8 +62,9 @@ class StudioServer:
         """Answer until the process is interrupted.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C.
+            KeyboardInterrupt: Ctrl-C, or SIGTERM.
         """
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # else nothing is taken away
         try:
             self._server.run()
         finally:

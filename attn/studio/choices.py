@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from attn.files.disk import reported
 from attn.studio.options import StudioOptions
 from attn.verbs.lora_folders import lora_files
 
-DEMO = "demo"
 WEIGHTS = ".safetensors"
 
 
@@ -32,10 +31,15 @@ class Choices:
     first: Mapping[str, str] = field(default_factory=dict)
     loras: Mapping[str, str] = field(default_factory=dict)
 
-    def models_of(self, backend: str) -> dict[str, str]:
-        """Return the models of a family, by name, the one that stands first included."""
+    def models_of(self, backend: str, demos: Sequence[str]) -> dict[str, str]:
+        """Return the models of a family, by name, the one that stands first included.
+
+        Args:
+            backend: name of the family.
+            demos: names of its demo models.
+        """
         named = self.first if backend == self.backend else {}
-        return {**named, DEMO: DEMO, **self.models}
+        return {**named, **{name: name for name in demos}, **self.models}
 
     @property
     def all_loras(self) -> dict[str, str]:

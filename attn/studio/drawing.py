@@ -26,10 +26,22 @@ def pad_file(held: Mapping[str, Any] | None) -> str | None:
     from PIL.Image import new
     from PIL.ImageChops import invert
 
+    if "A" in image.getbands():
+        image = _without_bars(image)
     flat = new("RGB", image.size, "white")
     flat.paste(image, mask=image.getchannel("A") if "A" in image.getbands() else None)
     is_blank = invert(flat).getbbox() is None  # cleared, or erased
     return None if is_blank else drawing_file(flat)
+
+
+def _without_bars(image: Image) -> Image:
+    """Return a picture that was sent without the empty bars beside it, whose edges are no edges."""
+    box = image.getchannel("A").getbbox()
+    if box is None:
+        return image
+    left, top, right, bottom = box
+    fills = right - left == image.width or bottom - top == image.height
+    return image.crop(box) if fills else image
 
 
 def draw_shapes(text: str) -> Image:

@@ -25,6 +25,12 @@ OF_DRAWING = ("edges", "ground", "fit")
 APART = ("sketch", "generate")
 """Options of a family that have a field of their own."""
 LORA_ROWS = 3
+NO_MODEL = "no model is chosen; those of a folder are offered with attn studio --model-dir DIR"
+LABELS = {"lora": "LoRA 1", "sketch": "Drawing"}
+"""Names for people, of fields that are not called like their options."""
+EMPTY_LABEL = "Where nothing is drawn"
+NAMED = (*FIRST, *FURTHER, "backend", "model", "prompt", "seed", "lora", "sketch")
+"""All options of the capture that the page has something for."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,12 @@ class Field:
     @property
     def label(self) -> str:
         """Its name for people."""
-        return self.name.replace("_", " ").capitalize()
+        return label_of(self.name)
+
+
+def label_of(name: str) -> str:
+    """Return how the field of an option is called."""
+    return LABELS.get(name) or name.replace("_", " ").capitalize()
 
 
 def capture_fields(names: Sequence[str], facts: Facts) -> list[Field]:
@@ -77,6 +88,31 @@ def setting_fields(facts: Facts, names: Sequence[str]) -> list[Field]:
         names: of the models.
     """
     return [_of_family(option, names) for option in facts["options"] if option["name"] not in APART]
+
+
+def begin_request(
+    values: Mapping[str, Any], models: Mapping[str, str], loras: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the arguments of `attn.capture` that no typed option stands behind.
+
+    Args:
+        values: what the page holds: prompt, seed, names of the model and, before the scale of
+            each, of LoRAs.
+        models: paths by name.
+        loras: the same.
+
+    Raises:
+        UsageError: no model is chosen, or the seed is no whole number.
+    """
+    if values["model"] not in models:
+        raise UsageError(NO_MODEL)
+    request = {"model": models[values["model"]], "prompt": values["prompt"]}
+    request |= {"seed": _whole("seed", values["seed"] or 0)}
+    rows = zip(values["loras"][::2], values["loras"][1::2], strict=True)
+    named = [
+        (loras[name], 1.0 if scale is None else scale) for name, scale in rows if name in loras
+    ]
+    return request | ({"lora": [f"{path}:{scale:g}" for path, scale in named]} if named else {})
 
 
 def make_request(fields: Sequence[Field], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,10 +143,14 @@ def _plain(about: Field, value: Any) -> Any:
     if isinstance(value, str):
         return value.strip() or None
     if about.kind == "whole" and isinstance(value, float):
-        if not value.is_integer():
-            raise UsageError(f"{about.name}: expected a whole number; got {value}")
-        return int(value)
+        return _whole(about.name, value)
     return value
+
+
+def _whole(name: str, value: float) -> int:
+    if not float(value).is_integer():
+        raise UsageError(f"{name}: expected a whole number; got {value}")
+    return int(value)
 
 
 def _of_capture(option: Declared, defaults: Mapping[str, Any]) -> Field:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from attn.studio.acts import Acts, RunView
 from attn.studio.form import FIRST, FURTHER, OF_DRAWING, Field, capture_fields, setting_fields
-from attn.studio.parts import MOST_SEED, field_parts, lora_parts, pad_parts
+from attn.studio.parts import field_parts, lora_parts, pad_parts
 from attn.studio.studio import Studio
 
 TITLE = "attn studio"
@@ -29,7 +29,6 @@ def make_pages(studio: Studio) -> gr.Blocks:
     """Return a page for each family, the first one at the address of the server."""
     first, *others = studio.families
     with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks:
-        gr.Navbar(main_page_name=first["name"])
         _Page(studio, first).build(blocks)
     for facts in others:
         with blocks.route(facts["name"], path_of(facts["name"])) as page:
@@ -47,9 +46,7 @@ class _Page:
 
     def __init__(self, studio: Studio, facts: Mapping[str, Any]) -> None:
         self._studio, self._facts = studio, facts
-        self._models = studio.choices.models_of(facts["name"])
-        if not facts["has_demo"]:
-            self._models.pop("demo")
+        self._models = studio.choices.models_of(facts["name"], facts["demos"])
         names = list(self._models.values())
         settings = setting_fields(facts, names)
         self._beside = [about for about in settings if about.name in OF_DRAWING]
@@ -60,6 +57,7 @@ class _Page:
 
     def build(self, page: gr.Blocks) -> None:
         """Put all parts onto the page."""
+        gr.Navbar(main_page_name=self._studio.families[0]["name"])
         gr.HTML(f"<h1>{TITLE}: {escape(self._facts['name'])}</h1>")
         if self._studio.broken:
             lines = [f"{name}: {reason}" for name, reason in self._studio.broken.items()]
@@ -78,16 +76,18 @@ class _Page:
     def _build_form(self) -> None:
         facts = self._facts
         names = list(self._models)
-        self._model = gr.Dropdown(names, value=names[0] if names else None, label="Model")
+        self._model = gr.Dropdown(
+            names, value=names[0] if names else None, label="Model", info=facts["note"]
+        )
         self._prompt = gr.Textbox(value=facts["prompt"], label="Prompt", lines=2)
         parts: dict[str, Any] = {}
         self._pad: tuple[Any, ...] = ()
         if self._reads_drawings:
-            self._pad = pad_parts(facts["has_demo"])
+            self._pad = pad_parts(has_outline=bool(facts["demos"]))
             with gr.Row():
                 parts |= field_parts(self._beside)
         with gr.Row():
-            self._seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MOST_SEED)
+            self._seed = gr.Number(0, label="Seed")
             self._die = gr.Button("Another seed", size="sm", min_width=90)
         parts |= field_parts(self._first)
         self._loras: list[Any] = []

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from attn.studio.drawing import SHAPES, SIDE, WIDTH
-from attn.studio.form import LORA_ROWS, Field
+from attn.studio.form import EMPTY_LABEL, LORA_ROWS, Field, label_of
 
 NONE = "none"
 AUTO = "the prompt's outline"
@@ -46,7 +46,7 @@ def field_part(about: Field) -> Any:
     if about.kind in ("whole", "number") and about.default is not None:
         return gr.Number(value=about.default, **common)
     value = "" if about.default is None else str(about.default)
-    return gr.Textbox(value=value, placeholder="default", max_lines=2, **common)
+    return gr.Textbox(value=value, placeholder="not set", max_lines=2, **common)
 
 
 def field_parts(fields: Sequence[Field]) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def pad_parts(has_outline: bool) -> tuple[Any, Any, Any, Any]:
         has_outline: whether the model can draw a prompt's outline itself.
     """
     pad = gr.ImageEditor(
-        label="Drawing",
+        label=label_of("sketch"),
         type="pil",
         sources=("upload",),
         transforms=(),
@@ -84,7 +84,7 @@ def pad_parts(has_outline: bool) -> tuple[Any, Any, Any, Any]:
         height=420,
     )
     choices = EMPTY_PAD if has_outline else EMPTY_PAD[1:]
-    empty = gr.Radio(list(choices), value=choices[0], label="Where nothing is drawn")
+    empty = gr.Radio(list(choices), value=choices[0], label=EMPTY_LABEL)
     with gr.Accordion("Draw by keyboard", open=False):
         shapes = gr.Textbox(
             label="Shapes, one a line",

@@ -17,7 +17,7 @@ from attn.studio.child import Child
 from attn.studio.choices import Choices, make_choices
 from attn.studio.jobs import RunQueue, StudioRun
 from attn.studio.options import StudioOptions
-from attn.studio.telling import tell_plan
+from attn.studio.telling import tell_plan, tell_refusal
 from attn.studio.uploads import Uploads
 from attn.verbs.capture.folders import choose_folder, contents, refuse_parts
 from attn.verbs.view import find_traces
@@ -49,10 +49,10 @@ class Studio:
         first = _first_family(options.backend)
         self.choices: Choices = make_choices(options, first)
         self.library = _library(self.out)
-        self.uploads = Uploads(Path(mkdtemp(prefix="attn-studio-")))
         self._child = Child()
         self._paces: dict[tuple[str, ...], float] = {}
         self.families, self.broken = self._load(first)
+        self.uploads = Uploads(Path(mkdtemp(prefix="attn-studio-")))
         self.jobs = RunQueue(self._child, self.out, self._finished)
 
     @property
@@ -77,7 +77,7 @@ class Studio:
         if answer.event == "done":
             yield tell_plan(answer.facts, self._paces.get(_like(request)))
         else:
-            yield f"This cannot run: {answer.facts.get('error')}"
+            yield tell_refusal(answer.facts.get("error"))
 
     def defaults(self, backend: str, model: str) -> Mapping[str, Any]:
         """Return what a model takes for what is left open; empty where that cannot be said now."""

@@ -1,7 +1,8 @@
-"""What the page says of a run and of a plan, as plain text."""
+"""What the page says of a run and of a plan, as plain text, in which options are its fields."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,8 +10,49 @@ from rich import filesize
 
 from attn.errors import TraceError
 from attn.explorer.opened import manifest_of
+from attn.studio.form import EMPTY_LABEL, NAMED, label_of
 from attn.studio.jobs import StudioRun
+from attn.verbs.capture.options import CaptureOptions
+from attn.verbs.options import declared
 from attn.wording import count_noun
+
+MENTION = re.compile(
+    r"(?P<command>\b(?:attn|hf|pip|ray|sbatch) [a-z]+\b[^;,()`]*)"
+    r"|--(?P<flag>[a-z][a-z0-9-]*)(?: (?P<word>\w(?:[^\s;,()]*[^\s;,().:])?))?"
+)
+"""A command, which stays as it is, or an option with the word after it."""
+OF_SERVER = ("out", "model-dir", "lora-dir")
+"""Options of `attn studio` that a run's messages may name."""
+
+
+def tell_refusal(error: object) -> str:
+    """Return why what the form holds cannot run."""
+    return f"This cannot run: {with_fields(str(error))}"
+
+
+def with_fields(text: str) -> str:
+    """Return a message in which fields of the form stand for options of the command line.
+
+    `try a smaller --size, or --dtype bfloat16` becomes `try a smaller 'Size', or 'Dtype':
+    bfloat16`. Of an option that has no field, it is said whose it is.
+    """
+    absent: dict[str, str] = {}
+
+    def replace(mention: re.Match[str]) -> str:
+        if mention["command"]:
+            return mention[0]
+        name, word = mention["flag"].replace("-", "_"), mention["word"] or ""
+        if name == "set" and word:
+            key, _, value = word.partition("=")
+            return _field(key, value)
+        if name not in NAMED:
+            absent[mention["flag"]] = "studio" if mention["flag"] in OF_SERVER else "capture"
+            return mention[0]
+        return _field(name, word) if _is_value(name, word) else f"{_field(name)} {word}".rstrip()
+
+    told = MENTION.sub(replace, text)
+    notes = [f"(--{flag} is an option of attn {verb}.)" for flag, verb in absent.items()]
+    return " ".join([told, *notes])
 
 
 def tell_job(job: StudioRun, before: int) -> str:
@@ -21,7 +63,7 @@ def tell_job(job: StudioRun, before: int) -> str:
         before: runs that come first.
     """
     ending = "It ends after this step." if job.is_ending and not job.is_over else ""
-    lines = [_state(job, before), ending, *job.remarks]
+    lines = [_state(job, before), ending, *map(with_fields, job.remarks)]
     return "\n".join(line for line in lines if line)
 
 
@@ -39,7 +81,9 @@ def tell_plan(plan: Mapping[str, Any], pace: float | None) -> str:
         else f"about {_seconds(pace * steps)}, at {pace:.2g} s a step as in the last run like it"
     )
     kept = f"{count_noun(steps, 'step')}, {plan['level']} of {count_noun(plan['layers'], 'layer')}"
-    return "\n".join([f"{kept}: {filesize.decimal(plan['bytes'])}; {time}", *plan["warnings"]])
+    return "\n".join(
+        [f"{kept}: {filesize.decimal(plan['bytes'])}; {time}", *map(with_fields, plan["warnings"])]
+    )
 
 
 def _state(job: StudioRun, before: int) -> str:
@@ -68,9 +112,9 @@ def _cancelled(job: StudioRun) -> str:
 
 def _failed(job: StudioRun) -> str:
     if not job.done:
-        return f"Failed: {job.error}"
+        return f"Failed: {with_fields(job.error)}"
     at = f"step {job.done} of {job.total}"
-    return f"Failed after {at}: {job.error} What was finished is in {job.folder}"
+    return f"Failed after {at}: {with_fields(job.error)} What was finished is in {job.folder}"
 
 
 def _running(job: StudioRun) -> str:
@@ -97,3 +141,18 @@ def _noise(job: StudioRun) -> float | None:
 def _seconds(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _field(name: str, value: str = "") -> str:
+    """Return a field with what is to be put in; a word in capitals stands for anything."""
+    if name == "backend":
+        return f"the page '{value}'"
+    label = EMPTY_LABEL if (name, value) == ("sketch", "none") else label_of(name)
+    return f"'{label}'" if not value or value.isupper() else f"'{label}': {value}"
+
+
+def _is_value(name: str, word: str) -> bool:
+    """Whether the word after an option is its value, and not the next one of the sentence."""
+    option = next(option for option in declared(CaptureOptions) if option.name == name)
+    is_text = name in ("backend", "lora") or word in (*option.choices, "none")
+    return is_text or word.isupper() or re.search(r"\d|\w\.\w", word) is not None

@@ -3,6 +3,7 @@
     store          the files of a trace: shards with checksums and a manifest
     writer         writes them step by step, readable after a kill
     manifests      what must be true of a manifest before it is believed
+    growing        that of texts which end early
     trace          `Trace`: what Python users open and ask
     measures/      one measure of one layer over all steps; probabilities; masses of segments
     means          maps added up over layers of one tower and steps

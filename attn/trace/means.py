@@ -63,6 +63,13 @@ class MapSums:
                 self._count = self._count + ran
                 self.layers.add(view.layer.index)
 
+    def merge(self, other: MapSums) -> None:
+        """Add what another has, of other layers with the same keys."""
+        for grid, total in other._sums.items():
+            self._sums[grid] = self._sums[grid] + total if grid in self._sums else total
+        self._count = self._count + other._count
+        self.layers |= other.layers
+
     def mean(self, grid: Grid | None = None) -> KeyMaps:
         """Return (sample, row, column, key), probability, 0 to 1; NaN for samples without maps.
 

@@ -39,7 +39,7 @@ class Shapes:
         segments = manifest.segments[manifest.branches[0]]
         self._positions = max((segment.stop for segment in segments), default=0)
         self._spans = spans_of(manifest)
-        self._expected_shapes: dict[tuple[str, Window | None], tuple[Shape, ...]] = {}
+        self._fitting: set[tuple[str, tuple[int, ...], str, Window | None]] = set()
 
     def misfit(
         self, name: str, shape: tuple[int, ...], dtype: str, span: Window | None = None
@@ -52,9 +52,9 @@ class Shapes:
             dtype: its name in a shard.
             span: of the sequence that its step read; None is all of it.
         """
-        if (name, span) not in self._expected_shapes:
-            self._expected_shapes[name, span] = self._expected(name, span)
-        expected = self._expected_shapes[name, span]
+        if (name, shape, dtype, span) in self._fitting:  # in an earlier step
+            return None
+        expected = self._expected(name, span)
         if not expected:
             return None
         if not any(_agree(shape, candidate) for candidate in expected):
@@ -64,6 +64,7 @@ class Shapes:
         dtypes = FLOATS if of_step is None else (of_step,)
         if dtype not in dtypes:
             return f"{name} has dtype {dtype}, expected {' or '.join(dtypes)}"
+        self._fitting.add((name, shape, dtype, span))
         return None
 
     def _expected(self, name: str, span: Window | None) -> tuple[Shape, ...]:

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,11 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from attn.errors import TraceError
-from attn.files.digests import seal
+from attn.files.digests import hash_stream, seal
 from attn.files.disk import (
     append_lines,
     encode_json,
+    read_journal,
     remove_parts,
     reported,
     sync_folder,
@@ -118,11 +118,24 @@ class TraceWriter:
         if self._pending is not None:
             self._pending.result()
 
+    def _require_alone(self) -> None:
+        """Refuse to write where another process does, which file systems without locks let in.
+
+        Raises:
+            TraceError: the journal is not as this writer left it.
+        """
+        if read_journal(self.folder / JOURNAL, Shard) != tuple(self._shards.values()):
+            raise TraceError(
+                f"another process writes into {self.folder} too; wait for its end, and never start "
+                "two runs in one folder: its file system has no locks"
+            )
+
     def _write(self, step: Step | None, tensors: dict[str, np.ndarray]) -> None:
         file = shard_file(step)
         path = self.folder / file
         part = path.with_name(path.name + ".part")
         try:
+            self._require_alone()
             with reported(path, hint=READABLE):
                 _save(part, tensors)
                 shutil.copymode(self.folder / MANIFEST, part)
@@ -197,4 +210,4 @@ def _save(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
 def _settled_sha256(path: Path) -> str:
     with path.open("rb+") as stream:
         os.fsync(stream.fileno())
-        return file_digest(stream, "sha256").hexdigest()
+        return hash_stream(stream)

@@ -193,9 +193,15 @@ def unchecked(name: str, value: Any) -> Any:
 
 
 def wrong(name: str, expected: str, value: Any) -> UsageError:
-    """Return the error of a value of another kind than the one expected."""
-    shown = cut(repr(value), SHOWN)
-    return UsageError(f"{name}: expected {expected}; got {shown} ({type(value).__name__})")
+    """Return the error of a value of another kind than the one expected.
+
+    Whoever types a command types texts, whose quotes say so; of other values the type is said too.
+    """
+    if isinstance(value, str | Path):
+        got = cut(repr(str(value)), SHOWN)
+    else:
+        got = f"{cut(repr(value), SHOWN)} ({type(value).__name__})"
+    return UsageError(f"{name}: expected {expected}; got {got}")
 
 
 def _path(kind: type, value: Any) -> Path:

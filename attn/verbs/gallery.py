@@ -21,12 +21,13 @@ from attn.files.disk import (
     write_atomic,
 )
 from attn.files.markers import require_unchanged
+from attn.files.names import COLLECTION
 from attn.files.outside import open_regular, read_json, require_inside
 from attn.files.results import COMPARISON
 from attn.files.scratch import sweep
 from attn.schema import SKETCH, Manifest
 from attn.trace.store import MANIFEST, read_manifest
-from attn.verbs.capture.collection import is_collection, read_index
+from attn.verbs.capture.collection import read_index
 from attn.verbs.capture.folders import ANALYSIS
 from attn.verbs.html import render
 from attn.verbs.report import Report
@@ -147,13 +148,13 @@ def count(made: Gallery) -> str:
 
 def _files(folder: Path, depth: int, warn: Callable[[str], None]) -> Iterator[Path]:
     """Yield the indices of comparisons and of traces, not of those inside of traces."""
-    if is_file(folder / MANIFEST):
+    if _has(folder, MANIFEST):
         yield folder / MANIFEST
         return
-    if is_file(folder / COMPARISON):
+    if _has(folder, COMPARISON):
         yield folder / COMPARISON
     try:
-        if is_collection(folder):
+        if _has(folder, COLLECTION):
             read_index(folder)  # a damaged one is told of; its traces are shown
     except TraceError as error:
         warn(str(error))
@@ -166,6 +167,11 @@ def _files(folder: Path, depth: int, warn: Callable[[str], None]) -> Iterator[Pa
     for child in children:
         if is_folder(child) and not child.name.startswith("."):
             yield from _files(child, depth - 1, warn)
+
+
+def _has(folder: Path, name: str) -> bool:
+    """Whether there is something of this name that is no folder, whether it can be read or not."""
+    return os.path.lexists(folder / name) and not is_folder(folder / name)
 
 
 def _written(file: Path) -> float:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from functools import cache, wraps
 from inspect import Parameter, cleandoc, signature
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -26,6 +27,7 @@ from typing import (
     get_type_hints,
 )
 
+from attn.choices import Pooling
 from attn.verbs import checks, parsing
 from attn.verbs.report import Report
 
@@ -71,6 +73,16 @@ Words = Annotated[
         check=checks.texts,
     ),
 ]
+Phrases = Annotated[
+    str | Iterable[str] | None,
+    About(
+        "Also words in a row, taken together: 'red cat|old barn'.",
+        python="Also words in a row, taken together, such as red cat.",
+        read=parsing.split_phrases,
+        check=checks.texts,
+    ),
+]
+Pooled = Annotated[Pooling | None, About("How maps are made of many: mean, or daam.")]
 Pictures = Annotated[
     bool, About("Draw, or write tables only.", ("--pictures/--no-pictures",), python="Also draw.")
 ]
@@ -81,6 +93,9 @@ Told = Annotated[
     About("Told notes, warnings and progress.", check=checks.unchecked, is_typed=False),
 ]
 """Options that several verbs have."""
+Traces = Annotated[
+    str | Path, About("Folder of a trace, or of a collection.", ("TRACE",), check=checks.folder)
+]
 Workers = Annotated[
     int | None,
     About("Processes that look at traces at once; tables are what one process makes.", least=1),

@@ -31,7 +31,7 @@ def data_uri(path: Path, *, is_open: bool) -> str:
     from PIL import Image
 
     data = BytesIO()
-    with Image.open(path) as image:
+    with Image.open(path, formats=("PNG", "GIF")) as image:
         if getattr(image, "n_frames", 1) > 1:
             _save_frames(image, data)
         else:

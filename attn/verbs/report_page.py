@@ -19,12 +19,11 @@ from attn.analysis.tables import Columns, count_rows, first_rows
 from attn.files.disk import as_utf8, reported
 from attn.verbs.html import render
 from attn.verbs.report_images import data_uri
+from attn.wording import digits
 
 REPORT = "report.html"
 SHOWN = 24
 """Rows of a table on the page; its file has all."""
-DIGITS = 3
-"""Significant digits of what is read; files have all."""
 MOST_BYTES = 4 * 2**20
 """Bytes of figures that are in a page, the first ones; further figures are files beside it."""
 FIGURES = (".png", ".gif")
@@ -83,12 +82,6 @@ class ReportPage:
 def plain(paragraph: Sequence[Sentence]) -> str:
     """Return a paragraph as plain text, as a terminal shows it."""
     return " ".join(sentence.text for sentence in paragraph)
-
-
-def digits(number: float) -> str:
-    """Return a number in `DIGITS` significant digits, without an exponent where it is of use."""
-    text = f"{number:.{DIGITS}g}"
-    return f"{number:.0f}" if "e+" in text else text
 
 
 def write_report(page: ReportPage, folder: Path) -> str:

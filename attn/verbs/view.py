@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import webbrowser
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import mkdtemp
@@ -13,14 +13,23 @@ from weakref import finalize
 
 from attn.errors import AttnError, UsageError
 from attn.files.disk import is_there, reported, write_atomic
+from attn.files.names import COLLECTION
+from attn.files.outside import open_regular
+from attn.files.stamps import Stamp, stamp_of
 from attn.trace.trace import Trace
-from attn.verbs.capture.collection import is_collection, read_index
+from attn.verbs.capture.collection import (
+    JOURNAL,
+    Entry,
+    is_collection,
+    read_index,
+    shard_journals,
+)
 from attn.verbs.view_options import ViewOptions
 
 if TYPE_CHECKING:
     from ipywidgets import DOMWidget
 
-    from attn.explorer.listing.library import FailedTrace, Library
+    from attn.explorer.listing.library import Library
     from attn.explorer.server import Server
 
 DEFAULT = "attn-runs"
@@ -143,7 +152,7 @@ def find_traces(paths: Sequence[str | Path]) -> Library:
     """
     from attn.explorer.listing.library import open_library
 
-    return open_library([Path(path) for path in paths], _failures)
+    return open_library([Path(path) for path in paths], _KeptIndices().read)
 
 
 def make_server(paths: Sequence[str | Path], options: ViewOptions) -> Server:
@@ -170,7 +179,7 @@ def save_page(paths: Sequence[str | Path], options: ViewOptions) -> list[str]:
 
     path = Path(options.out or "page.html")
     if is_there(path):
-        with reported(path, "read"), path.open("rb") as stream:
+        with reported(path, "read"), open_regular(path) as stream:
             is_ours = stream.read(2 * len(MARK)).find(MARK.encode()) >= 0
         if not is_ours:
             raise UsageError(f"{path} is no page of attn view: name another file with --out")
@@ -179,14 +188,22 @@ def save_page(paths: Sequence[str | Path], options: ViewOptions) -> list[str]:
     return page.left_out
 
 
-def _failures(folder: Path) -> Iterator[FailedTrace]:
-    """Yield what a collection lists as failed."""
-    from attn.explorer.listing.library import FailedTrace
+class _KeptIndices:
+    """Reads the index of a collection once, and again when it or a journal has changed."""
 
-    if is_collection(folder):
-        for entry in read_index(folder):
-            if entry.status == "failed":
-                label = f"{folder.name}/{entry.folder}"
-                yield FailedTrace(
-                    label, entry.prompt, entry.seed, entry.error or "no reason was kept"
-                )
+    def __init__(self) -> None:
+        self._kept: dict[Path, tuple[list[Stamp | None], tuple[Entry, ...]]] = {}
+
+    def read(self, folder: Path) -> tuple[Entry, ...]:
+        """Return what an index says; nothing where there is none.
+
+        Raises:
+            TraceError: it cannot be read.
+        """
+        if not is_collection(folder):
+            return ()
+        names = [folder / COLLECTION, folder / JOURNAL, *shard_journals(folder)]
+        stamps = [stamp_of(str(name)) for name in names]
+        if folder not in self._kept or self._kept[folder][0] != stamps:
+            self._kept[folder] = stamps, read_index(folder)
+        return self._kept[folder][1]

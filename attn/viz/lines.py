@@ -36,7 +36,8 @@ COLOURS = (
 Dashes = Literal["-", "--", ":", "-."]
 DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.")
 SIZE = 7.5  # points of a tick's label
-APART = 0.38  # inches between labelled steps
+NOISE_DIGITS = 4
+APART = 0.42  # inches between labelled steps
 UPRIGHT, NARROW = 0.14, 0.062  # inches between labels that are written upwards; of their letters
 SAMPLE, LETTER = 0.42, 0.082  # inches of a line, and of a letter, in the legend
 
@@ -229,4 +230,13 @@ def name_axes(axes: Axes, across: str, down: str) -> None:
 
 def _name(time: Time, index: int) -> str:
     step = str(time.steps[index])
-    return step if time.noise is None else f"{time.noise[index]:.2g}\n{step}"
+    return step if time.noise is None else f"{_spell_noise(time.noise)[index]}\n{step}"
+
+
+def _spell_noise(noise: NDArray[np.float64]) -> list[str]:
+    """Return noise in so few digits that no two steps are written alike, up to `NOISE_DIGITS`."""
+    for digits in range(2, NOISE_DIGITS + 1):
+        texts = [f"{value:.{digits}g}" for value in noise]
+        if len({*texts}) == len(texts):
+            break
+    return texts

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from attn.analysis.numbers import mean_present
@@ -31,6 +32,7 @@ from attn.viz.overlay import colour_scale
 from attn.viz.page import (
     write_title,
 )
+from attn.wording import count_noun
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -41,18 +43,21 @@ WIDE = (5.0, 11.0)
 BAR = 0.13
 GREY = "#d5d8dc"  # heads that a layer does not have
 THIN = "#b3c7d9"
+MEAN = 2.2  # points of a mean's line
 
-ROLES = {
-    "bos": "#c8394f",
-    "word": "#2f6f9f",
+ROLES: Mapping[str, str] = {
+    "start token": "#c8394f",
+    "words": "#2f6f9f",
     "punctuation": "#86b6d9",
-    "eos": "#e8a838",
+    "end token": "#e8a838",
     "template": "#c9a26b",
     "padding": "#b8bcc4",
-    "sketch": "#8a63a6",
+    "drawing": "#8a63a6",
     "image": "#5b9a72",
-    "unknown": "#8f7f6f",
+    "unknown text": "#8f7f6f",
 }
+NAMED = 3
+"""So many layers are named in a chart of lines, those that reach highest."""
 
 
 def draw(result: Result, subject: Subject) -> Iterator[FigureFile]:
@@ -89,19 +94,33 @@ def draw_heads(values: xr.DataArray, subject: Subject) -> Figure:
 
 
 def draw_steps(values: xr.DataArray, subject: Subject) -> Figure:
-    """Draw the mean over layers of (layer, step), and every layer as a thin line behind it."""
-    figure, axes = _page(subject, values, (7.2, 4.4))
+    """Draw the mean over layers of (layer, step), and every layer as a thin line behind it.
+
+    The layers that reach highest have colours and names.
+    """
+    highest = np.nan_to_num(values.values).max(axis=1)
+    named = [int(at) for at in np.argsort(-highest, kind="stable")[:NAMED]]
+    others = values.sizes["layer"] - len(named)
+    indices = [int(values["layer"].values[at]) for at in named]
+    names = ["mean over layers", *(subject.layers.get(of, f"layer {of}") for of in indices)]
+    names += [count_noun(others, "other layer")] if others else []
+    figure, axes = _page(subject, values, (7.2, 4.4), names)
     time = read_time(values)
-    for curve in values.values:
-        axes.plot(time.x, curve, color=THIN, linewidth=0.8, marker=".", markersize=2)
+    looks = dict(zip(named, COLOURS[1:], strict=False))
+    for at, curve in enumerate(values.values):
+        colour, width = looks.get(at, THIN), 1.3 if at in looks else 0.8
+        axes.plot(time.x, curve, color=colour, linewidth=width, marker=".", markersize=2)
     mean = mean_present(values.values, axis=0)
-    axes.plot(time.x, mean, color=COLOURS[0], linewidth=2.2, marker=".", markersize=5)
+    axes.plot(time.x, mean, color=COLOURS[0], linewidth=MEAN, marker=".", markersize=5)
+    colours = [COLOURS[0], *looks.values(), THIN][: len(names)]
+    handles = [Line2D([], [], color=colour) for colour in colours]
+    handles[0].set_linewidth(MEAN)
+    show_names(figure, handles, names)
     dress(axes, 1.05 * float(np.nanmax(values.values)))
     mark_time(axes, time)
     name_time(axes, time)
     axes.set_ylabel(values.attrs["unit"])
-    remark = "mean over heads; thick: and over layers"
-    write_title(axes, values.attrs["title"], remark, size=10)
+    write_title(axes, values.attrs["title"], "mean over heads", size=10)
     return figure
 
 
@@ -150,9 +169,15 @@ def _page(
 
 def _look(name: str, names: Sequence[str]) -> tuple[str, str]:
     """Return colour and hatching of a role: plain in the first text segment, or without text."""
-    segment, _, role = name.rpartition(" ")
-    is_plain = role in ("image", "sketch") or segment == names[0].rpartition(" ")[0]
+    (segment, role), (first, _) = _split(name), _split(names[0])
+    is_plain = role in ("image", "drawing") or segment == first
     return ROLES[role], "" if is_plain else "////"
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Return the segment of a role, if it is named, and the role."""
+    role = next(role for role in ROLES if name.endswith(role))
+    return name.removesuffix(role).strip(), role
 
 
 def _texts(values: xr.DataArray) -> dict[str, str]:

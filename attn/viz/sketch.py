@@ -36,8 +36,8 @@ TITLES = {
     "on": "Part of each word's map on the strokes",
     "on_ratio": "Each word's map on the strokes, against an even map",
     "near": "Part of each word's map on or beside the strokes",
-    "inside": "Part of each word's map inside the strokes",
-    "inside_ratio": "Each word's map inside the strokes, against an even map",
+    "inside": "Part of each word's map inside closed shapes, all together",
+    "inside_ratio": "Each word's map inside closed shapes, all together, against an even map",
     "iou": "Each word's highest cells and the strokes: intersection over union",
 }
 PANEL = 3.6  # inches of an image's longer side
@@ -267,7 +267,16 @@ def draw_tokens(sample: _Sample) -> Figure:
 def draw_residuals(sample: _Sample) -> Figure:
     """Draw how strongly a ControlNet acts, block by block."""
     heading = ("What the ControlNet adds, relative to the UNet's own", sample.subtitle)
-    return draw_curves(sample.arrays["residuals"], heading)
+    residuals = sample.arrays["residuals"]
+    names = [_name_block(str(name)) for name in residuals["series"].values]
+    curves = residuals.assign_coords(series=names)
+    return draw_curves(curves, heading, "norm of what is added ÷ norm of the UNet's features")
+
+
+def _name_block(name: str) -> str:
+    """Return a block by its short name: `down.0.1` is the second thing in the first block down."""
+    short = name.replace("down_blocks", "down").replace("mid_block", "mid")
+    return short.replace("conv_in", "input")
 
 
 CHARTS: dict[str, tuple[str, Callable[[_Sample], Figure]]] = {

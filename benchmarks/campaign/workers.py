@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Collection
 from importlib.util import find_spec
 from itertools import count, product
 from pathlib import Path
@@ -45,26 +46,33 @@ LONGEST = 300.0
 """Seconds after which a driver must have ended by itself."""
 
 
-def run(sample: int | None, seed: int) -> dict[str, int]:
+def run(
+    sample: int | None, seed: int, targets: Collection[str] = ("worker", "driver", "raylet")
+) -> dict[str, int]:
     """Kill.
 
     Args:
         sample: kills of each kind with local workers, of a short run; None is all, with Ray where
             that is installed.
-        seed: of the moments.
+        seed: of the moments, of which each follows from it and the number of the kill alone.
+        targets: what is killed.
 
     Returns:
         Number of kills by what was killed, and how many batches were made again at most.
     """
-    chance = random.Random(seed)
     result: Counter[str] = Counter()
     has_ray = sample is None and find_spec("ray") is not None
-    kinds = [kind for kind in TARGETS if kind[0] == "local" or has_ray]
+    kinds = [
+        (engine, target)
+        for engine, target in TARGETS
+        if target in targets and (engine == "local" or has_ray)
+    ]
     most = 0
     with TemporaryDirectory(prefix="attn-workers-") as place:
         stage = _Stage(Path(place), ITEMS if sample is None else FEW)
-        for (engine, target), number in product(kinds, range(KILLS if sample is None else sample)):
-            again = stage.kill(engine, target, chance, f"{engine}-{target}-{number}")
+        for number, (engine, target) in product(range(KILLS if sample is None else sample), kinds):
+            name = f"{engine}-{target}-{number}"
+            again = stage.kill(engine, target, random.Random(f"{seed}-{name}"), name)
             sys.stderr.write(f"{engine} {target} {number}: {again} made again\n")
             result[f"{engine} {target}"] += 1
             most = max(most, again)

@@ -1,7 +1,9 @@
-"""What the index of a collection of many traces costs: `python -m benchmarks.cluster.index [N]`.
+"""What a collection of many traces costs: `python -m benchmarks.cluster.index [N]`.
 
 An index of N entries, and the journals of eight writers that say of nine in ten of them that they
-are complete. No trace is there: what is measured is the list, in a process of its own each.
+are complete, with stamps of folders that are really there: each has a manifest, that of a small
+capture, and its two folders, which are empty. Measured are the list, which traces need not be read
+to go on, and the list of `attn view` of one that was never seen; in a process of its own each.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import attn
+from attn.trace.store import MANIFEST
 from attn.verbs.capture.collection import (
     Entry,
     begin_index,
@@ -21,6 +25,8 @@ from attn.verbs.capture.collection import (
     shard_journal,
     write_index,
 )
+from attn.verbs.capture.unchanged import STAMPED, stamp_entry
+from attn.verbs.report import Report
 
 WRITERS = 8
 PROBE = """
@@ -39,9 +45,26 @@ CALLS = {
         "from attn.verbs.capture.collection import read_collection",
         "entries = read_collection(Path(sys.argv[1])).traces",
     ),
-    "decide what is left": (
-        "from attn.verbs.capture.collection import read_collection",
-        "left = [e for e in read_collection(Path(sys.argv[1])).traces if e.status == 'pending']",
+    "go on: what is left, and what is unchanged": (
+        "from attn.verbs.capture.collection import read_collection\n"
+        "from attn.verbs.capture.unchanged import find_unchanged",
+        "traces = read_collection(Path(sys.argv[1])).traces; "
+        "left = [e for e in traces if e.status == 'pending']; "
+        "unchanged = find_unchanged(Path(sys.argv[1]), traces); "
+        "assert len(unchanged) + len(left) == len(traces)",
+    ),
+    "attn view: the first piece of the list": (
+        "from attn.verbs.view import find_traces",
+        "find_traces([sys.argv[1]]).index(seconds=0.1)",
+    ),
+    "attn view: all of the list": (
+        "import msgspec\nfrom attn.verbs.view import find_traces\n"
+        "class Piece(msgspec.Struct):\n    next: int | None",
+        "library, start, told = find_traces([sys.argv[1]]), 0, 0\n"
+        "while start is not None:\n"
+        "    piece = library.index(start, 0.3)\n"
+        "    start = msgspec.json.decode(piece, type=Piece).next\n"
+        "assert len(library.items) == int(sys.argv[3])",
     ),
     "compact: one index, no journals": (
         "from attn.verbs.capture.collection import read_collection, write_index",
@@ -51,8 +74,12 @@ CALLS = {
 }
 
 
-def write(folder: Path, count: int) -> None:
-    """Write an index, and what eight writers say of it."""
+def write(folder: Path, count: int) -> int:
+    """Write a run; return how many of its traces are complete."""
+    example = folder.with_name("example")
+    attn.capture("sd15", "a red cat", model="demo", steps=1, size=(64, 64), keep="mass",
+                 out=example, report=Report())  # fmt: skip
+    manifest = (example / MANIFEST).read_bytes()
     folder.mkdir()
     (folder.parent / "compact").mkdir()
     entries = [
@@ -60,24 +87,33 @@ def write(folder: Path, count: int) -> None:
         for number in range(count)
     ]
     begin_index(folder, entries, None)
-    done = [Entry(entry.folder, "complete", entry.prompt, entry.seed) for entry in entries]
+    done = []
+    for number, entry in enumerate(entries):
+        if number % 10:
+            for name in STAMPED[1:]:
+                (folder / entry.folder / name).mkdir(parents=True)
+            (folder / entry.folder / MANIFEST).write_bytes(manifest)
+            of = entry.folder, "complete", entry.prompt, entry.seed
+            done.append(stamp_entry(Entry(*of), folder, count))
     for writer in range(WRITERS):
-        own = [entry for at, entry in enumerate(done) if at % WRITERS == writer and at % 10]
-        note_outcomes(folder, own, shard_journal(writer + 1, WRITERS))
+        note_outcomes(folder, done[writer::WRITERS], shard_journal(writer + 1, WRITERS))
     assert sum(entry.status == "pending" for entry in read_index(folder)) == -(-count // 10)
+    return len(done)
 
 
 def measure(count: int) -> dict[str, list[float]]:
     """Return seconds, processor seconds, and peak MB of the process, by what is done."""
     figures = {}
-    with TemporaryDirectory() as place:
+    with TemporaryDirectory(prefix="attn-index-") as place:
         folder = Path(place, "run")
-        write(folder, count)
+        done = write(folder, count)
         for name, (imports, call) in CALLS.items():
             code = PROBE.format(imports=imports, call=call)
-            command = [sys.executable, "-c", code, str(folder), str(Path(place, "compact"))]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            figures[name] = json.loads(done.stdout)
+            given = [str(folder), str(Path(place, "compact")), str(done)]
+            ran = subprocess.run(
+                [sys.executable, "-c", code, *given], check=True, capture_output=True, text=True
+            )
+            figures[name] = json.loads(ran.stdout)
         assert [path.name for path in Path(place, "compact").iterdir()] == ["index.json"]
         write_index(Path(place, "compact"), read_index(Path(place, "compact")))
     return figures

@@ -5,6 +5,7 @@ There is nobody whom a token could be told, so every request brings it along.
 
 import os
 import secrets
+import signal
 
 import uvicorn
 
@@ -41,6 +42,7 @@ def open_to_all(app, token):
 
 def main():
     """Serve until the process is interrupted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # of which hosts make use
     studio = Studio(OPTIONS)
     token = secrets.token_urlsafe(24)
     try:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
+from PIL import Image
 
 import attn
 from tests.browser.conftest import watched
@@ -25,14 +27,20 @@ PATIENCE = 60_000
 
 @contextmanager
 def running(steps, *arguments, read="stdout", **environment):
-    """Run a studio of models that are held, by a pipe of that name; yield what it prints."""
+    """Run a studio of models that are held, by a pipe of that name; yield what it prints.
+
+    What it puts aside is taken away at its end.
+    """
     command = [sys.executable, "-m", "tests.helpers.studio.held", *arguments]
-    environment = os.environ | environment | {STEPS: str(steps)}
+    aside = steps.with_name(f"aside-{read}")
+    aside.mkdir()
+    environment = os.environ | environment | {STEPS: str(steps), "TMPDIR": str(aside)}
     pipe = {read: subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=ROOT, env=environment, **pipe) as process:
         yield getattr(process, read)
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.communicate()
+    assert list(aside.glob("attn-*")) == []
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +69,28 @@ def studio(pipe, tmp_path_factory):
         yield SimpleNamespace(**json.loads(printed.readline()))
 
 
+@contextmanager
+def opened(browser, address):
+    """Open the page of a family, once it says what a run would keep."""
+    with watched(browser, urlsplit(address).netloc) as page:
+        page.set_default_timeout(PATIENCE)
+        page.goto(address)
+        told(page, "plan", "^3 steps")
+        yield page
+
+
+@pytest.fixture
+def pad(studio, chromium):
+    """The page of the first family, which reads drawings."""
+    with opened(chromium, studio.url) as page:
+        yield page
+
+
 @pytest.fixture
 def page(studio, chromium):
-    """The page of the first family, once it says what a run would keep."""
-    with watched(chromium, urlsplit(studio.url).netloc) as page:
-        page.set_default_timeout(PATIENCE)
-        page.goto(studio.url)
-        told(page, "plan", "^3 steps")
+    """The page of the other one."""
+    at = urlsplit(studio.url)
+    with opened(chromium, at._replace(path="/with-held-words").geturl()) as page:
         yield page
 
 
@@ -140,8 +163,9 @@ def frame_of(page):
     return page.frame_locator("iframe.explorer")
 
 
-def test_draw_watch_and_compare(page, let):
+def test_draw_watch_and_compare(pad, let):
     """A drawing is run and watched step by step, and then compared with a run without it."""
+    page = pad
     draw(page)
     page.get_by_label("Prompt", exact=True).fill(HOSTILE)
     begin(page, 5)
@@ -150,6 +174,7 @@ def test_draw_watch_and_compare(page, let):
         told(page, "progress", f"^Step {step} of 5 · noise left")
         frame_of(page).get_by_text(f"Not finished: {step} of 5 steps are here").wait_for()
     page.locator("img.forming").wait_for()
+    told(page, "command", " --sketch ")
     let(2)
     told(page, "progress", "^Done: 5 steps")
     told(page, "plan", "^5 steps, .* s a step as in the last run like it")
@@ -168,13 +193,13 @@ def test_draw_watch_and_compare(page, let):
     listed.get_by_text("a red square <img").nth(1).wait_for()
 
 
-def test_cancel_and_two_tabs(page, let, studio):
+def test_cancel_and_two_tabs(page, let):
     """A run ends after its step, one that waits before it begins, and each tab shows its own."""
     begin(page, 5)
     let(1)
     told(page, "progress", "^Step 1 of 5")
     other = page.context.new_page()
-    other.goto(studio.url)
+    other.goto(page.url)
     told(other, "plan", "The plan follows when the run is over")
     press(other, "Run")
     told(other, "progress", "^Waiting: 1 run first")
@@ -216,16 +241,17 @@ def test_without_loras(page, let):
     let(2)
     told(page, "command", "^((?! --lora ).)*$")
     page.locator("iframe.explorer[src*=',']").wait_for()
-    frame_of(page).get_by_text(re.compile("held-without-loras-a-red")).first.wait_for()
+    frame_of(page).get_by_text(re.compile("held-words-without-loras-a-red")).first.wait_for()
     press(page, "One-file page")
     with page.expect_download() as saving:
         page.locator(".files a[download]").first.click()
-    assert re.search(r"held-without-loras-a-red.*\.html$", saving.value.suggested_filename)
+    assert re.search(r"held-words-without-loras-a-red.*\.html$", saving.value.suggested_filename)
     assert saving.value.path().read_bytes().startswith(b"<!doctype html>")
 
 
-def test_by_keyboard_alone(page, let):
+def test_by_keyboard_alone(pad, let):
     """Shapes are typed; run, cancel, run again, comparison and gallery need no mouse either."""
+    page = pad
     enter(page, "button", "Draw by keyboard")
     type_at(page, "textbox", "Shapes, one a line", "circle 50 50 30")
     enter(page, "button", "Draw these")
@@ -252,16 +278,14 @@ def test_by_keyboard_alone(page, let):
     page.locator("iframe.explorer[src*='index']").wait_for()
 
 
-def test_words_and_what_is_missing(page, let, studio):
+def test_words_and_what_is_missing(page, let):
     """A text is shown as it is written; a run that lacks memory or disk says what to do."""
-    page.goto(f"{studio.url.partition('?')[0]}with-held-words")
-    told(page, "plan", "^3 steps")
     begin(page, 5)
     let(2)
     told(page, "text-so-far", "^word word ░$")
     let(1, NO_MEMORY)
     text = told(page, "progress", "^Failed after step 2 of 5: the memory is not enough")
-    assert "try a smaller --size" in text
+    assert "try a smaller 'Size' or fewer 'Images'" in text
     press(page, "Run")
     let(1)
     told(page, "progress", "^Step 1 of 5")
@@ -270,17 +294,34 @@ def test_words_and_what_is_missing(page, let, studio):
     told(page, "progress", "^Failed after step .*: could not write .*: no space left on the disk")
 
 
+def send(page, name, data):
+    """Send a file to the pad."""
+    file = {"name": name, "mimeType": "image/png", "buffer": data}
+    page.locator(".pad input[type=file]").set_input_files(file)
+
+
 def test_space(chromium, pipe, let, tmp_path):
-    """The example for a hosted Space starts, lets a browser in without a token, and runs."""
+    """The example for a hosted Space starts, lets a browser in without a token, and runs.
+
+    A picture that is sent is the drawing, without the bars beside it; one too large is named.
+    """
     app = str(ROOT / "examples/space/app.py")
     runs = str(tmp_path / "runs")
     with running(pipe.path, "script", app, read="stderr", PORT="0", ATTN_RUNS=runs) as printed:
         lines = (re.search(r"running on http://0.0.0.0:(\d+)", line) for line in printed)
         port = next(filter(None, lines))[1]
-        with watched(chromium, f"localhost:{port}") as page:
-            page.set_default_timeout(PATIENCE)
-            page.goto(f"http://localhost:{port}/")
-            told(page, "plan", "^3 steps")
+        with opened(chromium, f"http://localhost:{port}/") as page:
+            page.get_by_role("button", name="Image", exact=True).click()
+            send(page, "large.png", bytes(9 * 2**20))
+            page.get_by_text("large.png has 9.0 MB; a picture may have 8 MB.").wait_for()
+            Image.new("RGB", (30, 20), "red").save(tmp_path / "red.png")
+            send(page, "red.png", (tmp_path / "red.png").read_bytes())
+            page.get_by_role("button", name="Undo", exact=True).and_(
+                page.locator(":enabled")
+            ).wait_for()
             begin(page, 2)
             let(2)
             told(page, "progress", "^Done: 2 steps")
+            words = shlex.split(told(page, "command", " --sketch "))
+            with Image.open(words[words.index("--sketch") + 1]) as sent:
+                assert sent.size == (384, 256)

@@ -43,6 +43,21 @@ PARAMETERS["z-image-turbo"] = {
 PARAMETERS["qwen-image"] = {
     "transformer": 20_430_401_088, "vae": 126_892_531, "text_encoder": 8_292_166_656
 }  # fmt: skip
+PARAMETERS["sd2"] = {"unet": 865_910_724, "vae": 83_653_863, "text_encoder": 340_387_840}
+OF_SDXL = {"vae": 83_653_863, "text_encoder_2": 694_659_840}
+PARAMETERS["sdxl-refiner"] = {"unet": 2_259_526_660} | OF_SDXL
+PARAMETERS["sd15-inpainting"] = {
+    "unet": 859_535_364, "vae": 83_653_863, "text_encoder": 123_060_480
+}  # fmt: skip
+PARAMETERS["sdxl-inpainting"] = (
+    {"unet": 2_567_478_084, "text_encoder": 123_060_480} | OF_SDXL
+)  # fmt: skip
+OF_SANA = {"vae": 312_250_275, "text_encoder": 2_614_341_888}
+PARAMETERS["sana-1600m"] = {"transformer": 1_604_462_752} | OF_SANA
+PARAMETERS["sana-600m"] = {"transformer": 591_747_872} | OF_SANA
+PARAMETERS["chroma1"] = {
+    "transformer": 8_899_983_424, "vae": 83_819_683, "text_encoder": 4_762_310_656
+}  # fmt: skip
 FLUX = ("flux-dev", "flux-schnell")
 SD3 = [config for config in PARAMETERS if config.startswith("sd3")]
 
@@ -95,6 +110,9 @@ def test_index(config):
     [
         ("sd15", 0.18215, None),
         ("sdxl", 0.13025, None),
+        ("sd2", 0.18215, None),
+        ("sdxl-refiner", 0.13025, None),
+        ("chroma1", 0.3611, 0.1159),
         ("pixart-sigma", 0.13025, None),
         *((config, 1.5305, 0.0609) for config in SD3),
         *((config, 0.3611, 0.1159) for config in (*FLUX, "z-image-turbo")),
@@ -121,8 +139,12 @@ def test_scheduler(config):
     if config == "qwen-image":
         assert (scheduler.config.shift_terminal, scheduler.config.max_shift) == (0.02, 0.9)
         return
-    if config in (*FLUX, "z-image-turbo"):
-        shift = {"flux-dev": (3.0, True), "flux-schnell": (1.0, False)}.get(config, (3.0, False))
+    if config.startswith("sana"):
+        assert (scheduler.config.flow_shift, scheduler.config.use_flow_sigmas) == (3.0, True)
+        return
+    if config in (*FLUX, "z-image-turbo", "chroma1"):
+        dynamic = dict.fromkeys(("flux-dev", "chroma1"), (3.0, True))
+        shift = (dynamic | {"flux-schnell": (1.0, False)}).get(config, (3.0, False))
         assert (scheduler.config.shift, scheduler.config.use_dynamic_shifting) == shift
         return
     if config == "pixart-sigma":
@@ -133,7 +155,7 @@ def test_scheduler(config):
     assert (ddim.beta_start, ddim.beta_end) == (0.00085, 0.012)
     assert (ddim.beta_schedule, ddim.timestep_spacing) == ("scaled_linear", "leading")
     assert (ddim.clip_sample, ddim.set_alpha_to_one, ddim.steps_offset) == (False, False, 1)
-    assert ddim.prediction_type == "epsilon"
+    assert ddim.prediction_type == ("v_prediction" if config == "sd2" else "epsilon")
 
 
 @pytest.mark.parametrize("config", PARAMETERS)
@@ -141,11 +163,12 @@ def test_text_encoders(config):
     """CLIP pools at the end token; CLIP-L has the quick activation, CLIP-G the exact one."""
     for name in sorted(set(full_size.networks(config)) & {"text_encoder", "text_encoder_2"}):
         clip = full_size.network(config, name).config
-        if clip.model_type in ("t5", "qwen3", "qwen2_5_vl"):
+        if clip.model_type in ("t5", "qwen3", "qwen2_5_vl", "gemma2"):
             continue
         assert (clip.bos_token_id, clip.eos_token_id) == (49406, 49407)
         assert clip.max_position_embeddings == 77
         wanted = (768, "quick_gelu") if name == "text_encoder" else (1280, "gelu")
+        wanted = (1024, "gelu") if config == "sd2" else wanted
         assert (clip.hidden_size, clip.hidden_act) == wanted
 
 

@@ -47,6 +47,18 @@ QWEN_IMAGE = {
     "vae": FLUX["vae"],
     "qwen25vl": "text_encoders.qwen25_7b.transformer.",
 }
+SD2 = {name: LDM[name] for name in ("unet", "vae")} | {"clip_h": "cond_stage_model.model."}
+REFINER = {name: LDM[name] for name in ("unet", "vae")} | {
+    "clip_g": "conditioner.embedders.0.model."
+}
+PUBLISHED |= {
+    "sd2": ("sd2", "Stable Diffusion 2.x", "LDM", SD2, layouts.ldm),
+    "sdxl-refiner": (
+        *("sdxl-refiner", "the refiner of Stable Diffusion XL"),
+        *("LDM", REFINER, layouts.ldm),
+    ),
+    "chroma1": ("chroma", "Chroma1", "BFL", PIXART, layouts.chroma),
+}
 PUBLISHED |= {
     "pixart-sigma": ("pixart", "PixArt-Σ", "PixArt", PIXART, layouts.pixart),
     "flux-dev": ("flux", "FLUX.1 dev", "BFL", FLUX, layouts.bfl),
@@ -122,7 +134,7 @@ def test_denoiser_alone(config):
 def test_denoiser_of_diffusers(config):
     """A denoiser from a diffusers folder is a part in the layout of diffusers."""
     family, title, *_ = PUBLISHED[config]
-    component, part = ("unet", "unet") if config in ("sd15", "sdxl") else ("transformer", "dit")
+    component, part = ("unet", "unet") if "LDM" in PUBLISHED[config] else ("transformer", "dit")
     result = probe(full_size.header(network(config, component).state_dict()))
     assert result == Checkpoint(family, title, "diffusers", {part: ""}, config)
 
@@ -207,7 +219,7 @@ def test_tiny_clip_may_be_either(opened, tmp_path):
     """Which of the two a CLIP of unpublished width is, a file alone does not tell."""
     files = layouts.parts(opened("sdxl").pipe, tmp_path)
     for name in ("clip_l", "clip_g"):
-        assert probe(read_header(files[name])).parts == {"clip_l": "", "clip_g": ""}
+        assert probe(read_header(files[name])).parts == {"clip_l": "", "clip_g": "", "clip_h": ""}
 
 
 @pytest.mark.parametrize("config", PUBLISHED)
@@ -221,7 +233,7 @@ def test_members(config):
         config == "sd15"
     )
     vae = sum(info.elements for info in sorted_in.parts["vae"].values())
-    others = dict.fromkeys(("sd15", "sdxl", "pixart-sigma"), 83_653_863)
+    others = dict.fromkeys(("sd15", "sd2", "sdxl", "sdxl-refiner", "pixart-sigma"), 83_653_863)
     assert vae == (others | {"qwen-image": 126_892_531}).get(config, 83_819_683)
 
 
@@ -251,16 +263,8 @@ READER = "attn2.to_k.weight"
 @pytest.mark.parametrize(
     ("config", "changed", "title"),
     [
-        ("sdxl", {ENTRY: (320, 9, 3, 3)}, "Stable Diffusion XL for inpainting"),
-        ("sd15", {ENTRY: (320, 9, 3, 3)}, "Stable Diffusion 1.x for inpainting"),
         ("sd15", {ENTRY: (320, 8, 3, 3)}, "Stable Diffusion 1.x for instructions"),
-        ("sd15", {READER: (320, 1024)}, "Stable Diffusion 2.x"),
-        ("sd15", {"proj_in.weight": (320, 320)}, "Stable Diffusion 2.x"),
-        (
-            "sdxl",
-            {ENTRY: (384, 4, 3, 3), READER: (768, 1280)},
-            "the refiner of Stable Diffusion XL",
-        ),
+        ("sd2", {ENTRY: (320, 5, 3, 3)}, "Stable Diffusion 2.x for depth maps"),
     ],
 )
 def test_relatives(config, changed, title):
@@ -268,6 +272,25 @@ def test_relatives(config, changed, title):
     result = probe(with_shapes(config, **changed))
     assert (result.family, result.title) == (None, title)
     assert result.advice
+
+
+@pytest.mark.parametrize(
+    ("config", "title"),
+    [
+        ("sd15", "Stable Diffusion 1.x for inpainting"),
+        ("sdxl", "Stable Diffusion XL for inpainting"),
+    ],
+)
+def test_inpainting(config, title):
+    """A UNet that sees a mask and a picture too has a configuration of its own."""
+    result = probe(with_shapes(config, **{ENTRY: (320, 9, 3, 3)}))
+    assert (result.family, result.title, result.config) == (config, title, f"{config}-inpainting")
+
+
+def test_small_relatives():
+    """Models of no published size are known by what only their family has."""
+    result = probe(with_shapes("sd15", **{"proj_in.weight": (320, 320)}))
+    assert (result.family, result.config) == ("sd2", None)
 
 
 def test_refiner_by_its_encoder():
@@ -278,8 +301,8 @@ def test_refiner_by_its_encoder():
         if not name.startswith("conditioner.embedders.0.")
     }
     result = probe(full_size.header(names))
-    assert result.title == "the refiner of Stable Diffusion XL"
-    assert result.advice == "it repaints what the base model drew; give the base model"
+    assert result.family == "sdxl-refiner"
+    assert result.title.startswith("a model like the refiner of Stable Diffusion XL")
 
 
 @pytest.mark.parametrize("rows", [38, 2432])
@@ -363,7 +386,7 @@ def test_clip_of_sd2():
     """The encoder of Stable Diffusion 2 is not taken for CLIP-G."""
     title, advice = told(**{"text_model.embeddings.token_embedding.weight": (49408, 1024)})
     assert title == "CLIP-H, a text encoder"
-    assert "Stable Diffusion 2.x" in advice
+    assert advice.endswith("this beside it as clip_h")
 
 
 def test_unknown():

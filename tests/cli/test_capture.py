@@ -1,5 +1,6 @@
 """`attn capture`: whole outputs, exit codes, and the command as it is typed."""
 
+import html
 import json
 import os
 import re
@@ -139,6 +140,7 @@ def test_json(run):
         "warnings": [warning],
         "predicted_bytes": json.loads(stdout)["predicted_bytes"],
         "traces": [{"folder": ".", "status": "complete", "seed": 0, "error": None}],
+        "answers": {},
         "pictures": [],
     }
     assert stdout.count("\n") == 1
@@ -154,7 +156,7 @@ def test_json_of_a_dry_run(run):
 
 
 def test_analyze(run):
-    """With --analyze the pictures of the result are named."""
+    """With --analyze the paragraph is told, and the report and the pictures are named."""
     code, stdout, _ = run("-o", "out", "--analyze", "-p", "red cat")
     maps = [f"heatmaps/words{rest}" for rest in ("", "-own-scale", "/000-red", "/001-cat")]
     grids = ("grid_analysis_4x4", "grid_analysis_8x8")
@@ -167,7 +169,11 @@ def test_analyze(run):
     sinks = ("layer_head_heatmap", "timestep_curve", "roles")
     pictures += [f"out/analysis/sinks/{name}.png" for name in sinks]
     assert code == 0
-    assert stdout == "1 trace in out\n" + "".join(f"picture {item}\n" for item in pictures)
+    told, _, named = stdout.partition("report out/analysis/report.html\n")
+    assert named == "".join(f"picture {item}\n" for item in pictures)
+    assert told.startswith("1 trace in out\nOf the text of clip, “")
+    page = html.unescape(Path("out/analysis/report.html").read_text())
+    assert all(sentence.strip() in page for sentence in " ".join(told.split("\n")[1:]).split(". "))
     assert all(Path(picture).is_file() for picture in pictures)
 
 

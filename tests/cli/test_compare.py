@@ -84,9 +84,9 @@ attention that the image gives to a word, mean over layers, heads and steps; of 
 too few for intervals.
 
 one (2) against one, 1 pair of pictures
-  WORD    SEGMENT  BASE    CHANGE       95 % INTERVAL
-  cat     clip     0.0876  +0      +0%  -
-  bobcat  clip     0.173   +0      +0%  -
+  WORD    SEGMENT  BASE    CHANGE        95 % INTERVAL
+  cat     clip     0.0876  +0      +0 %  -
+  bobcat  clip     0.173   +0      +0 %  -
 out/comparison
   tables/mass.csv
   tables/share.csv
@@ -161,13 +161,14 @@ def test_leave_one_out(opened):
     assert [of["name"] for of in index["variants"]] == [whole, without_a, without_b]
     words, rows = index["answer"], read_csv(Path("out/comparison/tables/parts.csv"))
     assert {row["part"]: row["variant_name"] for row in rows} == {"a": without_a, "b": without_b}
-    told = [f"{float(row['ratio']):.1%}" for row in rows if row["part"] == "a"]
+    told = [f"{100 * float(row['ratio']):.3g} %" for row in rows if row["part"] == "a"]
     lines = stdout.splitlines()
     start = lines.index(f"parts of {whole}: of its effect there is")
-    assert lines[start + 2].split() == ["a", *told]
+    assert lines[start + 2].split() == f"a {' '.join(told)}".split()
     for name in ("a", "b"):
         assert f"Without {name} " in words
-    assert words.count(f"of the effect of {whole} on “") == len(told)
+    assert words.count(f"of the effect of {whole} on “") == len(index["variants"]) - 1
+    assert words.count("of that on the picture is left") == len(index["variants"]) - 1
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_report(file, changes, tmp_path):
     weights = data[8 + int.from_bytes(data[:8], "little") :]
     both, whole = np.hypot(*norms[:2]), np.linalg.norm(norms)
     q, k, te, unet = (f"{x:.4g}" for x in (*norms, both))
-    shares = [f"{x**2 / whole**2:.2%}" for x in (*norms, both)]
+    shares = [f"{100 * x**2 / whole**2:.3g} %" for x in (*norms, both)]
     expected = f"""\
 file        cat.safetensors, {len(data) / 1000:.1f} kB, F32
 format      LoRA, in the names of kohya
@@ -293,7 +293,7 @@ def test_relative(file, changes, model):
     code, stdout, _ = run("lora", file, "--model", folder, "--out", "found")
     relative = np.linalg.norm(changes[STEMS[0]].change) / norm
     assert code == 0
-    assert f"  {relative:.2%}\n" in stdout
+    assert f"  {100 * relative:.3g} %\n" in stdout
     assert f"compared    {folder}\n" in stdout
     assert stdout[stdout.index("odd:\n") : stdout.index("\nfound\n")] == (
         f"odd:\n  1 module without a base weight: the weight has another shape ({STEMS[1]})\n"

@@ -35,7 +35,7 @@ def test_capture(run):
         "capture", "-b", "scribble", *SMALL, "--sketch", "ring.png", "-o", "out"
     )
     assert (code, stdout) == (0, "1 trace in out\n")
-    assert "Warning: sketch: dark strokes on light ground, 5.2% of the picture" in stderr
+    assert "Warning: sketch: dark strokes on light ground, 5.17 % of the picture" in stderr
     assert "Warning: the sketch is 97x71, the picture 96x64: it is padded to its shape" in stderr
     trace = attn.open("out")
     assert trace.manifest.outputs == (

@@ -93,7 +93,7 @@ def test_json(folder, opened):
             (
                 ["t", "--out", name],
                 2,
-                f"out: expected the name of a page, such as page.html; got '{name}' (str)",
+                f"out: expected the name of a page, such as page.html; got '{name}'",
             )
             for name in ("x.txt", "page", ".", "html")
         ),

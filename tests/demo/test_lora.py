@@ -87,6 +87,7 @@ def test_its_effect_is_found(tmp_path: Path) -> None:
         lora="demo",
         prompt="a red square right of a purple star on a black background",
         seed=range(6),
+        batch=6,
         steps=5,
         out=tmp_path / "out",
         pictures=False,

@@ -1,8 +1,10 @@
 """What cannot be captured exactly is refused before time is spent, with the way out."""
 
 import types
+from dataclasses import replace
 
 import accelerate
+import numpy as np
 import pytest
 import torch
 from diffusers.models.attention_dispatch import (
@@ -65,6 +67,44 @@ def test_sequential_offload_on_cpu_is_refused():
     with pytest.raises(
         CaptureError, match=r"denoiser\.0: sequential offload .*remove_all_hooks\(\)"
     ):
+        refuse_unobservable(model, "denoiser")
+
+
+def test_device_map_is_captured(tmp_path):
+    """A denoiser of which accelerate keeps parts on the disk gives the bits of the whole one."""
+    session, mapped = open_session("sd15"), open_session("sd15")
+    unet = mapped.pipe.unet
+    places = {name: ("cpu", "disk")[at % 2] for at, (name, _) in enumerate(unet.named_children())}
+    accelerate.dispatch_model(unet, places, offload_dir=tmp_path, force_hooks=True)
+    assert {parameter.device.type for parameter in unet.parameters()} == {"cpu", "meta"}
+    mapped.check()
+    refuse_unobservable(unet, "unet")
+    request = session.complete(replace(PROMPT, steps=1))
+    whole, parts = (recorded(of, [request], "maps") for of in (session, mapped))
+    assert same_outputs(whole.outputs, parts.outputs)
+    assert whole.tensors.keys() == parts.tensors.keys()
+    for key, tensors in whole.tensors.items():
+        for name, tensor in tensors.items():
+            np.testing.assert_array_equal(parts.tensors[key][name], tensor, name)
+
+
+class Sharded(nn.Parameter):
+    """A weight of which a process has a part, as torch's `DTensor` is."""
+
+    device_mesh = None
+
+
+@pytest.mark.parametrize("shared", ["model", "processor", "weights"])
+def test_parallel_processes_are_refused(shared):
+    """Where several processes share a model each has a part of the heads or of the rows."""
+    model = toy()
+    if shared == "weights":
+        model[1].weight = Sharded(torch.zeros(3))
+    elif shared == "model":
+        model[1]._parallel_config = "a config"
+    else:
+        model[1].processor = type("Processor", (), {"_parallel_config": "a config"})()
+    with pytest.raises(CaptureError, match=r"denoiser\.1: several processes share it"):
         refuse_unobservable(model, "denoiser")
 
 

@@ -3,7 +3,7 @@
 import copy
 import gc
 from contextlib import nullcontext
-from threading import Thread
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -494,6 +494,49 @@ def test_two_threads_at_once(model, x):
     assert len(results) == 2  # the user's call is none of the tap's business
     assert len(tapped.trace.steps) == 1
     assert not np.isnan(tapped.trace.mass(layer="2", block="all.all")).any()
+
+
+@torch.no_grad()
+def test_a_block_that_ends_while_another_thread_runs(model, x):
+    """The forward of the other thread goes on as it would without a tap, and no hook stays."""
+    results, inside, left = [], Event(), Event()
+
+    def pause(path, attention):
+        inside.set()
+        left.wait()
+
+    other = Thread(target=lambda: results.append(model(x)))
+    refused = pytest.raises(CaptureError, match=r"^two threads call the tapped Sequential at once")
+    with refused, attn.tap(model, see=pause):
+        other.start()
+        inside.wait()
+    left.set()
+    other.join()
+    assert torch.equal(results[0], model(x))
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
+
+
+@torch.no_grad()
+def test_taps_in_two_threads(model, x):
+    """Each of two taps of one model is whole, or says why it is not; no forward ever fails."""
+    raised, results = [], []
+
+    def record():
+        try:
+            with attn.tap(model):
+                results.extend(model(x) for _ in range(31))
+        except CaptureError as error:
+            raised.append(str(error))
+
+    threads = [Thread(target=record) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 62
+    assert all(torch.equal(result, results[0]) for result in results)
+    assert all(error.startswith("two threads ") for error in raised)
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
 
 
 def test_one_block_each(model, x):

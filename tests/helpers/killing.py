@@ -45,7 +45,7 @@ LONG = {
     "steps": 1,
 }
 """Prompts of which the fake family reads only the beginning."""
-STRIDE = 43
+STRIDE = 83
 """Changes between two places where a run with its analysis is killed: prime, to meet all kinds."""
 STRIDES = {"batches": 5, "failing": 7, "single": 2}
 """The same for the small scenes; `benchmarks.campaign` kills a run at every place."""

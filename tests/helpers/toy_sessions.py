@@ -5,13 +5,7 @@ from functools import cache
 import pytest
 
 from attn.backends import find, load
-from attn.backends.testing import (
-    CHECKS,
-    FakeBackend,
-    attention_exact,
-    outputs_identical,
-    rows_labelled,
-)
+from attn.backends.testing import CHECKS, FakeBackend, calls_ordered, towers_exist
 from attn.backends.types import Placement
 from attn.errors import CaptureError
 
@@ -26,13 +20,9 @@ shared_session = cache(open_session)
 """The same, opened once for each choice: for tests that leave it as it is."""
 
 
-LONG = (outputs_identical, attention_exact, rows_labelled)
-"""Checks that take seconds."""
-
-
 def checks_of(*, guidance):
-    """Return the checks of a case; long ones are of guidance, whose rows are those without too."""
-    return [check for check in CHECKS if guidance > 1 or check not in LONG]
+    """Return the checks of a case: without guidance the same modules are called otherwise."""
+    return CHECKS if guidance > 1 else (towers_exist, calls_ordered)
 
 
 def remarks(session, request):

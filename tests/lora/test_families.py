@@ -32,7 +32,7 @@ CASES = {
     "small sd1": ([denoiser(DIFFUSERS.format(0, 0), 32)], "sd15", "Stable Diffusion 1.x"),
     "sd2": ([denoiser(DIFFUSERS.format(0, 0), 1024)], "sd2", "Stable Diffusion 2.x"),
     "refiner": (
-        [denoiser("input_blocks_4_1_transformer_blocks_0_attn2_to_k", 1280)], None,
+        [denoiser("input_blocks_4_1_transformer_blocks_0_attn2_to_k", 1280)], "sdxl-refiner",
         "Stable Diffusion XL refiner"),
     "a unet that could be several": (
         [denoiser("down_blocks_1_resnets_0_conv1", 32)], None,
@@ -68,6 +68,8 @@ CASES = {
     "z-image": ([denoiser("layers.3.attention.to_k", 3840)], "z-image", "Z-Image"),
     "z-image as its authors name it": (
         [denoiser("context_refiner.1.attention.qkv", 3840)], "z-image", "Z-Image"),
+    "sana": ([denoiser("transformer_blocks.3.attn2.to_k", 2240)], "sana", "Sana"),
+    "chroma": ([denoiser("distilled_guidance_layer.in_proj", 64)], "chroma", "Chroma"),
     "qwen-image": ([denoiser("transformer_blocks.3.img_mlp.net.2", 12288)], "qwen-image",
         "Qwen-Image"),
     "qwen-image by its blocks": (

@@ -10,7 +10,15 @@ from attn.cli import build
 from attn.errors import UsageError
 from attn.studio.command import as_command
 from attn.studio.drawing import SIDE, draw_shapes
-from attn.studio.form import FIRST, FURTHER, Field, capture_fields, make_request, setting_fields
+from attn.studio.form import (
+    FIRST,
+    FURTHER,
+    Field,
+    begin_request,
+    capture_fields,
+    make_request,
+    setting_fields,
+)
 from tests.helpers.studio.scripted import FACTS
 
 
@@ -71,6 +79,21 @@ def test_request_and_command():
         *("--steps", "3", "--guidance", "2.0", "--size", "96x64", "--keep", "maps"),
         *("--images", "3", "--entropy", "--set", "gain=0.5"),
     ]  # fmt: skip
+
+
+def test_what_is_chosen():
+    """Models and LoRAs are paths by their names; a scale that was emptied is 1, a seed 0."""
+    values = {"model": "a", "prompt": "x", "seed": None, "loras": ["b", None, "none", 0.5, "b", -2]}
+    assert begin_request(values, {"a": "/m/a"}, {"b": "/l/b"}) == {
+        "model": "/m/a",
+        "prompt": "x",
+        "seed": 0,
+        "lora": ["/l/b:1", "/l/b:-2"],
+    }
+    with pytest.raises(UsageError, match=r"no model is chosen; .* attn studio --model-dir DIR"):
+        begin_request(values | {"model": None}, {"a": "/m/a"}, {})
+    with pytest.raises(UsageError, match=r"seed: expected a whole number; got 1\.5"):
+        begin_request(values | {"seed": 1.5}, {"a": "/m/a"}, {})
 
 
 @pytest.mark.parametrize(("name", "value"), [("size", "96"), ("size", "axb"), ("images", 2.5)])

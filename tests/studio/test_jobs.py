@@ -12,7 +12,9 @@ from attn.studio import studio
 from attn.studio.child import Answer, Child
 from attn.studio.jobs import MOST_WAITING, RunQueue, StudioRun
 from attn.studio.options import StudioOptions
-from attn.studio.telling import tell_job, tell_plan
+from attn.studio.telling import tell_job, tell_plan, tell_refusal
+from attn.studio.worker.work import analyses_of
+from tests.helpers import toy_texts, toy_traces
 from tests.helpers.studio.scripted import ScriptedChild
 
 REQUEST = {"backend": "toy", "prompt": "a cat"}
@@ -139,6 +141,49 @@ def test_plan_is_told():
         "like it\nshort"
     )
     assert "is known after the first run like it" in tell_plan(plan, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "try a smaller --size or fewer --images, --dtype bfloat16, or --offload model",
+            "try a smaller 'Size' or fewer 'Images', 'Dtype': bfloat16, or 'Offload': model",
+        ),
+        ("stretch it with --set fit=stretch", "stretch it with 'Fit': stretch"),
+        ("leave --set ground out", "leave 'Ground' out"),
+        ("--set text_encoder=PATH gives it.", "'Text encoder' gives it."),
+        (
+            "give one with --sketch FILE, or --sketch none for the model without one",
+            "give one with 'Drawing', or 'Where nothing is drawn': none for the model without one",
+        ),
+        ("use --backend mmada; or --lora x.y", "use the page 'mmada'; or 'LoRA 1': x.y"),
+        ("`attn lora F --model M`; --model", "`attn lora F --model M`; 'Model'"),
+        (
+            "with --resume, or another --out",
+            "with --resume, or another --out (--resume is an option of attn capture.) "
+            "(--out is an option of attn studio.)",
+        ),
+        ("a - b -- c", "a - b -- c"),
+    ],
+)
+def test_options_are_fields(text, told):
+    """What a message advises is named as it stands on the page, and commands stay commands."""
+    assert tell_refusal(text) == f"This cannot run: {told}"
+    assert tell_job(StudioRun(0, REQUEST, remarks=[text]), 2).endswith(told)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "named"),
+    [
+        (toy_traces.manifest(), (None, "evolution")),
+        (toy_traces.manifest(level="mass"), (None,)),
+        (toy_texts.manifest(), (None,)),
+    ],
+)
+def test_analyses(manifest, named):
+    """A film is made of what has maps of a picture, and of nothing else."""
+    assert analyses_of(manifest) == named
 
 
 def test_worker_that_cannot_start(monkeypatch):

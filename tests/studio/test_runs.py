@@ -2,20 +2,23 @@
 
 import json
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from safetensors.numpy import save_file
+from typer.testing import CliRunner
 
+from attn.backends import find
+from attn.cli import build
 from attn.studio.command import as_command
 from attn.studio.drawing import draw_shapes, pad_file
 from attn.studio.form import FIRST, FURTHER, capture_fields, make_request
 from attn.studio.options import StudioOptions
 from attn.studio.studio import Studio
+from attn.studio.worker.families import describe_family
+from tests.helpers.models.shipped_weights import shipped_weights
 
 STRANGER = "transformer.transformer_blocks.0.attn.to_q"
 """A module that a flux model has, and a drawing's has not."""
@@ -79,8 +82,10 @@ def test_same_as_the_command(studio, request_of, tmp_path):
     assert [(item["label"], item["prompt"]) for item in listed] == [
         (run.folder.name, request["prompt"])
     ]
-    words = shlex.split(as_command(request | {"out": str(tmp_path / "same")}))
-    subprocess.run([sys.executable, "-m", *words], check=True, capture_output=True)
+    program, *words = shlex.split(as_command(request | {"out": str(tmp_path / "same")}))
+    with shipped_weights():  # as the process of the studio's models has them
+        done = CliRunner().invoke(build(), words)
+    assert (program, done.exit_code) == ("attn", 0)
     assert shards(run.folder) == shards(tmp_path / "same")
     assert outputs(run.folder) == outputs(tmp_path / "same")
     assert [name for name, _ in outputs(run.folder)] == ["image.png", "sketch.png"]
@@ -138,3 +143,28 @@ def test_too_large(changes, said, studio, request_of):
 def test_empty_pad(value):
     """A pad that was never drawn on, or was cleared, holds no drawing."""
     assert pad_file(value) is None
+
+
+@pytest.mark.parametrize(
+    ("box", "size"), [((0, 50, 384, 334), (384, 284)), ((30, 40, 90, 80), (384, 384))]
+)
+def test_bars_beside_a_picture(box, size):
+    """Bars beside a picture are no part of it; strokes on a transparent ground stay in place."""
+    held = Image.new("RGBA", (384, 384))
+    held.paste("red", box)
+    with Image.open(pad_file({"composite": held})) as kept:
+        assert kept.size == size
+
+
+@pytest.mark.parametrize(
+    ("backend", "model", "said"),
+    [
+        ("sd35", "demo", ("demo", "demo:medium")),
+        ("hf", "demo", ()),
+        ("sd15", "none-such", "none-such is no file or folder"),
+    ],
+)
+def test_models_of_a_family(backend, model, said):
+    """Demos are offered where there are some; a model that was named and is none ends the start."""
+    facts = describe_family(find(backend), model)
+    assert said in facts["error"] if facts["error"] else facts["demos"] == [*said]

@@ -514,13 +514,13 @@ def test_a_flipped_byte_is_found_at_the_first_read(trace: Path, place: int) -> N
 def test_a_shard_is_hashed_once(trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Checking costs one pass over the file, not one per tensor."""
     passes: list[str] = []
-    real = digests.file_digest
+    real = digests.hash_stream
 
-    def counted(stream: Any, kind: Any) -> Any:
+    def counted(stream: Any) -> str:
         passes.append(stream.name)
-        return real(stream, kind)
+        return real(stream)
 
-    monkeypatch.setattr(digests, "file_digest", counted)
+    monkeypatch.setattr(digests, "hash_stream", counted)
     files = open_files(trace)
     assert passes == []
     for name in tensors(STEPS[0]):

@@ -169,6 +169,17 @@ def test_broken_trace(runs):
     assert len(report.warnings) == 1
 
 
+@pytest.mark.parametrize("name", ["trace.json", "comparison.json", "index.json"])
+def test_pipes(runs, name):
+    """What would never end to be read is said, and not passed over in silence."""
+    (runs / "late").mkdir()
+    os.mkfifo(runs / "late" / name)
+    report = Report()
+    assert build(runs, report=report).runs == 3
+    (warning,) = report.warnings
+    assert warning.startswith(f"cannot read {runs / 'late' / name}: this is no regular file")
+
+
 def test_nothing_there(tmp_path):
     """An empty folder is an error that says how to fill it."""
     with pytest.raises(TraceError, match="holds no trace; make one with attn capture --out"):

@@ -245,8 +245,8 @@ def test_modules_in_stacks_and_labels():
 WRONG_MODULES = {
     "a@up,,mid": "lora: expected FILE@MODULE,MODULE; got '@up,,mid'",
     "a@!": "lora: expected FILE@MODULE,MODULE; got '@!'",
-    "a:null=x": "null: expected a whole number; got 'x' (str)",
-    "a:null=-1": "null: expected a whole number; got '-1' (str)",
+    "a:null=x": "null: expected a whole number; got 'x'",
+    "a:null=-1": "null: expected a whole number; got '-1'",
 }
 
 

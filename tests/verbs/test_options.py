@@ -110,7 +110,7 @@ def test_what_a_form_needs():
         ({"rows": 0}, "rows must be at least 1; got 0"),
         ({"rows": 2.0}, "rows: expected a whole number; got 2.0 (float)"),
         ({"gain": 3}, "gain: expected 0 to 2; got 3.0"),
-        ({"gain": "1"}, "gain: expected a number; got '1' (str)"),
+        ({"gain": "1"}, "gain: expected a number; got '1'"),
         ({"level": "mid"}, "level: expected one of low, high; got 'mid'"),
         ({"level": None}, "level: expected one of low, high; got 'None'"),
         ({"dry_run": 1}, "dry_run: expected True or False; got 1 (int)"),

@@ -4,6 +4,7 @@ agreement       what two traces have in common
 terms           what is looked at: words, phrases, the sink
 reading         one pass over a trace
 pairs           two traces that belong together
+drawings        both sides of a pair held against one drawing
 spool           pairs in a file, of which one is in memory
 paired          means over pairs, intervals, effect sizes
 changes         measures of a pair, and how they change, term by term

@@ -21,6 +21,7 @@ from attn.analysis.compare.changes import (
     has_maps,
     has_steps,
     heads,
+    lifted,
     located,
     mass,
     mass_steps,
@@ -32,9 +33,11 @@ from attn.analysis.compare.changes import (
     similar,
     sink_changes,
 )
+from attn.analysis.compare.drawings import FOLLOWED
 from attn.analysis.compare.images import IMAGE_MEASURES, image_interval
-from attn.analysis.compare.paired import PairedChange, paired_interval
+from attn.analysis.compare.paired import PairedChange, paired_change, paired_interval
 from attn.analysis.compare.pairs import Pair
+from attn.analysis.compare.spool import kinds
 from attn.analysis.compare.terms import Term
 from attn.analysis.numbers import mean_present
 from attn.analysis.sketch.sketch import COMPARED
@@ -133,14 +136,43 @@ def _image_rows(pairs: Sequence[Pair]) -> Iterator[Table]:
 
 
 def sketch_tables(pairs: Sequence[Pair], words: Words) -> Tables:
-    """Return how far maps of words lie on one drawing, with both runs."""
+    """Return how far words and images lie on one drawing, with both runs."""
+    described = kinds(pairs)
+    if all(kind.overlap is None and kind.followed is None for kind in described):
+        return {}
     parts = []
     for entry in changes(pairs, overlap_sides, words):
         measures = np.array(COMPARED, object)[entry.change.n > 0]
-        numbers = _numbers(entry.change)
-        del numbers["relative_change"]  # these are shares already
-        parts.append(_names(entry.term, len(measures)) | {"measure": measures} | numbers)
-    return {"sketch.csv": stack_tables(parts)} if parts else {}
+        parts.append(_names(entry.term, len(measures)) | {"measure": measures} | _parts(entry))
+    tables: Tables = {"sketch.csv": stack_tables(parts)} if parts else {}
+    closed = next((kind.closed for kind in described if kind.closed), ())
+    if closed:
+        shapes = [_shape_rows(entry, closed) for entry in changes(pairs, lifted(closed), words)]
+        tables["sketch_shapes.csv"] = stack_tables(shapes)
+    followed = [pair.followed for pair in pairs if pair.followed is not None]
+    if followed and not np.isnan(followed[0][..., 0]).all():
+        change = paired_change(*np.concatenate(followed, 1))
+        kept = np.array(FOLLOWED, object)[change.n > 0]
+        tables["sketch_images.csv"] = {"measure": kept} | _parts(change)
+    return tables
+
+
+def _shape_rows(entry: TermChange, closed: Sequence[str]) -> Table:
+    """Return the rows of one term, by shape."""
+    kept = entry.change.n > 0
+    names = [name.partition(" (") for name in closed]
+    about = {
+        "shape": np.array([int(number) for number, _, _ in names])[kept],
+        "where": np.array([place.rstrip(")") for _, _, place in names], object)[kept],
+    }
+    return _names(entry.term, int(kept.sum())) | about | _parts(entry)
+
+
+def _parts(entry: TermChange | PairedChange) -> Table:
+    """Return the numbers of cells without the relative change, which of parts says little."""
+    numbers = _numbers(entry if isinstance(entry, PairedChange) else entry.change)
+    del numbers["relative_change"]
+    return numbers
 
 
 PARTS: dict[str, Callable[[Sequence[Pair], Words], Tables]] = {
@@ -273,7 +305,7 @@ def _layers_and_heads(pairs: Sequence[Pair]) -> dict[str, Any]:
 
 def _changed(pairs: Sequence[Pair]) -> Table:
     """Return how much of the picture has another dominant word, by segment."""
-    names = list(dict.fromkeys(name for pair in pairs for name in pair.changed))
+    names = list(dict.fromkeys(name for kind in kinds(pairs) for name in kind.changed))
     parts = []
     for name in names:
         values = np.concatenate([pair.changed[name] for pair in pairs if name in pair.changed])

@@ -9,9 +9,9 @@ from math import prod
 
 import numpy as np
 
-from attn.analysis.compare.paired import PairedChange, join_cells, paired_change
+from attn.analysis.compare.paired import PairedChange, join_cells, paired_changes
 from attn.analysis.compare.pairs import Pair
-from attn.analysis.compare.spool import NumbersFile
+from attn.analysis.compare.spool import NumbersFile, kinds
 from attn.analysis.compare.terms import Key, Term
 from attn.analysis.numbers import Numbers, mean_present
 from attn.analysis.sketch.sketch import COMPARED
@@ -51,18 +51,12 @@ class _Sides:
     starts: array[int] = field(default_factory=lambda: array("q"))
     samples: array[int] = field(default_factory=lambda: array("l"))
 
-    def append(self, both: Numbers) -> None:
-        """Add a pair, (side, sample, …)."""
-        samples = both.shape[1]
-        cells = both.reshape(2 * samples, prod(self.shape)).T
-        self.starts.append(self.file.append([cells]))
+    def append(self, start: int, samples: int) -> None:
+        """Add a pair whose numbers, (cell, side · sample), begin there in the file."""
+        self.starts.append(start)
         self.samples.append(samples)
 
-    def compare(self) -> PairedChange:
-        """Return the change of every cell."""
-        return join_cells([paired_change(*both) for both in self._tiles()], self.shape)
-
-    def _tiles(self) -> Iterator[Numbers]:
+    def tiles(self) -> Iterator[Numbers]:
         """Yield (side, pair, cell): all pairs, and as many cells as fit into `LARGEST` bytes."""
         size, rows = prod(self.shape), sum(self.samples)
         most = max(1, LARGEST // np.empty((2, rows)).nbytes)
@@ -156,8 +150,7 @@ def changes(pairs: Sequence[Pair], measure: Measure, words: Words = None) -> lis
         measure: what to compare.
         words: only these words, and every phrase; None is all.
     """
-    entries = [entry for entry in _all_changes(pairs, measure) if entry.term.kind != "sink"]
-    return [entries[index] for index in named([entry.term for entry in entries], words)]
+    return _all_changes(pairs, measure, lambda terms: _named_words(terms, words))
 
 
 def named(terms: Sequence[Term], words: Words) -> list[int]:
@@ -170,9 +163,17 @@ def named(terms: Sequence[Term], words: Words) -> list[int]:
     ]
 
 
+def _named_words(terms: Sequence[Term], words: Words) -> list[int]:
+    """Return the indices of the requested words and of all phrases: of what is no sink."""
+    indices = [at for at, term in enumerate(terms) if term.kind != "sink"]
+    return [indices[at] for at in named([terms[at] for at in indices], words)]
+
+
 def sink_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:
     """Compare the special tokens that open the segments, and those of a drawing together."""
-    return [entry for entry in _all_changes(pairs, measure) if entry.term.kind == "sink"]
+    return _all_changes(
+        pairs, measure, lambda terms: [at for at, term in enumerate(terms) if term.kind == "sink"]
+    )
 
 
 def competing(entries: Iterable[TermChange]) -> list[TermChange]:
@@ -192,20 +193,22 @@ def by_size(entries: Iterable[TermChange]) -> list[TermChange]:
 
 def has_layers(pairs: Sequence[Pair]) -> bool:
     """Whether all traces have the same layers."""
-    kinds = {tuple((layer.path, layer.num_heads) for layer in pair.layers) for pair in pairs}
-    return len(kinds) == 1 and all(pair.agreement.by_layer for pair in pairs)
+    described = kinds(pairs)
+    layers = {tuple((layer.path, layer.num_heads) for layer in kind.layers) for kind in described}
+    return len(layers) == 1 and all(kind.agreement.by_layer for kind in described)
 
 
 def has_steps(pairs: Sequence[Pair]) -> bool:
     """Whether all traces have the same steps."""
-    return len({pair.steps for pair in pairs}) == 1 and all(
-        pair.agreement.by_step for pair in pairs
+    described = kinds(pairs)
+    return len({kind.steps for kind in described}) == 1 and all(
+        kind.agreement.by_step for kind in described
     )
 
 
 def has_maps(pairs: Sequence[Pair]) -> bool:
     """Whether the traces of some pair have maps; the others are left out."""
-    return any(pair.alike is not None for pair in pairs)
+    return any(kind.alike is not None for kind in kinds(pairs))
 
 
 def is_clear(entry: TermChange) -> bool:
@@ -226,22 +229,58 @@ def headline(entries: Iterable[TermChange]) -> TermChange | None:
     return next(filter(is_clear, content), next(iter(content), None))
 
 
-def _all_changes(pairs: Sequence[Pair], measure: Measure) -> list[TermChange]:
-    """Compare every term, in the order in which pairs name them."""
+def _all_changes(
+    pairs: Sequence[Pair], measure: Measure, select: Callable[[Sequence[Term]], list[int]]
+) -> list[TermChange]:
+    """Compare the terms that are selected of each pair, in the order in which pairs name them."""
     terms: dict[Key, Term] = {}
     sides: dict[Key, _Sides] = {}
     file = NumbersFile()
+    indices: dict[Key, int] = {}
+    before: Sequence[Term] = ()
     for pair in pairs:
-        indices = {term.key: index for index, term in enumerate(pair.terms)}
-        for term in pair.terms:
-            terms.setdefault(term.key, term)
+        if pair.terms is not before:  # those of one kind share them
+            before = pair.terms
+            indices = {before[index].key: index for index in select(before)}
+            for key, index in indices.items():
+                terms.setdefault(key, before[index])
         values = measure(pair)
         if values is None:
             continue
         both = np.stack(values)
-        for key, index in indices.items():
-            sides.setdefault(key, _Sides(file, both.shape[3:])).append(both[:, :, index])
-    return [TermChange(terms[key], sides[key].compare()) for key in terms if key in sides]
+        rows, shape = 2 * both.shape[1], both.shape[3:]
+        start = file.append(both[:, :, at].reshape(rows, prod(shape)).T for at in indices.values())
+        for number, key in enumerate(indices):
+            of_term = sides.setdefault(key, _Sides(file, shape))
+            of_term.append(start + number * rows * prod(shape), both.shape[1])
+    keys = [key for key in terms if key in sides]
+    compared = _compare([sides[key] for key in keys])
+    return [TermChange(terms[key], change) for key, change in zip(keys, compared, strict=True)]
+
+
+def _compare(several: Sequence[_Sides]) -> list[PairedChange]:
+    """Return the change of every cell of terms; cells of `LARGEST` bytes are compared at once."""
+    parts: list[list[PairedChange]] = [[] for _ in several]
+    tiles = ((at, tile) for at, sides in enumerate(several) for tile in sides.tiles())
+    for batch in _batches(tiles):
+        changes = paired_changes([(both[0], both[1]) for _, both in batch])
+        for (at, _), change in zip(batch, changes, strict=True):
+            parts[at].append(change)
+    return [join_cells(part, sides.shape) for part, sides in zip(parts, several, strict=True)]
+
+
+def _batches(tiles: Iterable[tuple[int, Numbers]]) -> Iterator[list[tuple[int, Numbers]]]:
+    """Yield tiles that fit into `LARGEST` bytes together, or single ones."""
+    batch: list[tuple[int, Numbers]] = []
+    size = 0
+    for at, tile in tiles:
+        if batch and size + tile.nbytes > LARGEST:
+            yield batch
+            batch, size = [], 0
+        batch.append((at, tile))
+        size += tile.nbytes
+    if batch:
+        yield batch
 
 
 def similar(pair: Pair) -> tuple[Numbers, Numbers] | None:
@@ -252,3 +291,14 @@ def similar(pair: Pair) -> tuple[Numbers, Numbers] | None:
 def overlap_sides(pair: Pair) -> tuple[Numbers, Numbers] | None:
     """Overlaps of words' maps with one drawing."""
     return None if pair.overlap is None else (pair.overlap[0], pair.overlap[1])
+
+
+def lifted(closed: tuple[str, ...]) -> Measure:
+    """Return how much words read closed shapes, (sample, term, shape), of pairs that have these."""
+
+    def measure(pair: Pair) -> tuple[Numbers, Numbers] | None:
+        if pair.lifts is None or pair.closed != closed:
+            return None
+        return pair.lifts[0], pair.lifts[1]
+
+    return measure

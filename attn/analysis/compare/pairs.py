@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from attn.analysis.compare.agreement import Agreement, agree
+from attn.analysis.compare.drawings import with_drawing
 from attn.analysis.compare.images import compare_image_pairs
 from attn.analysis.compare.reading import SideReading, SideSelection, read, regrid
 from attn.analysis.compare.terms import Term, find_terms
 from attn.analysis.numbers import Numbers
-from attn.analysis.sketch import sketch
-from attn.analysis.sketch.overlap import measure_mean
-from attn.analysis.sketch.strokes import lay_out, read_strokes
 from attn.analysis.words.maps.dominance import Dominance, dominance, rivals
 from attn.analysis.words.maps.similarity import compare_maps
 from attn.analysis.words.selection import SCALE_HELP, Scale
@@ -87,6 +85,11 @@ class Pair:
         changed: (sample,) by segment: part of the places with another dominant word.
         overlap: (base and variant, sample, term, measure) of `sketch.COMPARED` with one drawing,
             or None without maps or strokes.
+        closed: names of the closed shapes of this drawing.
+        lifts: (base and variant, sample, term, shape): how much more a term reads each of them than
+            an even map, or None without shapes.
+        followed: (base and variant, sample, measure) of `drawings.FOLLOWED`, or None without
+            strokes or images of their size.
         coarse: (base and variant, sample, term, row, column): the maps by area on a grid of at most
             `COARSE` rows and columns; probability. None without maps.
         images: (sample, measure) of `images.IMAGE_MEASURES`, or None without two images.
@@ -103,6 +106,9 @@ class Pair:
     dominant: Numbers | None
     changed: dict[str, Numbers]
     overlap: Numbers | None = None
+    closed: tuple[str, ...] = ()
+    lifts: Numbers | None = None
+    followed: Numbers | None = None
     coarse: Numbers | None = None
     images: Numbers | None = None
     prompt: str = ""
@@ -163,7 +169,7 @@ def compare_pair(
     pair = replace(pair, prompt=request.prompt, seed=request.seed)
     if before.maps is None or after.maps is None:
         return pair
-    return _with_overlap(_with_maps(pair, base, options), base, variant)
+    return with_drawing(_with_maps(pair, base, options), base, variant)
 
 
 def select_pair(
@@ -275,30 +281,6 @@ def coarsen(maps: WordMaps) -> Numbers:
     rows, columns = maps.shape[-2:]
     factor = max(1.0, rows / COARSE, columns / COARSE)
     return regrid(maps, (max(1, round(rows / factor)), max(1, round(columns / factor))))
-
-
-def _with_overlap(pair: Pair, *traces: Trace) -> Pair:
-    """Hold the maps of both against the strokes of the base, or of the variant if it has none."""
-    drawings = [read_strokes(trace) for trace in traces if trace.sketch()]
-    if not drawings or pair.base.maps is None or pair.variant.maps is None:
-        return pair
-    strokes = next((drawing for drawing in drawings if drawing.any()), None)
-    if strokes is None:
-        return _with_note(pair, sketch.NO_STROKES)
-    rows, columns = pair.base.maps.shape[-2:]
-    drawn = lay_out(strokes, (rows, columns))
-    maps = np.stack([pair.base.maps, pair.variant.maps])
-    measured = [measure_mean(side[:, np.newaxis], drawn) for side in maps]
-    overlap = np.stack(
-        [np.stack([measures[name] for name in sketch.COMPARED], -1) for measures in measured]
-    )
-    pair = replace(pair, overlap=overlap)
-    return pair if drawn.inside.any() else _with_note(pair, sketch.NO_SHAPES)
-
-
-def _with_note(pair: Pair, note: str) -> Pair:
-    notes = (*pair.agreement.notes, note)
-    return replace(pair, agreement=replace(pair.agreement, notes=notes))
 
 
 def _aspect(trace: Trace, maps: WordMaps) -> float:

@@ -1,7 +1,8 @@
 """A sweep: runs that differ in one number, such as a LoRA's scale, or in the file of a training.
 
-Files of one training, whose names are equal but for numbers, are swept in the order of these; the
-number of a file is its place in this order, from 1, and the baseline, without a LoRA, is 0.
+Files of one training, whose names are equal but for numbers, are swept in the order of these. The
+number of a file is that in its name; where names have none, or several that differ, it is its place
+in this order, from 1. The baseline, without a LoRA, is 0.
 
 Definitions, for the leading word (see `changes.headline`, at any scale) and the scales on one side
 of the baseline, in the order of their distance from it:
@@ -9,15 +10,17 @@ of the baseline, in the order of their distance from it:
 - works from   the first scale at which the interval of the word's change of mass leaves 0 out.
 - step         (level of the images at a scale - level at the scale before) / (distance of the two
                scales), mean over pairs; before the first scale is the baseline, of level 0.
+- visible from the first scale at which images are shown to differ visibly: the interval of their
+               level lies above `VISIBLE`.
 - breaks from  the first scale whose step is at least twice the step before, if the interval of the
                difference of the two steps, pair by pair, leaves 0 out, and images there are
-               shown to differ visibly: the interval of their level lies above `VISIBLE`.
+               shown to differ visibly.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -41,6 +44,11 @@ SCALE, FILE = "scale", "file"
 """What tables call the number of a sweep."""
 END = "end"
 """Stands for a file of a training whose name has no number: it is the last one."""
+COUNTED = {
+    "step": re.compile(r"step|checkpoint", re.I),
+    "epoch": re.compile(r"epoch|[-_]\d{6}$", re.I),
+}
+"""What the number in a file's name counts, by how kohya's scripts, diffusers and peft write it."""
 
 Image = tuple[str, int, int]
 """Prompt, seed and sample."""
@@ -73,10 +81,12 @@ class Sweep:
         points: in the order of their scales; none has the baseline's.
         word: the leading one, or None without words.
         works: the scale from which it works; None if no interval leaves 0 out.
+        visible: the scale from which images differ visibly; None if none is shown to.
         breaks: the scale from which images break; None if none does.
         table: `sweep.csv`.
         column: what the number is called in tables: `scale`, or `file`.
         files: of a training, what tells them apart, in order; empty where a number is swept.
+        unit: what the number counts, such as `scale` or `epoch`; empty if `name` says it.
     """
 
     name: str
@@ -84,10 +94,12 @@ class Sweep:
     points: tuple[SweepPoint, ...]
     word: TermChange | None
     works: float | None
+    visible: float | None
     breaks: float | None
     table: Table
     column: str = SCALE
     files: tuple[str, ...] = ()
+    unit: str = ""
 
     @property
     def has_intervals(self) -> bool:
@@ -98,7 +110,13 @@ class Sweep:
         """Return how a number of the sweep is written: of a file what tells it from others."""
         if not self.files:
             return shortest(value)
-        return self.files[round(value) - 1] if value else "none"
+        by_number = dict(zip((point.scale for point in self.points), self.files, strict=True))
+        return by_number.get(value, "none")
+
+    def call(self, value: float) -> str:
+        """Return how a number of the sweep is called, with its unit: `scale 0.5`, `epoch 2`."""
+        text = self.spell(value)
+        return "the last file" if text == END else f"{self.unit} {text}".strip()
 
 
 def find_scales(
@@ -151,28 +169,47 @@ def find_files(differences: Sequence[Sequence[Difference]]) -> tuple[str, ...] |
         return None
     whole = [listed for listed in numbers if len(listed) == longest]
     varying = [at for at in range(longest) if len({listed[at] for listed in whole}) > 1]
+    varying = varying or list(range(longest))  # of a single file and the last one
     return tuple(
         "-".join(str(listed[at]) for at in varying) if len(listed) == longest else END
         for listed in numbers
     )
 
 
-def name_training(differences: Sequence[Sequence[Difference]]) -> str:
-    """Return what varies where `find_files` finds files: `file of LoRA style`."""
+def name_unit(differences: Sequence[Sequence[Difference]], files: Sequence[str]) -> str:
+    """Return what the numbers of `files` count, as the names say: `epoch`, `step`, else `file`."""
+    names = [listed[0].name.removeprefix(LORA).strip() for listed in differences]
+    numbered = [name for name, text in zip(names, files, strict=True) if text != END]
+    if any(not text.isdecimal() for text in files if text != END):
+        return FILE
+    return next((unit for unit, look in COUNTED.items() if all(map(look.search, numbered))), FILE)
+
+
+def name_training(differences: Sequence[Sequence[Difference]], unit: str = FILE) -> str:
+    """Return what varies where `find_files` finds files: `epoch of LoRA style`."""
     names = [listed[0].name.removeprefix(LORA).strip() for listed in differences]
     alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
     start = re.sub(r"[\d\W_]+$", "", "".join(letters[0] for letters in alike))
-    return f"file of {LORA} {start}" if start else f"{LORA} file"
+    return f"{unit} of {LORA} {start}" if start else f"{LORA} {unit}"
 
 
-def order_files(files: Sequence[str]) -> list[int]:
-    """Return the place of each file of a training, from 1: by its numbers, the end last."""
+def place_files(files: Sequence[str]) -> list[float]:
+    """Return the number of each file of a training: its own, or its place, from 1, in their order.
+
+    One without a number is as far behind the last as that is behind the one before.
+    """
 
     def key(at: int) -> tuple[bool, list[int]]:
         return files[at] == END, [int(number) for number in re.findall(r"\d+", files[at])]
 
     ranked = sorted(range(len(files)), key=key)
-    return [ranked.index(at) + 1 for at in range(len(files))]
+    places = {at: float(place) for place, at in enumerate(ranked, 1)}
+    numbers = [int(text) for text in files if text.isdecimal()]
+    if len(numbers) == len({*numbers} - {0}) >= len(files) - (END in files):
+        before, last = sorted([0, *numbers])[-2:]
+        places = {at: float(text) for at, text in enumerate(files) if text != END}
+        places |= {at: 2.0 * last - before for at, text in enumerate(files) if text == END}
+    return [places[at] for at in range(len(files))]
 
 
 def make_sweep(
@@ -181,6 +218,7 @@ def make_sweep(
     runs: Sequence[tuple[str, float, Sequence[Pair]]],
     words: Any = None,
     files: Sequence[str] = (),
+    unit: str = "",
 ) -> Sweep:
     """Look at how words and images follow a number.
 
@@ -190,6 +228,7 @@ def make_sweep(
         runs: label, value and pairs of every variant.
         words: only these; None is all.
         files: of a training, what tells them apart, in order.
+        unit: what the numbers of files count.
     """
     points = tuple(
         SweepPoint(label, scale, changes(pairs, overall(mass), words), _levels(pairs))
@@ -199,16 +238,34 @@ def make_sweep(
     word = headline([entry for point in points for entry in point.changes])
     rows = [row for side in _sides(points, base) for row in _rows(side, base, word)]
     rows.sort(key=lambda row: row["scale"])
-    works, breaks = (
-        min(
-            (row["scale"] for row in rows if row[mark]), key=lambda at: abs(at - base), default=None
+    marks: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+        "works": lambda row: bool(row["works"]),
+        "visible": lambda row: bool(row["level_low"] > VISIBLE),
+        "breaks": lambda row: bool(row["breaks"]),
+    }
+    first = {
+        mark: min(
+            (row["scale"] for row in rows if is_marked(row)),
+            key=lambda at: abs(at - base),
+            default=None,
         )
-        for mark in ("works", "breaks")
-    )
+        for mark, is_marked in marks.items()
+    }
     column = FILE if files else SCALE
+    counted = unit if files else SCALE if name.startswith(LORA) else ""
     columns = {column if key == SCALE else key: [row[key] for row in rows] for key in rows[0]}
     table = make_table(columns)
-    return Sweep(name, base, points, word, works, breaks, table, column, tuple(files))
+    return Sweep(
+        name,
+        base,
+        points,
+        word,
+        **first,
+        table=table,
+        column=column,
+        files=tuple(files),
+        unit=counted,
+    )
 
 
 def change_of(point: SweepPoint, word: TermChange | None) -> TermChange | None:

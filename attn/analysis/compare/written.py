@@ -83,7 +83,7 @@ def read_decisions(trace: Trace) -> list[WrittenDecisions]:
     for name in names:
         try:
             decisions.append(_decisions(dict(json.loads(trace.output(name)))))
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise TraceError(
                 f"{trace.folder}/{name} is no history of a text: {error!r:.80}"
             ) from error

@@ -9,6 +9,7 @@ import numpy as np
 
 from attn.analysis.digest import Digest
 from attn.analysis.numbers import Numbers, mean_present
+from attn.analysis.sinks.roles import SPELLED
 from attn.analysis.sinks.tables import FollowedToken
 from attn.analysis.tables import Table
 from attn.schema import Step
@@ -26,7 +27,7 @@ UNITS = {
 def name_token(tokens: Sequence[FollowedToken]) -> str:
     """Return a display name for the followed token."""
     key = next(iter(tokens[0].keys.values()))
-    return f"{key.token} ({key.segment} {key.role}, position {key.position})"
+    return f"{key.token} ({key.segment} {SPELLED[key.role]}, position {key.position})"
 
 
 def label_heads(tokens: Sequence[FollowedToken], value: str) -> xr.DataArray:
@@ -120,7 +121,10 @@ def _masses(table: Table) -> tuple[dict[str, Numbers], list[int]]:
     is_counted = (table["branch"] == table["branch"][0]) & (table["rows"] == "image")
     rows = {name: column[is_counted] for name, column in table.items()}
     pairs = zip(rows["segment"], rows["role"], strict=True)
-    names = [segment if segment == role else f"{segment} {role}" for segment, role in pairs]
+    names = [
+        SPELLED[role] if segment == role else f"{segment} {SPELLED[role]}"
+        for segment, role in pairs
+    ]
     layers = rows["layer"].tolist()
     indices = {layer: index for index, layer in enumerate(dict.fromkeys(layers))}
     groups: dict[tuple[str, int], list[float]] = {}

@@ -15,6 +15,19 @@ Role = Literal[
 SKETCH: Final = "sketch"
 """The segment, and the role, of tokens that were made of a drawing."""
 
+SPELLED: Final = {
+    "bos": "start token",
+    "word": "words",
+    "punctuation": "punctuation",
+    "eos": "end token",
+    "template": "template",
+    "padding": "padding",
+    "sketch": "drawing",
+    "image": "image",
+    "unknown": "unknown text",
+}
+"""How figures call roles."""
+
 
 @dataclass(frozen=True)
 class Key:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from attn.analysis.sketch.strokes import thin
 from attn.analysis.tables import Table, make_table
 from attn.shapes import Image, Points, Strokes
+from attn.wording import percent
 
 SMOOTH = 128
 SPECK = 8
@@ -86,8 +87,8 @@ def say_deviation(deviation: Deviation | None) -> str:
     if deviation is None:
         return "The image has no edges, so none follows the strokes"
     return (
-        f"{deviation.followed:.0%} of the strokes have an edge of the image within {NEAR:.0%} of "
-        f"its side, as have {deviation.anywhere:.0%} of all places"
+        f"{percent(deviation.followed)} of the strokes have an edge of the image within "
+        f"{percent(NEAR)} of its side, as have {percent(deviation.anywhere)} of all places"
     )
 
 

@@ -22,6 +22,12 @@ NEAR = 1.5
 BANDS = (0.0, 0.5, 1.5, 2.5, 4.5, 8.5, np.inf)
 """Borders of distances in the table, in cells; the first band is the strokes themselves."""
 
+REGIONS = {
+    "inside": "inside the drawing's closed shapes taken together",
+    "on": "on the drawing's strokes",
+}
+"""What sentences call the regions of measures; the first that a drawing has is told of."""
+
 
 def measure_mean(maps: StepMaps, drawn: Drawn) -> dict[str, Numbers]:
     """Return the measures of the mean of the maps over steps, (sample, word) each."""

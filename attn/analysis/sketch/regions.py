@@ -10,6 +10,7 @@ from attn.analysis.sketch.shapes import (
 from attn.analysis.sketch.strokes import Drawn
 from attn.analysis.words.selection import Selection
 from attn.shapes import Region, WordMaps
+from attn.wording import percent
 
 HIGHEST = 0.1
 """Part of the cells, those with the largest values, that a word's place is told from."""
@@ -22,7 +23,7 @@ def describe_regions(selection: Selection, maps: WordMaps, drawn: Drawn) -> str:
     lines = [
         f"Of each word, the {count} of {cells} cells where its map is highest: what they "
         "hold of the map, their centre of mass, the part of them in its ninth of the picture, "
-        f"and the part that strokes cover, which of all cells is {drawn.strokes.mean():.1%}.",
+        f"and the part that strokes cover, which of all cells is {percent(drawn.strokes.mean())}.",
     ]
     for sample, sample_maps in enumerate(maps):
         lines += ["", *([f"sample {sample}"] if len(maps) > 1 else [])]
@@ -46,7 +47,7 @@ def _describe_largest(map_: Region, count: int, strokes: Region) -> str:
     row, column = (min(int(3 * at), 2) for at in (down, across))
     there = (ninths[0] == row) & (ninths[1] == column)
     return (
-        f"{mass.sum() / map_.sum():.0%} of the map; {across:.0%} from the left, {down:.0%} from "
-        f"the top ({name_ninth(down, across)}, {there.mean():.0%} of them there); "
-        f"strokes cover {strokes[cells].mean():.1%}"
+        f"{percent(mass.sum() / map_.sum())} of the map; {percent(across)} from the left, "
+        f"{percent(down)} from the top ({name_ninth(down, across)}, {percent(there.mean())} of "
+        f"them there); strokes cover {percent(strokes[cells].mean())}"
     )

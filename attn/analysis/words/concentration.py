@@ -15,7 +15,7 @@ from attn.analysis.needs import Needs
 from attn.analysis.numbers import mean_present
 from attn.analysis.result import Result
 from attn.analysis.tables import Table, make_table
-from attn.analysis.words.focus import Pictures, read_pictures, word_focus
+from attn.analysis.words.focus import Pictures, lay_out_words, read_pictures, word_focus
 from attn.analysis.words.maps import daam
 from attn.analysis.words.selection import BLOCK, Scope, Selection, choose
 from attn.errors import AnalysisError
@@ -95,7 +95,8 @@ def _heads(
 def _rows(
     means: MeanMaps, selection: Selection, segment: str, pictures: Pictures
 ) -> Iterator[dict[str, Any]]:
-    measured = word_focus(means, selection.text, segment, pictures)
+    members = lay_out_words(means.columns, selection.text, segment)
+    measured = word_focus(means, members, pictures)
     for sample in range(len(measured.focus)):
         for word in selection.words:
             if not np.isnan(measured.concentration[sample, word.index]):

@@ -9,6 +9,7 @@ import numpy as np
 
 from attn.analysis.tables import Table
 from attn.trace.store import written_at
+from attn.wording import percent
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -58,7 +59,9 @@ def summarise(arrays: Mapping[str, xr.DataArray], tokens: Table) -> str:
         if "balance" in of_sample:
             lines += ["", "attention to each segment, mean over layers and steps:"]
             shares = of_sample["balance"].mean(["layer", "step"])
-            lines += [f"  {name}: {float(shares.sel(segment=name)):.1%}" for name in _names(shares)]
+            lines += [
+                f"  {name}: {percent(float(shares.sel(segment=name)))}" for name in _names(shares)
+            ]
     return "\n".join(lines) + "\n"
 
 
@@ -93,7 +96,7 @@ def _names(shares: xr.DataArray) -> Sequence[str]:
 
 
 def _percent(noise: float) -> str:
-    return "-" if np.isnan(noise) else f"{noise:.1%}"
+    return "-" if np.isnan(noise) else percent(noise)
 
 
 def _number(value: float) -> str:

@@ -23,10 +23,10 @@ import numpy as np
 from attn.analysis.images import read_image
 from attn.analysis.numbers import Numbers
 from attn.errors import AnalysisError, TraceError
-from attn.schema import Grid, Layer, name_layers
-from attn.shapes import GridMaps
+from attn.schema import Column, Grid, Layer, name_layers
+from attn.shapes import GridMaps, Members
 from attn.trace.grids import resample_values
-from attn.trace.means import MeanMaps, average, image_views
+from attn.trace.means import MapSums, MeanMaps, image_views
 from attn.trace.words.prompts import Prompt
 from attn.trace.words.sums import TOGETHER, lay_out, sum_tokens
 from attn.words import is_content
@@ -78,17 +78,20 @@ def measure_focus(maps: GridMaps, basis: Numbers | None) -> Focus:
     return Focus(concentration, np.where(np.isnan(concentration), np.nan, explained.clip(0, 1)))
 
 
-def word_focus(means: MeanMaps, prompt: Prompt, segment: str, pictures: Pictures) -> Focus:
+def lay_out_words(columns: Sequence[Column], prompt: Prompt, segment: str) -> Members:
+    """Return (key, word): 1 where a key is one of a word's tokens in a segment."""
+    return lay_out(columns, [prompt.positions([word.index], segment) for word in prompt.words])
+
+
+def word_focus(means: MeanMaps, members: Members, pictures: Pictures) -> Focus:
     """Measure the maps of all words of a segment: (sample, word).
 
     Args:
         means: of a layer, a head, or all layers.
-        prompt: its words.
-        segment: whose tokens.
+        members: `lay_out_words` of their keys.
         pictures: on the grid on which all layers are measured.
     """
-    groups = [prompt.positions([word.index], segment) for word in prompt.words]
-    sums = sum_tokens(means.values, lay_out(means.columns, groups))
+    sums = sum_tokens(means.values, members)
     maps = np.nan_to_num(np.moveaxis(sums, -1, 1))
     maps = resample_values(maps, pictures.grid).astype(np.float64)
     measured = [measure_focus(*both) for both in zip(maps, pictures.bases, strict=True)]
@@ -187,16 +190,23 @@ def find_best_layer(
     """
     branch, text = prompt
     spread = np.linspace(0, len(steps) - 1, min(PROBED, len(steps))).round().astype(int)
-    is_stepwise = image_views(trace, block, layers[:1])[0].is_stepwise
-    probed = [steps[at] for at in spread] if is_stepwise else None
+    views = image_views(trace, block, layers)
+    probed = [steps[at] for at in spread] if views[0].is_stepwise else None
     telling = [is_content(word.text) for word in text.words]
+    members = lay_out_words(views[0].columns, text, TOGETHER)
 
-    def focus_of(selected: Sequence[Layer]) -> float:
-        means = average(trace, block, selected, probed, branch)
-        values = word_focus(means, text, TOGETHER, pictures).focus[:, telling]
+    def focus_of(sums: MapSums) -> float:
+        values = word_focus(sums.means(), members, pictures).focus[:, telling]
         return float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
 
-    each = {layer.index: focus_of([layer]) for layer in layers if pictures}
+    row = trace.branches.index(branch)
+    total, each = MapSums(views, row), {}
+    for view in views if pictures else ():
+        sums = MapSums([view], row)
+        for lead in view.leads(probed):
+            sums.add(lead)
+        each[view.layer.index] = focus_of(sums)
+        total.merge(sums)
     known = {index: focus for index, focus in each.items() if not np.isnan(focus)}
     if not known:
         raise AnalysisError(
@@ -205,7 +215,7 @@ def find_best_layer(
         )
     best = max(known, key=lambda index: known[index])
     layer = next(layer for layer in layers if layer.index == best)
-    return BestLayer(layer, known[best], focus_of(layers))
+    return BestLayer(layer, known[best], focus_of(total))
 
 
 def tell_best_layer(

@@ -7,10 +7,13 @@ is run, not imported; it reads a request as a line of JSON and answers with anot
 import json
 import pathlib
 import resource
+import signal
 import sys
 
 SECONDS, BYTES = 5, 2**29
 """What one template may take: of the processor, and of memory beyond what the libraries have."""
+ELAPSED = 15
+"""Seconds by the clock that it may take, however busy the machine is."""
 LONGEST = 2**22
 """Characters of a text that a template makes."""
 
@@ -27,6 +30,7 @@ def main() -> None:
         used = resource.getrusage(resource.RUSAGE_SELF)
         end = int(used.ru_utime + used.ru_stime) + SECONDS + 1
         resource.setrlimit(resource.RLIMIT_CPU, (end, resource.RLIM_INFINITY))
+        signal.setitimer(signal.ITIMER_REAL, ELAPSED)  # which ends the process, as the limit does
         try:
             text = render_jinja_template(
                 [asked["messages"]],
@@ -41,6 +45,7 @@ def main() -> None:
             answer = {"error": f"it takes more than {BYTES / 1e6:.0f} MB of memory"}
         except Exception as error:  # noqa: BLE001 - templates raise whatever they like
             answer = {"error": f"{type(error).__name__}: {error}"[:500]}
+        signal.setitimer(signal.ITIMER_REAL, 0)
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 

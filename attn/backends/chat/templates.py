@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from signal import SIGXCPU
+from signal import SIGALRM, SIGXCPU
 from threading import Lock
 from typing import Any
 
@@ -42,7 +42,7 @@ def fill(template: str, messages: Sequence[Mapping[str, Any]], words: Mapping[st
             line = ""
         if not line:
             code = _stop()
-            is_late = code == -SIGXCPU
+            is_late = code in (-SIGXCPU, -SIGALRM)
             raise ValueError(
                 f"it runs for more than {SECONDS} seconds"
                 if is_late

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,7 +32,7 @@ from attn.backends.loading.recipe import Recipe
 from attn.backends.loading.source import Source
 from attn.backends.types import AUTOMATIC, Backend, ModelInfo, Placement, Session
 from attn.checkpoints import folders
-from attn.checkpoints.families import pipelines
+from attn.checkpoints.families import families, family_of, pipelines
 from attn.engine.refuse import refuse_unobservable
 from attn.errors import ModelError, UsageError
 from attn.schema import Lora
@@ -48,8 +48,6 @@ class DiffusersBackend(Backend):
     family: ClassVar[Family]
     """The parts, the denoiser first; an option of a part's name, if there is one, gives its file
     or folder."""
-    variants: ClassVar[tuple[str, ...]] = ()
-    """Names of demo models beside `demo`."""
     pipelines: ClassVar[tuple[type[Any], ...]]
     """Classes of pipelines that the family's session runs."""
     session: ClassVar[type[DiffusersSession]]
@@ -80,8 +78,25 @@ class DiffusersBackend(Backend):
         name = folders.read_index(folder)["_class_name"]
         for cls in self.pipelines:
             if cls.__name__ == name:
+                self._require_unet(name, folders.read_unet(folder), f"{folder}: ")
                 return cls
         raise ModelError(f"{folder}: {_wrong_family(name, self)}")
+
+    def _require_unet(self, pipeline: str, unet: Mapping[str, Any], where: str) -> None:
+        """Refuse the UNet of another family that has the same pipelines.
+
+        Raises:
+            ModelError: says which field of its configuration tells.
+        """
+        files = families().get(self.family.name)
+        for name, expected in files.unet.items() if files else ():
+            if unet.get(name) != expected:
+                other = family_of(pipeline, unet)
+                hint = f"; use --backend {other}" if other != self.family.name else ""
+                raise ModelError(
+                    f"{where}this is no model of {self.family.name}: its UNet has {name} "
+                    f"{unet.get(name)}, not {expected}{hint}"
+                )
 
     def finish(self, session: DiffusersSession, recipe: Recipe | None) -> Session:
         """Let the family finish a session that was just made, and return it.
@@ -167,6 +182,7 @@ class DiffusersBackend(Backend):
                 f"this pipeline is loaded already; take away the options {', '.join(loading)}"
             )
         denoiser = getattr(pipe, self.session.denoiser)
+        self._require_unet(type(pipe).__name__, denoiser.config, "")
         components.refuse(denoiser)
         refuse_unobservable(denoiser, self.session.denoiser)
         source = str(pipe.config.get("_name_or_path") or type(pipe).__name__)

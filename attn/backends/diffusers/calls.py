@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import get_ident
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -20,6 +20,10 @@ from attn.schema import Call, Lengths
 
 SKIP = "skip"
 """The guidance row that leaves layers out; it reads what `cond` reads."""
+
+
+Guidance = Literal["batch", "cond first", "calls"]
+"""How guidance rows run; see `DiffusersSession.guidance`."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,14 @@ class Pipeline:
     samples: int
     lengths: Mapping[str, Sequence[Lengths]] = field(default_factory=dict)
     skipped: Callable[[], int] = lambda: 0
+
+
+def forwards(branches: Sequence[str], guidance: Guidance) -> tuple[tuple[str, ...], ...]:
+    """Return the rows of each forward at one noise level; `skip` is told by its keywords."""
+    rows = tuple(branch for branch in branches if branch != SKIP)
+    if guidance == "calls":
+        return tuple((row,) for row in rows)
+    return (rows if guidance == "cond first" else rows[::-1],)
 
 
 @contextmanager

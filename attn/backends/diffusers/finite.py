@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attn.errors import ModelError
+from attn.wording import percent
 
 SAMPLER_SETTINGS = (
     *("prediction_type", "rescale_betas_zero_snr", "timestep_spacing", "beta_schedule"),
@@ -125,8 +126,8 @@ def _broken(values: Tensor, what: str, result: str = "picture") -> str:
     share = float((~values.isfinite()).float().mean())
     dtype = str(values.dtype).removeprefix("torch.")
     return (
-        f"the {result} is not numbers: {share:.1%} of the {what} are NaN or infinite, computed in "
-        f"{dtype}"
+        f"the {result} is not numbers: {percent(share)} of the {what} are NaN or infinite, "
+        f"computed in {dtype}"
     )
 
 

@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from attn.backends.diffusers import schedules
+from attn.backends.diffusers.sharing import replaced
 from attn.backends.types import Preview
 from attn.errors import ModelError
 
@@ -161,8 +162,8 @@ def forming(scheduler: Any, vae: Any, watch: Watch | None = None) -> Iterator[Fo
         return result
 
     with ExitStack() as stack:
-        stack.enter_context(_replaced(scheduler, "step", noted_step))
-        stack.enter_context(_replaced(vae, "decode", noted_decode))
+        stack.enter_context(replaced(scheduler, "step", noted_step))
+        stack.enter_context(replaced(vae, "decode", noted_decode))
         yield seen
 
 
@@ -218,17 +219,3 @@ def _small(pixels: Tensor) -> Image:
     picture = fromarray(pixels.numpy())
     picture.thumbnail((SIDE, SIDE), Resampling.BOX, reducing_gap=None)
     return picture
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, function: Any) -> Iterator[None]:
-    """Let an object have another method in a block; its class keeps its own."""
-    before = vars(owner).get(name)
-    vars(owner)[name] = function
-    try:
-        yield
-    finally:
-        if before is None:
-            del vars(owner)[name]
-        else:
-            vars(owner)[name] = before

@@ -52,6 +52,16 @@ DECODED = 4
 """So many pictures are kept decoded."""
 
 
+NEEDED = {
+    "picture": "this model draws a picture further: give it with --picture FILE",
+    "mask": (
+        "this model repaints a part of a picture: give that with --picture FILE, and with "
+        "--mask-picture FILE, white, what is drawn anew"
+    ),
+}
+"""What is said of a request without what a model needs; see `DiffusersSession.needed_picture`."""
+
+
 class _FlowLevel(FlowMatchEulerDiscreteScheduler):
     """A sampler of flows that knows one level of noise: σ itself."""
 
@@ -118,9 +128,11 @@ def complete(session: DiffusersSession, request: Request) -> Request:
     """Return a request with the size of its picture, and the steps that run.
 
     Raises:
-        RequestError: the library has no pipeline for it, or words have weights.
+        RequestError: the library has no pipeline for it, or there is none where one is needed.
     """
-    picture = request.picture
+    picture, needed = request.picture, session.needed_picture
+    if needed and (picture is None or (needed == "mask" and not picture.mask)):
+        raise RequestError(NEEDED[needed])
     if picture is None:
         return request
     image_pipeline(session.pipe, picture)

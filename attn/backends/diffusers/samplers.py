@@ -90,6 +90,8 @@ NO_SCHEDULES = (
 """Others, which diffusers does not have."""
 
 ZERO_SNR = "rescale_betas_zero_snr"
+FLOW_SIGMAS, FLOW_SHIFT = "use_flow_sigmas", "flow_shift"
+"""Of samplers that were made for noise and betas, and sample flows too."""
 OF_MODEL = (
     *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas"),
     *("prediction_type", ZERO_SNR, "shift"),
@@ -180,14 +182,18 @@ def choose(current: Any, name: str) -> Any:
     """
     current_name = shorten(type(current).__name__)
     sampler = read(name)
-    if current_name.startswith(FLOW) and not sampler.short.startswith(FLOW):
-        sampler = replace(sampler, short=FLOW + sampler.short)
+    if _flows(current) and not sampler.short.startswith(FLOW):
+        fitting = {shorten(cls.__name__) for cls in compatible(current)}
+        short = sampler.short if sampler.short in fitting else FLOW + sampler.short
+        sampler = replace(sampler, short=short)
     has_settings = all(current.config.get(key) == value for key, value in sampler.settings.items())
     if name == "default" or (sampler.short == current_name and has_settings):
         return current
     cls = _find(current, name, sampler)
     # not all classes begin with pure noise otherwise
-    spacing = {SPACING: "trailing"} if current.config.get(ZERO_SNR) else {}
+    spacing: dict[str, Any] = {SPACING: "trailing"} if current.config.get(ZERO_SNR) else {}
+    if FLOW_SHIFT in current.config and takes(cls, "shift"):
+        spacing["shift"] = current.config[FLOW_SHIFT]
     try:
         return derive(current, cls, spacing | LATENTS | sampler.settings)
     except ImportError as exc:
@@ -305,8 +311,18 @@ def takes(cls: type, setting: str) -> bool:
 
 def compatible(current: Any) -> list[type[Any]]:
     """Return the classes that can take a scheduler's place."""
+    names = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
+    flows = [getattr(diffusers, name) for name in names]
     if type(current).__name__.startswith("FlowMatch"):
-        names = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
-        return [getattr(diffusers, name) for name in names]
+        return flows
     refused = {shorten(name) for name in REFUSED}  # of which diffusers lists some for everybody
-    return [cls for cls in current.compatibles if shorten(cls.__name__) not in refused]
+    usual = [cls for cls in current.compatibles if shorten(cls.__name__) not in refused]
+    if _flows(current):
+        return [*(cls for cls in usual if takes(cls, FLOW_SIGMAS)), *flows]
+    return usual
+
+
+def _flows(current: Any) -> bool:
+    """Whether a scheduler samples a flow."""
+    is_flow = shorten(type(current).__name__).startswith(FLOW)
+    return is_flow or bool(current.config.get(FLOW_SIGMAS))

@@ -10,6 +10,7 @@ import numpy as np
 
 from attn.backends.diffusers.samplers import (
     FLOW,
+    FLOW_SIGMAS,
     LATENTS,
     SPACING,
     ZERO_SNR,
@@ -73,7 +74,7 @@ def noise_left(scheduler: Any, timestep: float) -> float:
 
 def _is_flow(scheduler: Any) -> bool:
     has_alphas = getattr(scheduler, "alphas_cumprod", None) is not None
-    return not has_alphas or bool(scheduler.config.get("use_flow_sigmas"))
+    return not has_alphas or bool(scheduler.config.get(FLOW_SIGMAS))
 
 
 def predicting(current: Any, prediction: str, *, zero_snr: bool) -> Any:

@@ -7,16 +7,16 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from attn.backends.diffusers import adapters, components, pictures, samplers, schedules
-from attn.backends.diffusers.calls import SKIP, Pipeline, Tower, announcing
+from attn.backends.diffusers.calls import SKIP, Guidance, Pipeline, Tower, announcing, forwards
 from attn.backends.diffusers.finite import finite_steps
 from attn.backends.diffusers.forming import Forming, forming
-from attn.backends.diffusers.sharing import alone
+from attn.backends.diffusers.sharing import alone, in_one_thread
 from attn.backends.diffusers.sizes import check_size
 from attn.backends.diffusers.texts.emphasis import token_weights, weighted
 from attn.backends.diffusers.texts.encoders import unknown_tokens
@@ -24,9 +24,9 @@ from attn.backends.diffusers.texts.prompt_syntax import foreign_syntax
 from attn.backends.diffusers.texts.prompts import EncoderInput, Prompts
 from attn.backends.diffusers.texts.templates import Template
 from attn.backends.diffusers.texts.tokens import Convert
-from attn.backends.loading.devices import require_weights
 from attn.backends.loading.quiet import quiet
 from attn.backends.types import ModelInfo, OnCall, Output, Session, image_seed
+from attn.engine.refuse import refuse_weightless
 from attn.errors import RequestError
 from attn.schema import UNCOND, Lora, Request, Segment
 from attn.schema import Sequence as TokenSequence
@@ -59,14 +59,18 @@ class DiffusersSession(Session):
     first segment's, without which no prompt is read. One without endings holds learned vectors."""
     templates: ClassVar[Mapping[str, Template]] = {}
     """By text segment, how its encoder, a chat model, is given the prompt."""
-    guidance: ClassVar[Literal["batch", "cond first", "calls"]] = "batch"
+    guidance: ClassVar[Guidance] = "batch"
     """How the pipeline runs its guidance rows: `batch` stacks them in one forward, uncond first;
     `cond first` likewise, the other way round; `calls` runs a forward for each, cond first."""
     custom_sigmas: ClassVar[bool] = False
     """Whether the pipeline gives its scheduler the noise levels, which not all schedulers take."""
+    repeats_prompts: ClassVar[bool] = False
+    """Whether each image is given its prompt: of several of one, some pipelines mix up masks."""
     unread_negative: ClassVar[str] = "guidance is off, so the negative prompt is not read"
     """What the user is told of a negative prompt where no row `uncond` runs."""
     shows_pictures = True
+    needed_picture: str = ""
+    """What its pipeline draws nothing without: `picture`, or `mask`: a picture with one."""
     _forms = True
     """Whether pictures form step by step, from noise to the end of the schedule."""
     _skipped_calls = 0
@@ -173,7 +177,7 @@ class DiffusersSession(Session):
             lambda: self._skipped_calls,
         )
         towers = [
-            Tower(name, module, self._forwards(self.tower_branches(name, first)))
+            Tower(name, module, forwards(self.tower_branches(name, first), self.guidance))
             for name, module in self.towers().items()
         ]
         return announcing(towers, pipeline, on_call)
@@ -186,7 +190,8 @@ class DiffusersSession(Session):
 
     def read_text(self, request: Request, branch: str) -> EncoderInput:
         """Return the tokens of a branch's text segments, what was cut off of each, and warnings."""
-        reading = self._prompts.read(self.branch_text(request, branch), self.text_segments(request))
+        text, segments = self.branch_text(request, branch), self.text_segments(request)
+        reading = self._prompts.read(text, segments, branch)
         texts = (text for (text,) in self.branch_texts([request]).values())
         syntax = (remark for text in texts for remark in foreign_syntax(text))
         return replace(reading, warnings=tuple(dict.fromkeys([*reading.warnings, *syntax])))
@@ -206,14 +211,16 @@ class DiffusersSession(Session):
         """Return all arguments of the pipeline's call for a batch."""
         first = requests[0]
         has_negative = len(self.branches(first)) > 1 and first.negative is not None
+        times = first.images if self.repeats_prompts else 1
+        each = [request for request in requests for _ in range(times)]
         usual = {
-            "prompt": [request.prompt for request in requests],
-            "negative_prompt": [request.negative for request in requests] if has_negative else None,
+            "prompt": [request.prompt for request in each],
+            "negative_prompt": [request.negative for request in each] if has_negative else None,
             "num_inference_steps": first.steps,
             "guidance_scale": first.guidance,
             "width": first.width,
             "height": first.height,
-            "num_images_per_prompt": first.images,
+            "num_images_per_prompt": first.images // times,
             "generator": [
                 torch.Generator().manual_seed(image_seed(request.seed, image))
                 for request in requests
@@ -221,7 +228,7 @@ class DiffusersSession(Session):
             ],
             **self.extra_arguments(requests),
         }
-        return pictures.arguments(self.pipe, first, usual, len(requests))
+        return pictures.arguments(self.pipe, first, usual, len(each))
 
     @property
     def prediction(self) -> str | None:
@@ -327,14 +334,7 @@ class DiffusersSession(Session):
 
     def check(self) -> None:
         """Refuse meta-device models; see `Session.check`."""
-        require_weights(self.model)
-
-    def _forwards(self, branches: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-        """Return the rows of each forward at one noise level; `skip` is told by its keywords."""
-        rows = tuple(branch for branch in branches if branch != SKIP)
-        if self.guidance == "calls":
-            return tuple((row,) for row in rows)
-        return (rows if self.guidance == "cond first" else rows[::-1],)
+        refuse_weightless(self.model)
 
     def _complete_scheduler(self, name: str | None, steps: int) -> str:
         """Return the title of the scheduler that a name stands for, or the model's own."""
@@ -394,6 +394,7 @@ class DiffusersSession(Session):
         before = self.pipe.scheduler
         self.pipe.scheduler = samplers.choose(self.scheduler, request.scheduler or "default")
         try:
-            yield
+            with in_one_thread(self.pipe.scheduler):
+                yield
         finally:
             self.pipe.scheduler = before

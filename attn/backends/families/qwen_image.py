@@ -37,6 +37,7 @@ class QwenImageSession(JointSession):
     encoders: ClassVar = {"qwen": ("",)}
     guidance = "calls"
     custom_sigmas = True
+    repeats_prompts = True
     default_steps = 50
     default_guidance = 4.0
 
@@ -56,18 +57,8 @@ class QwenImageSession(JointSession):
         return self.templated_segments(request, 0)
 
     def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
-        """Return the guidance, which is not distilled, and the length that all of a text has.
-
-        Each image has its prompt: of several images of one, the library repeats the embeddings and
-        the masks in another order.
-        """
-        images = requests[0].images
-        prompts = [request.prompt for request in requests for _ in range(images)]
-        negatives = [request.negative for request in requests for _ in range(images)]
+        """Return the guidance, which is not distilled, and the length that all of a text has."""
         return {
-            "prompt": prompts,
-            "negative_prompt": negatives if len(self.branches(requests[0])) > 1 else None,
-            "num_images_per_prompt": 1,
             "guidance_scale": None,
             "true_cfg_scale": requests[0].guidance,
             "max_sequence_length": self.pipe.tokenizer_max_length,

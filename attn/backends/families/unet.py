@@ -11,7 +11,7 @@ from diffusers.models.attention_processor import Attention
 
 from attn.backends.diffusers import DiffusersBackend, DiffusersSession
 from attn.backends.diffusers.schedules import PREDICTIONS
-from attn.backends.loading.family import Joint, SourceOptions
+from attn.backends.loading.family import Joint, ModelOptions
 from attn.backends.loading.recipe import Recipe
 from attn.backends.types import Session
 from attn.engine.walks import walk_modules
@@ -22,13 +22,13 @@ SKIPS_PROMPT = (
     "clip_skip={} is for the prompt alone, as in diffusers: the negative prompt is still read from "
     "the usual layer, where other programs skip in both, so their pictures differ"
 )
-LATENTS = Joint("unet", "in_channels", "latent_channels", ("vae",))
+LATENTS = Joint("unet", "out_channels", "latent_channels", ("vae",))
 _ORDER = {"down_blocks": 0, "mid_block": 1, "up_blocks": 2}
 _BLOCK = re.compile(r"(down|mid|up)_block(?:s\.(\d+))?\.")
 
 
 @dataclass(frozen=True)
-class UNetOptions(SourceOptions):
+class UNetOptions(ModelOptions):
     """Options of the UNet families."""
 
     unet: str | None = field(default=None, metadata={"help": "UNet: file or folder"})
@@ -55,11 +55,18 @@ class UNetSession(DiffusersSession):
 
     denoiser = "unet"
     input_name = "sample"
+    inpainting_channels: ClassVar[int] = 9
+    """Of a UNet that sees the noise, the mask, and the picture without what is drawn anew."""
     default_steps = 30
     multiple = 8
     weighs_words = True
     skips_prompt_alone: ClassVar[bool] = True
     """Whether `clip_skip` leaves the negative prompt as it is, as it does in diffusers."""
+
+    @property
+    def needed_picture(self) -> str:  # type: ignore[override]
+        """A picture and a mask, where they are inputs of the UNet."""
+        return "mask" if self.model.config.in_channels == self.inpainting_channels else ""
 
     def complete(self, request: Request) -> Request:
         """Also check the options; see `Session.complete`."""

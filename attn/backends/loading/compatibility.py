@@ -111,6 +111,10 @@ def require_class(folder: Path, cls: type[Any], part: str) -> None:
         raise ModelError(f"{folder} holds {actual}; {part} must be {expected}")
 
 
+INPAINTING = "-inpainting"
+"""Ending of the names of configurations that differ from others in the UNet alone."""
+
+
 def require_scaling(folder: Path, family: Family) -> None:
     """Refuse the VAE of another published model, which scales latents otherwise.
 
@@ -122,6 +126,7 @@ def require_scaling(folder: Path, family: Family) -> None:
     factors = {
         config.name: read_object(config / "vae" / CONFIG).get("scaling_factor")
         for config in sorted(CONFIGS.iterdir())
+        if not config.name.endswith(INPAINTING)
     }
     scaling, expected = read_object(folder / CONFIG).get("scaling_factor"), factors[family.config]
     owners = [name for name, factor in factors.items() if factor == scaling]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
 from attn.engine.walks import walk_modules, walk_parameters
-from attn.errors import CaptureError, RequestError
+from attn.errors import RequestError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -29,6 +31,26 @@ def choose_device(name: str) -> str:
         fact = str(exc).partition("\n")[0].partition(". ")[0]  # torch goes on to list its kernels
         raise RequestError(f"device '{name}' cannot be used: {fact}") from exc
     return name
+
+
+def check_devices(names: Sequence[str]) -> None:
+    """Refuse devices that this machine does not have, without taking memory of any.
+
+    Raises:
+        RequestError: names the first, and how many there are.
+    """
+    for name in names:
+        try:
+            device = torch.device(name)
+        except RuntimeError as exc:
+            fact = str(exc).partition("\n")[0]
+            raise RequestError(f"device '{name}' cannot be used: {fact}") from exc
+        count = torch.cuda.device_count()
+        if device.type == "cuda" and (device.index or 0) >= count:
+            raise RequestError(
+                f"device '{name}' cannot be used: this machine has {count} such devices; name "
+                "fewer, or give --workers N, which share them"
+            )
 
 
 def choose_dtype(name: str, device: str) -> torch.dtype:
@@ -55,16 +77,6 @@ def dtype_name(dtype: torch.dtype) -> str:
 def count_parameters(model: nn.Module) -> int:
     """Return the number of a model's parameters."""
     return sum(parameter.numel() for parameter in walk_parameters(model))
-
-
-def require_weights(model: nn.Module) -> None:
-    """Refuse a model on the meta device.
-
-    Raises:
-        CaptureError: says what it can do.
-    """
-    if any(parameter.is_meta for parameter in walk_parameters(model)):
-        raise CaptureError("this session was opened without weights; it can plan, not generate")
 
 
 def switch_to_inference(model: nn.Module) -> None:

@@ -16,6 +16,7 @@ class Part:
         tokenizer: the pipeline's name for the tokenizer that goes with it.
         optional: whether the pipeline runs without it.
         tokens: that the pipeline gives it at most, where not the tokenizer's own number of them.
+        padding: with which a vocabulary of CLIP-L serves it, too.
     """
 
     name: str
@@ -23,13 +24,15 @@ class Part:
     tokenizer: str | None = None
     optional: bool = False
     tokens: int | None = None
+    padding: str | None = None
 
 
 UNET = Part("unet", "unet")
 DIT = Part("dit", "transformer")
 VAE = Part("vae", "vae")
 CLIP_L = Part("clip_l", "text_encoder", "tokenizer")
-CLIP_G = Part("clip_g", "text_encoder_2", "tokenizer_2")
+CLIP_G = Part("clip_g", "text_encoder_2", "tokenizer_2", padding="!")
+CLIP_H = Part("clip_h", "text_encoder", "tokenizer", padding="!")
 T5XXL = Part("t5xxl", "text_encoder_3", "tokenizer_3", optional=True)
 
 

@@ -32,8 +32,8 @@ from attn.files.names import SAFETENSORS
 SKIPPED = ("safety_checker", "feature_extractor", "image_encoder")
 """Parts that play no role in what is empty from a text (the safety checker blacks pictures out)."""
 
-ESSENTIAL = {"unet", "controlnet", "transformer", "vae", "scheduler", "tokenizer"}
-"""Parts that a pipeline which takes them cannot do without."""
+ESSENTIAL = {"unet", "controlnet", "transformer", "vae", "scheduler"}
+"""Parts that a pipeline which takes them cannot do without, beside the tokenizers of its family."""
 
 
 def load_pipeline(
@@ -68,7 +68,8 @@ def load_pipeline(
                 parts[name] = _load_entry(name, entry, recipe, classes.get(name))
         compatibility.require_tokens(parts, recipe.roots[0], recipe.family)
     needed = {name for name, item in taken.items() if item.default is item.empty} - {"self"}
-    absent = needed - {*parts} | {name for name in needed & ESSENTIAL if parts.get(name) is None}
+    essential = ESSENTIAL | {part.tokenizer for part in recipe.family.parts if not part.optional}
+    absent = needed - {*parts} | {name for name in needed & essential if parts.get(name) is None}
     if absent:
         raise ModelError(
             f"{recipe.roots[0] / INDEX} lists no {', '.join(sorted(absent))}, "

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from attn.backends.loading.explain import explained
-from attn.backends.loading.family import CLIP_G, CLIP_L, Part
+from attn.backends.loading.family import CLIP_L, Part
 from attn.checkpoints.vocabularies import published
 from attn.errors import ModelError
 from attn.files.disk import is_file, is_there
 from attn.files.outside import read_bytes, read_json
 
-SECOND_PADDING = "!"
-"""CLIP-G reads the vocabulary of CLIP-L, and is padded with this."""
 CLIP_LENGTH = 77
 
 FILES = (
@@ -52,11 +50,11 @@ def find(part: Part, cls: Any, folders: Sequence[Path]) -> TokenizerFiles | None
     candidates = [folder / str(part.tokenizer) for folder in folders] + _cached(part.name)
     for candidate in candidates:
         if has_vocabulary(cls, candidate):
-            return TokenizerFiles(candidate)
-    if part != CLIP_G:
+            return TokenizerFiles(candidate, part.padding)
+    if part.padding is None:
         return None
     first = find(CLIP_L, cls, folders)
-    return TokenizerFiles(first.folder, SECOND_PADDING) if first else None
+    return TokenizerFiles(first.folder, part.padding) if first else None
 
 
 def has_vocabulary(cls: Any, folder: Path) -> bool:

@@ -16,6 +16,7 @@ from traceback import format_exception_only
 from typing import Any, NoReturn
 
 from attn.errors import PluginError
+from attn.visible import visible
 
 PATIENCE = 5.0
 """Seconds after which the user is told what is waited for."""
@@ -84,7 +85,7 @@ def _signals(interrupt: Any, what: str, is_limited: bool) -> Iterator[None]:
     def alarm(number: int, frame: Any) -> None:
         if monotonic() - began >= LIMIT:
             raise Endless(f"it did not end within {LIMIT:g} seconds")
-        sys.stderr.write(f"still waiting for {what} ...\n")
+        sys.stderr.write(visible(f"still waiting for {what} ...\n"))
         signal.setitimer(signal.ITIMER_REAL, LIMIT - PATIENCE)
 
     handlers = {

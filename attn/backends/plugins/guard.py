@@ -61,6 +61,7 @@ def guarded(registered: Registered) -> Backend:
         example_prompt = backend.example_prompt
         request_options = backend.request_options
         demo_note = backend.demo_note
+        variants = backend.variants
 
         def note_on_demo(self, model: str) -> str:
             return str(ask("note_on_demo", model))

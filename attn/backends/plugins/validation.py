@@ -42,6 +42,13 @@ def check_declared(backend: Any) -> None:
         text = getattr(backend, name, None)
         if not isinstance(text, str):
             raise AnswerError(f"got {got(text)}, expected a text", "write one into the class", name)
+    variants = getattr(backend, "variants", None)
+    if not isinstance(variants, tuple) or not all(isinstance(name, str) for name in variants):
+        raise AnswerError(
+            f"got {got(variants)}, expected a tuple of texts",
+            "name the demo models beside demo, or leave it out",
+            "variants",
+        )
     varying = getattr(backend, "request_options", None)
     names = {option.name for option in fields(options)}
     if not isinstance(varying, tuple) or not {*varying} <= names:

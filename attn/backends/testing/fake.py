@@ -23,7 +23,8 @@ from attn.backends.types import (
     Session,
     image_seed,
 )
-from attn.errors import CaptureError, ModelError, RequestError
+from attn.engine.refuse import refuse_weightless
+from attn.errors import ModelError, RequestError
 from attn.schema import Call, Grid, Kind, Layer, Request, Segment
 from attn.schema import Sequence as TokenSequence
 
@@ -128,8 +129,7 @@ class FakeSession(Session):
 
     def check(self) -> None:
         """Refuse a session without weights."""
-        if any(parameter.is_meta for parameter in self.model.parameters()):
-            raise CaptureError("this session was opened without weights; it can plan, not generate")
+        refuse_weightless(self.model)
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:

@@ -14,6 +14,8 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from attn.checkpoints.family import FamilyFiles
     from attn.checkpoints.layouts import Naming
     from attn.checkpoints.lora_kinds import LoraKind
@@ -35,8 +37,23 @@ def layouts() -> tuple[Naming, ...]:
 
 @cache
 def pipelines() -> dict[str, str]:
-    """Return families by the class that a diffusers folder names."""
-    return {name: family.name for family in families().values() for name in family.pipelines}
+    """Return families by the class that a diffusers folder names; see `family_of`."""
+    ordered = sorted(families().values(), key=lambda family: not family.unet)
+    return {name: family.name for family in ordered for name in family.pipelines}
+
+
+def family_of(pipeline: str, unet: Mapping[str, object]) -> str | None:
+    """Return the family of a pipeline; None where none has its class.
+
+    Args:
+        pipeline: its class.
+        unet: the configuration of its UNet; empty where it has none.
+    """
+    for family in families().values():
+        said = {name: unet.get(name) for name in family.unet}
+        if family.unet and unet and pipeline in family.pipelines and said == family.unet:
+            return family.name
+    return pipelines().get(pipeline)
 
 
 @cache

@@ -15,35 +15,22 @@ from attn.checkpoints.lora_kinds import (
     largest_number,
     matches,
 )
+from attn.checkpoints.streams import (
+    ADDED,
+    DOUBLE,
+    DOUBLE_BLOCK,
+    QUERY_KEY_VALUE,
+    SINGLE,
+    SINGLE_BLOCK,
+)
 from attn.checkpoints.transformers import Published, Shapes, Transformer
 
-_QUERY_KEY_VALUE = ("attn.to_q", "attn.to_k", "attn.to_v")
-_ADDED = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")
-_DOUBLE = {
+_DOUBLE = DOUBLE | {
     "img_mod.lin": ("norm1.linear",),
     "txt_mod.lin": ("norm1_context.linear",),
-    "img_attn.qkv": _QUERY_KEY_VALUE,
-    "txt_attn.qkv": _ADDED,
-    "img_attn.norm.query_norm": ("attn.norm_q",),
-    "img_attn.norm.key_norm": ("attn.norm_k",),
-    "txt_attn.norm.query_norm": ("attn.norm_added_q",),
-    "txt_attn.norm.key_norm": ("attn.norm_added_k",),
-    "img_attn.proj": ("attn.to_out.0",),
-    "txt_attn.proj": ("attn.to_add_out",),
-    "img_mlp.0": ("ff.net.0.proj",),
-    "img_mlp.2": ("ff.net.2",),
-    "txt_mlp.0": ("ff_context.net.0.proj",),
-    "txt_mlp.2": ("ff_context.net.2",),
 }
-_SINGLE = {
-    "modulation.lin": ("norm.linear",),
-    "linear1": (*_QUERY_KEY_VALUE, "proj_mlp"),
-    "linear2": ("proj_out",),
-    "norm.query_norm": ("attn.norm_q",),
-    "norm.key_norm": ("attn.norm_k",),
-}
+_SINGLE = SINGLE | {"modulation.lin": ("norm.linear",)}
 _EMBEDDERS = {"time_in": "timestep", "vector_in": "text", "guidance_in": "guidance"}
-_DOUBLE_BLOCK, _SINGLE_BLOCK = f"transformer_blocks.{BLOCK}", f"single_transformer_blocks.{BLOCK}"
 
 LAYOUT = Naming(
     marks=("double_blocks.0.img_mod.lin.weight",),
@@ -55,8 +42,8 @@ LAYOUT = Naming(
             for theirs, ours in _EMBEDDERS.items()
             for number, layer in enumerate(("in", "out"), start=1)
         },
-        **under(f"double_blocks.{BLOCK}", _DOUBLE_BLOCK, _DOUBLE),
-        **under(f"single_blocks.{BLOCK}", _SINGLE_BLOCK, _SINGLE),
+        **under(f"double_blocks.{BLOCK}", DOUBLE_BLOCK, _DOUBLE),
+        **under(f"single_blocks.{BLOCK}", SINGLE_BLOCK, _SINGLE),
         "final_layer.linear": ("proj_out",),
         "final_layer.adaLN_modulation.1": ("norm_out.linear",),
     },
@@ -64,15 +51,15 @@ LAYOUT = Naming(
     parameters={"scale": "weight"},
     aliases=under(
         f"double_blocks.{BLOCK}",
-        _DOUBLE_BLOCK,
+        DOUBLE_BLOCK,
         {
-            "qkv_lora1": _QUERY_KEY_VALUE,
-            "qkv_lora2": _ADDED,
+            "qkv_lora1": QUERY_KEY_VALUE,
+            "qkv_lora2": ADDED,
             "proj_lora1": ("attn.to_out.0",),
             "proj_lora2": ("attn.to_add_out",),
         },
     )
-    | under(f"single_blocks.{BLOCK}", _SINGLE_BLOCK, {"qkv": _QUERY_KEY_VALUE}),
+    | under(f"single_blocks.{BLOCK}", SINGLE_BLOCK, {"qkv": QUERY_KEY_VALUE}),
 )
 """FLUX.1, of Black Forest Labs; the aliases are XLabs'."""
 

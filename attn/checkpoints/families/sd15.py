@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x, whose UNet takes LoRAs of 2.x too where they fit."""
+"""Stable Diffusion 1.x."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from attn.checkpoints.lora_kinds import LoraKind
 FAMILY = FamilyFiles(
     name="sd15",
     parts=("unet", "vae", "clip_l"),
-    pipelines=("StableDiffusionPipeline",),
+    pipelines=("StableDiffusionPipeline", "StableDiffusionInpaintPipeline"),
     levels=4,
     loras=(
         LoraKind(
@@ -27,13 +27,6 @@ FAMILY = FamilyFiles(
                 ),
             ),
             encoder=768,
-        ),
-        LoraKind(
-            "sd2",
-            "Stable Diffusion 2.x",
-            claims=r"sd_v2|stable-diffusion-v?2",
-            context=1024,
-            encoder=1024,
         ),
     ),
 )

@@ -8,7 +8,7 @@ from attn.checkpoints.lora_kinds import LoraKind
 FAMILY = FamilyFiles(
     name="sdxl",
     parts=("unet", "vae", "clip_l", "clip_g"),
-    pipelines=("StableDiffusionXLPipeline",),
+    pipelines=("StableDiffusionXLPipeline", "StableDiffusionXLInpaintPipeline"),
     levels=3,
     loras=(
         LoraKind(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +18,7 @@ from attn.wording import count_noun, cut
 
 if TYPE_CHECKING:
     from attn.errors import AttnError
+    from attn.verbs.analyze.results import Analyzed
     from attn.verbs.capture.capture import Captured
     from attn.verbs.report import Report
 
@@ -51,15 +51,15 @@ def capture(
     finally:
         report.close()
     dry_run = options.dry_run
-    figures, failure = _analyze(captured, report) if analyze and not dry_run else ([], None)
+    done, failure = _analyze(captured, report) if analyze and not dry_run else (None, None)
     if as_json:
         failed = failure is not None or bool(captured.failures)
         status = "planned" if dry_run else "failed" if failed else "complete"
-        answer = _summary(captured, status, report.warnings, figures)
+        answer = _summary(captured, status, report.warnings, done)
         say(json.dumps(answer | ({"error": str(failure)} if failure else {})))
         context.meta[ANSWERED] = True
     else:
-        _tell(captured, dry_run, figures)
+        _tell(captured, dry_run, done)
     _tell_failures(captured, dry_run)
     if failure is not None:
         raise failure
@@ -69,7 +69,7 @@ def capture(
         look([captured.path])
 
 
-def _analyze(captured: Captured, report: Report) -> tuple[list[str], AttnError | None]:
+def _analyze(captured: Captured, report: Report) -> tuple[Analyzed | None, AttnError | None]:
     """Analyse what was captured; a failure must not hide that the capture is there."""
     from attn.cli.commands.analyze import explain
     from attn.errors import AnalysisError, AttnError
@@ -78,14 +78,14 @@ def _analyze(captured: Captured, report: Report) -> tuple[list[str], AttnError |
     try:
         done = analyze(captured.path, report=report)
     except AttnError as error:
-        return [], error
+        return None, error
     is_told = len(done.failures) == len(captured.failures)  # these were not captured
     failure = None if is_told else AnalysisError(explain(done))
-    return [str(file) for file in done.pictures], failure
+    return done, failure
 
 
 def _summary(
-    captured: Captured, status: str, warnings: list[str], figures: list[str]
+    captured: Captured, status: str, warnings: list[str], done: Analyzed | None
 ) -> dict[str, Any]:
     return {
         "command": "capture",
@@ -102,17 +102,25 @@ def _summary(
             }
             for entry in captured.entries
         ],
-        "pictures": figures,
+        "answers": {} if done is None else {str(of.trace): of.answer for of in done.traces},
+        "pictures": [] if done is None else [str(file) for file in done.pictures],
     }
 
 
-def _tell(captured: Captured, dry_run: bool, figures: list[str]) -> None:
+def _tell(captured: Captured, dry_run: bool, done: Analyzed | None) -> None:
+    from attn.cli.commands.analyze import tell_answer
+
     if dry_run:
         say(describe(captured))
         return
     say(f"{count_noun(len(captured.entries), 'trace')} in {captured.path}")
+    if done is None:
+        return
+    for line in tell_answer(done):
+        say(line)
     is_single = len(captured.entries) == 1
-    shown = [path for path in figures if is_single or Path(path).parents[1] == captured.path]
+    figures = done.pictures
+    shown = [path for path in figures if is_single or path.parents[1] == captured.path]
     for figure in shown:
         say(f"picture {figure}")
     if len(shown) < len(figures):

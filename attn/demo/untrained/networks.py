@@ -40,6 +40,28 @@ def built(
     return {name: network.eval().to(dtype) for name, network in made.items()}
 
 
+BETAS = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+}
+"""Of the samplers of Stable Diffusion."""
+
+
+def kl_vae(*, scaling_factor: float) -> AutoencoderKL:
+    """Return the VAE of Stable Diffusion 1.x, 2.x and XL, each of which scales latents its way."""
+    channels = (4, 4, 8, 8)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        block_out_channels=channels,
+        layers_per_block=1,
+        norm_num_groups=2,
+        scaling_factor=scaling_factor,
+    )
+
+
 def vae(
     *, latent_channels: int, scaling_factor: float, shift_factor: float | None
 ) -> AutoencoderKL:

@@ -86,7 +86,8 @@ class Readings:
     @property
     def current(self) -> Reading | None:
         """What the innermost module reads; vectors are those of tokens that one around it read."""
-        return self._running[-1][1] if self._running else None
+        is_here = self._running and self._thread == get_ident()
+        return self._running[-1][1] if is_here else None
 
     def clear(self) -> None:
         """Forget what an error left behind."""

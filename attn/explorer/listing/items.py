@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from attn.errors import TraceError
 from attn.files.disk import reported
@@ -16,14 +17,49 @@ from attn.trace.store import MANIFEST
 
 DEEPEST = 4
 """Levels below a folder on which traces are looked for; a comparison's are on the third."""
-MOST = 10_000
+MOST = 1_000_000
 """Traces of a folder that are listed."""
+MANY = 10_000
+"""Traces of a collection, of more than which its index is believed instead of looking at each."""
 
-Found = tuple[str, str]
-"""A folder, and whether it is a `trace` or a `comparison`."""
+
+class IndexEntry(Protocol):
+    """What the index of a collection says of a trace."""
+
+    @property
+    def folder(self) -> str:
+        """Where it is, relative to the collection."""
+
+    @property
+    def status(self) -> str:
+        """Whether it is `complete`, `pending` or `failed`."""
+
+    @property
+    def prompt(self) -> str:
+        """That it is of."""
+
+    @property
+    def seed(self) -> int:
+        """That it is of."""
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed."""
 
 
-@dataclass(frozen=True)
+ReadIndex = Callable[[Path], Sequence[IndexEntry]]
+"""Returns what the index of a folder says; nothing where there is none."""
+
+
+class Found(NamedTuple):
+    """A folder, whether it is a `trace` or a `comparison`, and what is believed of it."""
+
+    folder: str
+    kind: str
+    entry: IndexEntry | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """Something that can be looked at.
 
@@ -32,12 +68,14 @@ class Item:
         path: where it lies; of ten thousand, objects would take longer than the disk.
         label: what people call it.
         kind: `trace` or `comparison`.
+        entry: what is believed of it until it is opened, in a collection of many.
     """
 
     id: str
     path: str
     label: str
     kind: str = "trace"
+    entry: IndexEntry | None = field(default=None, compare=False)
 
     @property
     def folder(self) -> Path:
@@ -45,16 +83,17 @@ class Item:
         return Path(self.path)
 
 
-def find_items(paths: Sequence[Path]) -> Iterator[Item]:
+def find_items(paths: Sequence[Path], read_index: ReadIndex = lambda _: ()) -> Iterator[Item]:
     """Return what lies below some paths, each once, looked for when it is asked for.
 
     Args:
         paths: traces, comparisons, or folders with such in them.
+        read_index: of a collection.
 
     Raises:
         TraceError: a path holds no trace, or cannot be read; before anything is asked for.
     """
-    walks = [(path, _require_trace(path)) for path in paths]
+    walks = [(path, _require_trace(path, read_index)) for path in paths]
     return _number(walks)
 
 
@@ -63,17 +102,17 @@ def _number(walks: Sequence[tuple[Path, Iterator[Found]]]) -> Iterator[Item]:
     names = _names(tops)
     seen: set[str] = set()
     for top, (_, walk) in zip(tops, walks, strict=True):
-        for folder, kind in islice(walk, MOST):
+        for folder, kind, entry in islice(walk, MOST):
             if folder not in seen:
-                yield Item(str(len(seen)), folder, _label(top, folder, names[top]), kind)
+                yield Item(str(len(seen)), folder, _label(top, folder, names[top]), kind, entry)
                 seen.add(folder)
 
 
-def _require_trace(path: Path) -> Iterator[Found]:
+def _require_trace(path: Path, read_index: ReadIndex) -> Iterator[Found]:
     """Return what lies below a path; raise `TraceError` where there is nothing."""
     _require_folder(path)
     start = path.parent if path.name in (MANIFEST, COMPARISON) else path
-    walk = _walk(str(start.absolute()), DEEPEST)
+    walk = _walk(str(start.absolute()), DEEPEST, read_index)
     first = next(walk, None)
     if first is None:
         raise TraceError(f"{path} holds no trace; make one with attn capture --out {path / 'NAME'}")
@@ -113,24 +152,37 @@ def _require_folder(path: Path) -> None:
         )
 
 
-def _walk(folder: str, depth: int) -> Iterator[Found]:
+def _walk(folder: str, depth: int, read_index: ReadIndex) -> Iterator[Found]:
     """Yield traces and comparisons, not those inside of them."""
     for name, kind in ((MANIFEST, "trace"), (COMPARISON, "comparison")):
         if os.path.isfile(f"{folder}/{name}"):  # noqa: PTH113
-            yield folder, kind
+            yield Found(folder, kind)
             return
     if not depth:
         return
+    believed = _believed(folder, read_index)
+    yield from (Found(f"{folder}/{name}", "trace", entry) for name, entry in believed.items())
     with reported(Path(folder), "read"), os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
     for name in names:
-        if not name.startswith("."):
-            yield from _below(f"{folder}/{name}", depth - 1)
+        if not name.startswith(".") and name not in believed:
+            yield from _below(f"{folder}/{name}", depth - 1, read_index)
 
 
-def _below(folder: str, depth: int) -> Iterator[Found]:
+def _believed(folder: str, read_index: ReadIndex) -> dict[str, IndexEntry]:
+    """Return the finished traces of a collection of many, by name; of others each is looked at."""
+    try:
+        listed = read_index(Path(folder))
+    except TraceError:  # a damaged index
+        return {}
+    if len(listed) <= MANY:
+        return {}
+    return {entry.folder: entry for entry in listed if entry.status == "complete"}
+
+
+def _below(folder: str, depth: int, read_index: ReadIndex) -> Iterator[Found]:
     """Yield what lies in a folder; one that cannot be read is listed, and says why there."""
     try:
-        yield from _walk(folder, depth)
+        yield from _walk(folder, depth, read_index)
     except TraceError:
-        yield folder, "trace"
+        yield Found(folder, "trace")

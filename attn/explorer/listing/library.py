@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -15,7 +15,7 @@ import msgspec
 
 from attn.errors import TraceError
 from attn.explorer.comparisons import SUMMARY, ListedTrace, read_comparison
-from attn.explorer.listing.items import MOST, Item, find_items
+from attn.explorer.listing.items import MOST, IndexEntry, Item, ReadIndex, find_items
 from attn.explorer.listing.rows import Rows
 from attn.files.disk import reported
 from attn.files.results import COMPARISON
@@ -41,25 +41,22 @@ class FailedTrace:
     error: str
 
 
-Failures = Callable[[Path], Iterable[FailedTrace]]
-"""What a folder of traces lists as failed."""
-
-
 class Library:
     """What was opened; folders are looked through while somebody asks for more."""
 
     def __init__(
-        self, items: Iterator[Item], failures: Failures = lambda _: (), paths: int = 1
+        self, items: Iterator[Item], read_index: ReadIndex = lambda _: (), paths: int = 1
     ) -> None:
         """List what is found.
 
         Args:
             items: numbered in their order.
-            failures: of the folders that they lie in.
+            read_index: of the folders that they lie in.
             paths: from how many that were named they come.
         """
-        self._more, self._failures, self._paths = items, failures, paths
+        self._more, self._read_index, self._paths = items, read_index, paths
         self._listed: list[Item] = []
+        self._shared: dict[str, dict[str, Any]] = {}
         self._rows = Rows()
         self._lock = Lock()
 
@@ -72,8 +69,18 @@ class Library:
     @property
     def failures(self) -> list[FailedTrace]:
         """What could not be made, listed behind all others."""
-        folders = dict.fromkeys(item.path.rpartition(os.sep)[0] for item in self.items)
-        return [failure for folder in folders for failure in self._failures(Path(folder))]
+        folders = [Path(name) for name in dict.fromkeys(map(_collection, self.items))]
+        return [
+            FailedTrace(
+                f"{folder.name}/{entry.folder}",
+                entry.prompt,
+                entry.seed,
+                entry.error or "no reason was kept",
+            )
+            for folder in folders
+            for entry in self._read_index(folder)
+            if entry.status == "failed"
+        ]
 
     @property
     def beside(self) -> list[str]:
@@ -153,24 +160,46 @@ class Library:
     def _row(self, item: Item) -> dict[str, Any]:
         """Return one line of the index; what cannot be read says so."""
         row: dict[str, Any] = {"id": item.id, "label": item.label, "kind": item.kind}
-        facts = _comparison_facts if item.kind == "comparison" else self._rows.facts
         try:
-            return row | facts(item.path)
+            if item.kind == "comparison":
+                return row | _comparison_facts(item.path)
+            if item.entry is not None:
+                return row | self._believed_facts(item, item.entry)
+            return row | self._rows.facts(item.path)
         except TraceError as error:
             return row | {"error": str(error)}
 
+    def _believed_facts(self, item: Item, entry: IndexEntry) -> dict[str, Any]:
+        """Return what the list says of a trace that its index tells of.
 
-def open_library(paths: Sequence[Path], failures: Failures = lambda _: ()) -> Library:
+        All but prompt and seed is what the first trace of the collection says of itself.
+        """
+        folder = _collection(item)
+        shared = self._shared.get(folder)
+        if shared is None:
+            facts = self._rows.facts(item.path)
+            if facts["status"] == "complete":
+                self._shared[folder] = facts
+            return facts
+        return shared | {"prompt": entry.prompt, "seed": entry.seed}
+
+
+def open_library(paths: Sequence[Path], read_index: ReadIndex = lambda _: ()) -> Library:
     """Look for traces and comparisons.
 
     Args:
         paths: traces, comparisons, or folders with such in them.
-        failures: what a folder of traces lists as failed.
+        read_index: of a collection.
 
     Raises:
         TraceError: a path holds no trace, or cannot be read.
     """
-    return Library(find_items(paths), failures, len(paths))
+    return Library(find_items(paths, read_index), read_index, len(paths))
+
+
+def _collection(item: Item) -> str:
+    """Return the folder that an item lies in."""
+    return item.path.rpartition(os.sep)[0]
 
 
 def _comparison_facts(folder: str) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,14 @@ from attn.choices import Status
 from attn.errors import AttnError, DamagedError, TraceError
 from attn.explorer.listing.ends import read_ends
 from attn.files.cache import cache_folder
-from attn.files.disk import read_journal, reported, write_atomic
+from attn.files.disk import read_journal, write_atomic
 from attn.files.outside import decode
+from attn.files.stamps import Stamp, stamp_of
 from attn.schema import SCHEMA, Intervention, Lora, Shard, image_names
 from attn.trace.store import JOURNAL, MANIFEST, read_fields
 
-Stamps = tuple[tuple[int, int, int] | None, ...]
-"""Time, size and number of a trace's manifest, and of its journal while it is not finished."""
+Stamps = tuple[Stamp | None, ...]
+"""Of a trace's manifest, and of its journal while it is not finished."""
 FILE = "explorer/rows.json"
 MOST = 50_000
 """Traces that are kept; of more, those that were read last."""
@@ -131,7 +131,7 @@ def _row(folder: str) -> ListedRow:
         listed = read_fields(Path(folder), Listed)
     steps = None
     if listed.status == "partial":
-        stamps += (_stamp(f"{folder}/{JOURNAL}"),)
+        stamps += (stamp_of(f"{folder}/{JOURNAL}"),)
         shards = read_journal(Path(folder, JOURNAL), Shard)
         steps = len({shard.file for shard in shards if shard.step is not None})
     return ListedRow(stamps, _facts(listed, steps, stamps), False)
@@ -155,15 +155,4 @@ def _facts(listed: Listed, steps: int | None, stamps: Stamps) -> dict[str, Any]:
 
 def _stamps(folder: str, count: int) -> Stamps:
     """Return what changes when a manifest, or also its journal, does."""
-    return tuple(_stamp(f"{folder}/{name}") for name in (MANIFEST, JOURNAL)[:count])
-
-
-def _stamp(path: str) -> tuple[int, int, int] | None:
-    try:
-        about = os.stat(path)  # noqa: PTH116 - of ten thousand traces
-    except FileNotFoundError:
-        return None
-    except OSError:
-        with reported(Path(path), "read"):
-            raise
-    return about.st_mtime_ns, about.st_size, about.st_ino
+    return tuple(stamp_of(f"{folder}/{name}") for name in (MANIFEST, JOURNAL)[:count])

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
+
+from attn.errors import TraceError
+from attn.files.images import UndecodableImageError, decode_image
+from attn.files.outside import read_bytes
 
 SIDE = 192
 """Pixels of the longer side of a small picture."""
 LARGEST = 64 * 2**20
 """Bytes of a file that is made small."""
+SHOWN = ("PNG", "JPEG", "WEBP")
+"""Formats of pictures that are made small."""
 KEPT = 2_000
 
 
@@ -21,29 +26,17 @@ def thumbnail(path: Path, side: int = SIDE) -> bytes | None:
         path: of the picture.
         side: pixels of the result, at most.
     """
-    from PIL import Image
-
     try:
         about = path.stat()
-        if about.st_size > LARGEST:
-            return None
         return _make(path, side, about.st_mtime_ns, about.st_size)
-    except (OSError, ValueError, SyntaxError):  # what Pillow says of damaged files
-        return None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except (OSError, TraceError, UndecodableImageError):
         return None
 
 
 @lru_cache(maxsize=KEPT)
 def _make(path: Path, side: int, *stamp: int) -> bytes:
-    from PIL import Image
-
     del stamp  # only part of the key
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
-            image.draft("RGB", (2 * side, 2 * side))
-            small = image.convert("RGB")
+    small = decode_image(read_bytes(path, limit=LARGEST), SHOWN).convert("RGB")
     small.thumbnail((side, side))
     stream = BytesIO()
     small.save(stream, "JPEG", quality=85)

@@ -12,6 +12,7 @@ from attn.explorer.listing.library import Library
 from attn.explorer.opened import file_of
 from attn.explorer.page import make_asking_page
 from attn.files.disk import reported
+from attn.files.outside import open_regular
 
 if TYPE_CHECKING:
     from ipywidgets import DOMWidget
@@ -87,6 +88,6 @@ def _read(library: Library, question: RangeQuestion) -> bytes:
     count = question.stop - question.start
     if question.start < 0 or not 0 <= count <= LARGEST:
         raise UsageError(f"bytes {question.start} to {question.stop} of {name} cannot be read")
-    with reported(path, "read"), path.open("rb") as stream:
+    with reported(path, "read"), open_regular(path) as stream:
         stream.seek(question.start)
         return stream.read(count)

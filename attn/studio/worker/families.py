@@ -22,12 +22,15 @@ def describe_families(models: Mapping[str, str]) -> list[Facts]:
     Args:
         models: the model that stands first, by the name of the family; else it is the demo.
     """
-    families = [_describe(entry, models.get(entry.spec.name, DEMO)) for entry in installed().specs]
+    families = [
+        describe_family(entry, models.get(entry.spec.name, DEMO)) for entry in installed().specs
+    ]
     broken = [{"name": failure.plugin, "error": str(failure)} for failure in installed().failures]
     return [*families, *broken]
 
 
-def _describe(registered: Registered, model: str) -> Facts:
+def describe_family(registered: Registered, model: str) -> Facts:
+    """Return the facts of one; see `describe_families`."""
     spec = registered.spec
     facts: Facts = {
         "name": spec.name,
@@ -40,10 +43,15 @@ def _describe(registered: Registered, model: str) -> Facts:
     except AttnError as error:
         return facts | {"error": str(error)}
     facts |= {"prompt": family.example_prompt, "options": options, "error": None}
+    demos = [DEMO, *(f"{DEMO}:{variant}" for variant in family.variants)]
+    facts |= {"demos": demos, "note": f"{DEMO}: {family.note_on_demo(DEMO)}"}
     try:
-        return facts | {"defaults": defaults(spec.name, model), "has_demo": True}
-    except AttnError as error:  # a family may have no demo; its page still takes other models
-        return facts | {"defaults": {}, "has_demo": False, "note": str(error)}
+        return facts | {"defaults": defaults(spec.name, model)}
+    except AttnError as error:
+        if model != DEMO:
+            return facts | {"error": str(error)}
+        # a family may have no demo; its page still takes other models
+        return facts | {"defaults": {}, "demos": [], "note": str(error)}
 
 
 def defaults(backend: str, model: str) -> Facts:

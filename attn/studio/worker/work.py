@@ -25,12 +25,13 @@ from attn.verbs.workers.process import open_answers
 
 if TYPE_CHECKING:
     from attn.backends.types import Preview
+    from attn.schema import Manifest
     from attn.studio.worker.models import HeldModel
 
 Order = dict[str, Any]
 ENDS = ("done", "failed", "cancelled")
-ANALYSES: tuple[str | None, ...] = (None, "evolution")
-"""All that run unless one is named, and how maps form, with a film."""
+FILM = "evolution"
+"""Analysis of how maps form, which runs only if it is named."""
 
 
 class Cancelled(KeyboardInterrupt):
@@ -170,9 +171,11 @@ class Worker:
         return {"path": str(captured.path)}
 
     def _analyze(self, order: Order) -> Order:
+        from attn.trace.trace import open_trace
         from attn.verbs.analyze.analyze import analyze
 
-        done = [analyze(order["path"], only=only, report=Report()) for only in ANALYSES]
+        named = analyses_of(open_trace(order["path"]).manifest)
+        done = [analyze(order["path"], only=only, report=Report()) for only in named]
         return {"files": [str(path) for each in done for path in each.pictures]}
 
     def _show(self, preview: Preview) -> None:
@@ -184,6 +187,14 @@ class Worker:
         data = BytesIO()
         first.save(data, "PNG")
         self._line.send("frame", png=b64encode(data.getvalue()).decode())
+
+
+def analyses_of(manifest: Manifest) -> tuple[str | None, ...]:
+    """Return what a trace is analysed by: all that need no name, and a film if it can."""
+    from attn.analysis.needs import find_lack
+    from attn.analysis.registry import find
+
+    return (None,) if find_lack(find(FILM).needs, manifest) else (None, FILM)
 
 
 def main() -> None:

@@ -45,6 +45,8 @@ class AxisPart:
         if isinstance(selected, slice) and selected.step in (None, 1):
             start, stop, _ = selected.indices(size)
             return cls(slice(start, max(start, stop)))
+        if isinstance(selected, int):
+            return _single(selected, size)
         indices = np.asarray(np.arange(size)[selected])
         if not indices.size:
             return cls(slice(0, 0))
@@ -72,6 +74,12 @@ class AxisPart:
 @lru_cache(maxsize=2**8)  # most of what is read is whole
 def _whole(size: int) -> AxisPart:
     return AxisPart(slice(0, size))
+
+
+@lru_cache(maxsize=2**8)
+def _single(index: int, size: int) -> AxisPart:
+    at = range(size)[index]
+    return AxisPart(slice(at, at + 1), np.array(at))
 
 
 def index_of(what: str, value: object, values: Sequence[object]) -> int:

@@ -90,13 +90,16 @@ class MeasureView:
         """Read a selection; of every shard no more than what the selection spans."""
         sizes = self.sizes.values()
         parts = [AxisPart.of(one, size) for one, size in zip(selection, sizes, strict=True)]
-        result = np.empty([part.count for part in parts if part.count is not None], self.dtype)
-        if not result.size:
-            return result
+        shape = [part.count for part in parts if part.count is not None]
+        if 0 in shape:
+            return np.empty(shape, self.dtype)
         steps = parts.pop(0).indices if self.is_stepwise else np.array(0)
-        rows = result if steps.ndim else result[np.newaxis]
-        for index, step in enumerate(np.atleast_1d(steps)):
-            rows[index] = self._piece(self.shards[step].file, parts)
+        if not steps.ndim:
+            piece = self._piece(self.shards[int(steps)].file, parts)
+            return np.array(piece, self.dtype, order="C")
+        result = np.empty(shape, self.dtype)
+        for index, step in enumerate(steps):
+            result[index] = self._piece(self.shards[step].file, parts)
         return result
 
     def values(self, steps: Iterable[int]) -> np.ndarray:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from attn.errors import AnalysisError, did_you_mean
-from attn.words import Word, find_spans, fold, word_keys
+from attn.words import Word, find_spans, find_words, fold, is_content, word_keys
 
 Mode = Literal["span", "bag"]
 
 MOST = 40
-"""Words of the prompt that a message lists."""
+"""Words of a prompt that a message lists, and of prompts that a vocabulary has."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,18 @@ def find_occurrences(words: Sequence[Word]) -> tuple[Occurrence, ...]:
         span = (word.index, word.text, word.start, word.stop)
         occurrences.append(Occurrence(*span, seen[key], total[key] > 1))
     return tuple(occurrences)
+
+
+def list_vocabulary(prompts: Iterable[str], most: int = MOST) -> tuple[str, ...]:
+    """Return the first labels of the words of prompts that name something, folded, each once."""
+    labels: dict[str, None] = {}
+    last = None
+    for prompt in prompts:
+        if prompt != last and len(labels) < most:
+            words = find_occurrences(find_words(prompt))
+            labels |= {fold(word.label): None for word in words if is_content(word.text)}
+        last = prompt
+    return tuple(labels)[:most]
 
 
 def select_words(

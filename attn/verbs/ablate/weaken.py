@@ -9,12 +9,14 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 from attn.analysis.compare.written import TOKEN
 from attn.errors import RequestError
 from attn.explorer.comparisons import is_comparison, read_comparison
-from attn.files.disk import is_file, is_folder, reported
+from attn.files.disk import is_file, is_folder
+from attn.files.outside import read_text
 from attn.schema import CutTarget, Intervention
 from attn.trace.store import read_manifest
 from attn.verbs.ablate.scan import CutVariant
@@ -46,23 +48,30 @@ def read_ranking(scan: str | Path) -> list[Head]:
             f"weaken: {scan} is not of a scan of heads; give the folder that attn ablate --scan "
             "heads left"
         )
-    with reported(folder / TABLE, "read"), (folder / TABLE).open("r", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("measure") in (LEVEL, TOKEN)]
+    table = csv.DictReader(StringIO(read_text(folder / TABLE, error=RequestError)))
+    rows = [row for row in table if row.get("measure") in (LEVEL, TOKEN)]
     heads = {
         run.name: _head(folder, run.name, run.path) for run in read_comparison(folder).variants
     }
     effects: dict[Head, float] = {}
     for row in rows:
-        head = heads.get(row["cut"])
-        if head is None or head in effects:
+        head, change = heads.get(row.get("cut") or ""), _number(row.get("change"))
+        if head is None or head in effects or change is None:
             raise RequestError(
-                f"weaken: {row['cut']} in {folder / TABLE} is not one head cut once; give the "
-                "folder that attn ablate --scan heads left"
+                f"weaken: {row.get('cut')} in {folder / TABLE} is not one head cut once, with what "
+                "it changed; give the folder that attn ablate --scan heads left"
             )
-        effects[head] = float(row["change"])
+        effects[head] = change
     if len(effects) < FEWEST:
         raise RequestError(f"weaken: {folder / TABLE} has {len(effects)} heads, too few to order")
     return sorted(effects, key=lambda head: -effects[head])
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text or "")
+    except ValueError:
+        return None
 
 
 def _head(folder: Path, name: str, path: str) -> Head | None:

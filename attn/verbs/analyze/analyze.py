@@ -67,8 +67,8 @@ def analyze(options: AnalyzeOptions) -> Analyzed:
     if target is not None:
         refuse_parts(target.parent)
     if is_collection(folder):
-        traces = CollectionTraces(folder, target, job)
         entries = SpooledList(Entry, read_index(folder))
+        traces = CollectionTraces(folder, target, job, entries)
         refuse_absent(folder, entries, job.options)
         if options.shard is not None:
             analyzed = _analyze_part(folder, entries, options, traces, told)

@@ -19,11 +19,13 @@ from attn.analysis.grouping import (
     matching,
     table_rows,
 )
-from attn.analysis.sketch.shapes import LEAST_LIFT, MOST_CHANCE, is_telling
+from attn.analysis.sketch.shapes import is_telling
 from attn.analysis.tables import Columns
 from attn.analysis.words.maps.areas import FOLDER
 from attn.analysis.words.maps.dominance import LEAST
-from attn.verbs.report_page import Sentence, digits
+from attn.verbs.analyze.sketch_answer import SKETCHED, name_word, tell_sketch, word_means
+from attn.verbs.report_page import Sentence
+from attn.wording import digits, percent
 
 if TYPE_CHECKING:
     from attn.schema import Manifest
@@ -37,18 +39,18 @@ CELLS = 4
 """Cells in a row and in a column of the table by which a word's place is named."""
 SINK = 0.5
 """From this part of the image's attention on, what takes it is called a sink."""
-ROLES, ALIGNED, SHAPES = "sinks/roles.csv", "words/aligned.csv", "sketch/shapes.csv"
+ROLES, ALIGNED = "sinks/roles.csv", "words/aligned.csv"
 FLOW, RECEIVED = "flow/flow.csv", "influence/tokens.csv"
 SINKS, SINK_COUNTS = "influence/sinks.csv", "influence/sink_moves.csv"
-TEXT_TABLES = (FLOW, RECEIVED, SINKS, SINK_COUNTS)
-"""What is told of a text is read from these."""
+READ_TABLES = (FLOW, RECEIVED, SINKS, SINK_COUNTS, *SKETCHED)
+"""What is told of a text, and of a drawing, is read from these."""
 SPECIAL = {
     "bos": "the start token",
     "eos": "the end token",
     "template": "the template around the prompt",
     "padding": "padding",
 }
-READ = {
+SEGMENTS = {
     "prompt": "the prompt",
     "generated": "generated text (themselves included)",
     "sink": "a learned sink",
@@ -69,7 +71,7 @@ def tell(manifest: Manifest, tables: Tables) -> list[Sentence]:
         segment = path.split("/", maxsplit=1)[0]
         many = sum(name.endswith("/tables/dominant.csv") for name in tables) > 1
         told += _tell_places(segment, tables, path, many=many)
-    told += _tell_shapes(tables)
+    told += tell_sketch(manifest, tables)
     told += _tell_cut(manifest, tables)
     told += _tell_sinks(tables)
     told += _tell_generated(tables)
@@ -89,12 +91,14 @@ def _tell_places(
         many: whether there are other segments, so that this one is named.
     """
     cells_path = f"{segment}/{FOLDER}/grid_analysis_{CELLS}x{CELLS}.csv"
-    every = largest_first(_means(tables[path], ["dominant", "lift_max"]), "lift_max")
+    every = largest_first(word_means(tables[path], ["dominant", "lift_max"]), "lift_max")
     rows = [row for row in every if is_telling(row["word"])] or every
-    cells = _means(tables[cells_path], ["part"], "row", "column") if cells_path in tables else []
+    cells = (
+        word_means(tables[cells_path], ["part"], "row", "column") if cells_path in tables else []
+    )
     telling = [row for row in rows if row["lift_max"] >= LEAST][:NAMED]
     for number, row in enumerate(telling if cells else ()):
-        even = f" (an even map has {_percent(1 / CELLS**2)})" if number == 0 else ""
+        even = f" (an even map has {percent(1 / CELLS**2)})" if number == 0 else ""
         of = f"Of the text of {segment}, " if number == 0 and many else ""
         yield Sentence(f"{of}{_place(row, cells, rows)}{even}.", cells_path)
     if not telling:
@@ -104,48 +108,19 @@ def _tell_places(
         )
         return
     first, last = rows[0], rows[-1]
-    told = f"At its peak “{_name(first, rows)}” gets {_times(first)}"
+    told = f"At its peak “{name_word(first, rows)}” gets {_times(first)}"
     others = (
         ", the most of the words that name something; "
-        f"“{_name(last, rows)}” gets {_times(last)}, the least"
+        f"“{name_word(last, rows)}” gets {_times(last)}, the least"
     )
     yield Sentence(f"{told}{others if len(rows) > 1 else ''}.", path)
     leader = largest_first(every, "dominant")[0]
     none = 1 - np.nansum([row["dominant"] for row in every])
     yield Sentence(
-        f"“{_name(leader, every)}” leads in {_percent(leader['dominant'])} of the image, the most; "
-        f"no word leads in {_percent(none)}.",
+        f"“{name_word(leader, every)}” leads in {percent(leader['dominant'])} of the image, the "
+        f"most; no word leads in {percent(none)}.",
         path,
     )
-
-
-def _tell_shapes(tables: Tables) -> Iterator[Sentence]:
-    """Yield which closed shapes of the drawing words read, as far as that is no accident."""
-    if SHAPES not in tables:
-        return
-    means = _means(tables[SHAPES], ["lift", "chance"], "shape", "where")
-    words: dict[tuple[object, ...], list[Row]] = {}
-    for row in means:
-        if not np.isnan([row["lift"], row["chance"]]).any():
-            words.setdefault((row["word"], row["occurrence"]), []).append(row)
-    most = {word: max(rows, key=lambda row: row["lift"]) for word, rows in words.items()}
-    least = {word: min(rows, key=lambda row: row["lift"]) for word, rows in words.items()}
-    shown = {
-        word: row["lift"]
-        for word, row in most.items()
-        if is_telling(row["word"]) and row["lift"] >= LEAST_LIFT and row["chance"] <= MOST_CHANCE
-    }
-    for word in sorted(shown, key=lambda word: -shown[word])[:NAMED]:
-        row, other = most[word], least[word]
-        rest = "" if other["shape"] == row["shape"] else f", {_lift(other)}"
-        name = _name(row, [*most.values()])
-        yield Sentence(f"“{name}” reads shape {_lift(row)} as much as an even map{rest}.", SHAPES)
-    if not shown:
-        yield Sentence("No word is shown to read a closed shape of the drawing.", SHAPES)
-
-
-def _lift(row: Row) -> str:
-    return f"{row['shape']} ({row['where']}) {digits(row['lift'])}×"
 
 
 def _place(row: Row, cells: Sequence[Row], rows: Sequence[Row]) -> str:
@@ -155,8 +130,8 @@ def _place(row: Row, cells: Sequence[Row], rows: Sequence[Row]) -> str:
     best = largest_first(mine, "part")[0]
     where = _name_cell(int(best["row"]), int(best["column"]))
     return (
-        f"“{_name(row, rows)}” has {_percent(best['part'])} of its attention in one sixteenth of "
-        f"the image, {where}"
+        f"“{name_word(row, rows)}” has {percent(best['part'])} of its attention in one sixteenth "
+        f"of the image, {where}"
     )
 
 
@@ -197,14 +172,14 @@ def _tell_sinks(tables: Tables) -> Iterator[Sentence]:
     sums = group_sums(table, "role", "mass")
     mass = {role: total / count for role, total in sums.items()}
     special = {role: mass[role] for role in SPECIAL if role in mass}
-    words = f"the words get {_percent(mass.get('word', 0.0))} of the image's attention"
+    words = f"the words get {percent(mass.get('word', 0.0))} of the image's attention"
     if not special:
         yield Sentence(f"{words[0].upper()}{words[1:]}.", ROLES)
         return
     role = max(special, key=lambda name: special[name])
     kind = ", a sink" if special[role] >= SINK else ""
     yield Sentence(
-        f"{SPECIAL[role][0].upper()}{SPECIAL[role][1:]} gets {_percent(special[role])}{kind}; "
+        f"{SPECIAL[role][0].upper()}{SPECIAL[role][1:]} gets {percent(special[role])}{kind}; "
         f"{words}.",
         ROLES,
     )
@@ -219,7 +194,7 @@ def _tell_generated(tables: Tables) -> Iterator[Sentence]:
     if not total > 0:
         return
     read = [
-        f"{_percent(sums[name] / total)} to {READ.get(name, name)}"
+        f"{percent(sums[name] / total)} to {SEGMENTS.get(name, name)}"
         for name in sorted(sums, key=lambda name: -sums[name])
     ]
     listed = ", ".join([*read[:-2], " and ".join(read[-2:])])
@@ -246,9 +221,9 @@ def _tell_most_read(tables: Tables) -> Iterator[Sentence]:
     part = "generated text" if rows[0]["segment"] == "generated" else "prompt"
     named = f"the token “{text}”" if text and text.isprintable() else "the token"
     yield Sentence(
-        f"Of the {part} {named} at position {position} gets {_percent(most['mass'])} of all "
+        f"Of the {part} {named} at position {position} gets {percent(most['mass'])} of all "
         f"attention, the most of {len(means)} tokens (an even share is "
-        f"{_percent(most['mass'] / most['column_sum'])});",
+        f"{percent(most['mass'] / most['column_sum'])});",
         RECEIVED,
     )
     sinks = tables.get(SINKS)
@@ -257,27 +232,12 @@ def _tell_most_read(tables: Tables) -> Iterator[Sentence]:
         return
     among = "layers, heads and steps" if {*sinks["head"]} - {"mean"} else "layers and steps"
     share = np.equal(sinks["position"], position).sum() / np.sum(tables[SINK_COUNTS]["steps"])
-    yield Sentence(f"it is a sink in {_percent(share)} of {among}.", SINKS)
+    yield Sentence(f"it is a sink in {percent(share)} of {among}.", SINKS)
 
 
 def _text(cell: object) -> str:
     return cell if isinstance(cell, str) else ""
 
 
-def _means(table: Columns, values: Sequence[str], *further: str) -> list[Row]:
-    """Return means over images, of each word and of what else is named."""
-    return group_means(table, ["word", "occurrence", *further], values)
-
-
-def _name(row: Row, rows: Sequence[Row]) -> str:
-    """Return a word, with its number where it is repeated."""
-    is_repeated = sum(other["word"] == row["word"] for other in rows) > 1
-    return f"{row['word']} ({row['occurrence']})" if is_repeated else str(row["word"])
-
-
 def _times(row: Row) -> str:
     return f"{digits(row['lift_max'])} times its mean"
-
-
-def _percent(part: float) -> str:
-    return f"{digits(100 * float(part))} %"

@@ -61,9 +61,9 @@ class Findings:
     """
 
     manifest: Manifest
-    tables: list[tuple[str, Table]]
+    tables: list[tuple[str, Columns]]
     digest: str
-    shown: dict[str, Table] = field(default_factory=dict)
+    shown: dict[str, Columns] = field(default_factory=dict)
     digests: dict[str, Digest] = field(default_factory=dict)
 
     def take(self, names: Sequence[str], result: Result) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from attn.analysis.images import read_forming, read_image
 from attn.schema import name_layers
+from attn.trace.words.occurrences import list_vocabulary
 from attn.viz.sizes import USUAL, FigureSize
 
 if TYPE_CHECKING:
@@ -20,7 +22,12 @@ if TYPE_CHECKING:
 
 
 def draw_result(
-    draw: str, result: Result, trace: Trace, folder: Path, size: FigureSize = USUAL
+    draw: str,
+    result: Result,
+    trace: Trace,
+    folder: Path,
+    size: FigureSize = USUAL,
+    vocabulary: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """Write the pictures of a result, one at a time in memory.
 
@@ -30,6 +37,7 @@ def draw_result(
         trace: where it found it.
         folder: where the pictures go.
         size: of the pictures.
+        vocabulary: words of all traces that are drawn together; empty are those of this one.
 
     Returns:
         The files, relative to the folder.
@@ -38,7 +46,7 @@ def draw_result(
 
     module, _, name = draw.partition(":")
     files = []
-    subject = _subject(trace, size.dpi)
+    subject = _subject(trace, size.dpi, vocabulary)
     for figure_file in getattr(import_module(module), name)(result, subject):
         write(figure_file, folder, subject.texts, size)
         files.append(figure_file.path)
@@ -53,7 +61,7 @@ def note_fonts(manifest: Manifest) -> tuple[str, ...]:
     return note_missing((manifest.request.prompt, *tokens))
 
 
-def _subject(trace: Trace, dpi: int) -> Subject:
+def _subject(trace: Trace, dpi: int, vocabulary: Sequence[str]) -> Subject:
     from attn.viz.figures import Subject
 
     manifest = trace.manifest
@@ -67,6 +75,7 @@ def _subject(trace: Trace, dpi: int) -> Subject:
         strokes=read_lines(trace),
         layers=name_layers(manifest.layers),
         forming=partial(read_forming, trace),
+        vocabulary=vocabulary or list_vocabulary([manifest.request.prompt]),
     )
 
 

@@ -7,14 +7,16 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated
 
-from attn.choices import Pooling
 from attn.verbs import checks, parsing
 from attn.verbs.options import (
     About,
     Engine,
+    Phrases,
     Pictures,
+    Pooled,
     ReadShard,
     Told,
+    Traces,
     Words,
     Workers,
     validate,
@@ -26,20 +28,10 @@ from attn.viz.sizes import DPI, LEAST, MOST
 class AnalyzeOptions:
     """What `attn analyze` takes."""
 
-    path: Annotated[
-        str | Path, About("Folder of a trace, or of a collection.", ("TRACE",), check=checks.folder)
-    ]
+    path: Traces
     _: KW_ONLY
     words: Words = None
-    phrases: Annotated[
-        str | Iterable[str] | None,
-        About(
-            "Words in a row, taken together: 'A B|C D'",
-            python="Words in a row, taken together.",
-            read=parsing.split_phrases,
-            check=checks.texts,
-        ),
-    ] = None
+    phrases: Phrases = None
     topk: Annotated[int | None, About("Draw only the words of most mass.", least=1)] = None
     only: Annotated[
         str | Iterable[str] | None,
@@ -51,7 +43,7 @@ class AnalyzeOptions:
             check=checks.texts,
         ),
     ] = None
-    pooling: Annotated[Pooling | None, About("How maps are made of many: mean, or daam.")] = None
+    pooling: Pooled = None
     settings: Annotated[
         Mapping[str, str] | None,
         About(

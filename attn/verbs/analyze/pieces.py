@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +17,7 @@ from attn.errors import AnalysisError, TraceError
 from attn.files.disk import is_there
 from attn.files.outside import read_bytes
 from attn.trace.store import MANIFEST
+from attn.trace.words.occurrences import list_vocabulary
 from attn.verbs.analyze.collection_tables import Findings, SpelledFindings, label_findings
 from attn.verbs.analyze.earlier import trace_digest
 from attn.verbs.analyze.options import AnalyzeOptions
@@ -39,17 +40,22 @@ PATHS = ("trace", "path")
 class CollectionTraces:
     """The traces of a collection as they are analysed, one by one, here or elsewhere."""
 
-    def __init__(self, folder: Path, out: Path | None, job: AnalysisJob) -> None:
+    def __init__(
+        self, folder: Path, out: Path | None, job: AnalysisJob, entries: Iterable[Entry]
+    ) -> None:
         """Take what is done with each.
 
         Args:
             folder: of the collection.
             out: folder of the results; None is the collection and its traces.
             job: what is asked of every trace.
+            entries: all of them.
         """
-        self._folder, self._out, self._job = folder, out, job
+        vocabulary = list_vocabulary(entry.prompt for entry in entries)
+        self._folder, self._out = folder, out
+        self._job = replace(job, vocabulary=vocabulary)
         decides = {name: asdict(options) for name, options in job.options.items()}
-        about = [job.only, decides, job.draws, asdict(job.size)]
+        about = [job.only, decides, job.draws, asdict(job.size), vocabulary]
         self._pieces = PieceFolder((out or folder) / PIECES, about)
 
     def analyze(self, entry: Entry) -> tuple[TraceResults, Findings]:
@@ -123,7 +129,7 @@ def open_look(recipe: ReadRecipe, report: Report) -> Callable[[int], object]:
     options = AnalyzeOptions(**recipe.options, report=report)
     folder, out = Path(options.path), Path(options.out) if options.out else None
     entries = read_index(folder)
-    traces = CollectionTraces(folder, out, read_job(options, report))
+    traces = CollectionTraces(folder, out, read_job(options, report), entries)
     return lambda index: traces.look(entries[index])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attn.analysis.tables import Columns, Table
-from attn.verbs.analyze.answer import TEXT_TABLES, tell
+from attn.verbs.analyze.answer import READ_TABLES, tell
 from attn.verbs.analyze.collection_tables import ON_PAGE
 from attn.verbs.report_page import FIGURES, ReportPage, Section, plain, write_report
 from attn.wording import count_noun
@@ -39,7 +39,7 @@ CAPTIONS = {
 
 
 def small_tables(
-    files: Sequence[str], columns: Mapping[str, Table], folder: Path
+    files: Sequence[str], columns: Mapping[str, Columns], folder: Path
 ) -> Mapping[str, Columns]:
     """Return the tables of the page by path.
 
@@ -48,7 +48,7 @@ def small_tables(
         columns: tables that were made just now, by path; those of earlier analyses are read.
         folder: of the results.
     """
-    names = [name for name in files if name in TEXT_TABLES or name.rpartition("/")[2] in ON_PAGE]
+    names = [name for name in files if name in READ_TABLES or name.rpartition("/")[2] in ON_PAGE]
     return {name: columns[name] if name in columns else _read(folder / name) for name in names}
 
 

@@ -41,13 +41,14 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class AnalysisJob:
-    """What is asked of every trace."""
+    """What is asked of every trace; `vocabulary` has the words of all of them, where known."""
 
     only: tuple[str, ...] | None
     options: Settings
     draws: bool
     size: FigureSize
     report: Report
+    vocabulary: tuple[str, ...] = ()
 
 
 def read_job(options: AnalyzeOptions, report: Report) -> AnalysisJob:
@@ -171,7 +172,7 @@ def _run(
         file.write(folder / path)
     drawn: tuple[str, ...] = ()
     if job.draws and analysis.draw:
-        drawn = draw_result(analysis.draw, result, trace, folder, job.size)
+        drawn = draw_result(analysis.draw, result, trace, folder, job.size, job.vocabulary)
     notes = [*result.notes, *(note_fonts(trace.manifest) if drawn else ())]
     findings.take(analysis.joins, result)
     return {

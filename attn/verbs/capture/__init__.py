@@ -10,7 +10,7 @@ jobs           the plan: every trace with what is kept of it
 generation     batch by batch
 manifest       what a trace says of itself
 run_identity   what makes two runs the same
-growing        texts that end early
 outputs        images and texts beside the attention
 folders, collection, remains, resume   where it goes; the index; going on after a stop
+unchanged      what of a large run need not be read again
 """

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from msgspec import UNSET, UnsetType
 
 from attn.choices import ItemStatus
 from attn.errors import DamagedError
@@ -30,13 +32,24 @@ SHARD_JOURNAL = re.compile(r"index\.\d+-of-\d+\.jsonl")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One trace of a collection; `error` says why it failed."""
+    """One trace of a collection.
+
+    Attributes:
+        folder: where it is, relative to that of the collection.
+        status: what became of it.
+        prompt: that it is of.
+        seed: that it is of.
+        error: why it failed.
+        stamp: of its files when all of it was read or written, in a run of many traces; see
+            `capture.unchanged`.
+    """
 
     folder: str
     status: ItemStatus
     prompt: str
     seed: int
     error: str | None = None
+    stamp: str | UnsetType = field(default=UNSET, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,7 @@ class _Outcome:
     folder: str
     status: ItemStatus
     error: str | None = None
+    stamp: str | UnsetType = UNSET
 
 
 def is_collection(folder: Path) -> bool:
@@ -175,14 +189,15 @@ def require_listed(folder: Path, manifest: Manifest, prompt: str, seed: int) -> 
 
 
 def _outcome(entry: Entry) -> _Outcome:
-    return _Outcome(entry.folder, entry.status, entry.error)
+    return _Outcome(entry.folder, entry.status, entry.error, entry.stamp)
 
 
 def _updated(entry: Entry, outcomes: dict[str, _Outcome]) -> Entry:
     outcome = outcomes.get(entry.folder)
     if outcome is None:
         return entry
-    return Entry(entry.folder, outcome.status, entry.prompt, entry.seed, outcome.error)
+    of = entry.folder, outcome.status, entry.prompt, entry.seed
+    return Entry(*of, outcome.error, outcome.stamp)
 
 
 _WEIGHT = {"pending": 0, "failed": 1, "complete": 2}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from rich import filesize
 
+from attn.choices import ItemStatus
 from attn.errors import AttnError, CaptureError, ModelError, TraceError
 from attn.files.disk import as_utf8, is_folder, is_there, reported
 from attn.files.names import SAFETENSORS
@@ -34,6 +35,7 @@ from attn.verbs.capture.jobs import Job, JobItem, missing_bytes
 from attn.verbs.capture.manifest import Ran, draft, finished
 from attn.verbs.capture.outputs import is_output
 from attn.verbs.capture.resume import make_room
+from attn.verbs.capture.unchanged import stamp_entry
 from attn.verbs.report import ItemCounts, Report
 
 if TYPE_CHECKING:
@@ -148,11 +150,9 @@ class _Outcomes:
         for index, error in outcomes.items():
             self._counts[self.entries[index].status] -= 1
             self._counts["complete" if error is None else "failed"] += 1
-            self.entries[index] = replace(
-                self.entries[index],
-                status="complete" if error is None else "failed",
-                error=error,
-            )
+            status: ItemStatus = "complete" if error is None else "failed"
+            entry = replace(self.entries[index], status=status, error=error)
+            self.entries[index] = stamp_entry(entry, self._job.out, len(self.entries))
         if self._job.is_collection:
             changed = [self.entries[index] for index in outcomes]
             note_outcomes(self._job.out, changed, self._job.journal or JOURNAL)

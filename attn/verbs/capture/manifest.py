@@ -11,7 +11,7 @@ from typing import Any
 from attn.backends import ModelInfo, Output
 from attn.errors import ModelError
 from attn.schema import UNCOND, UNKNOWN, Manifest, Request, Sequence, Step, Token, find_words
-from attn.verbs.capture.growing import SPANNED, ended, sample_texts
+from attn.trace.growing import SPANNED, ended, sample_texts
 from attn.verbs.capture.jobs import Job, JobItem, describe_model
 from attn.verbs.capture.outputs import environment, peak_memory, save_outputs
 

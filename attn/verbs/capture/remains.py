@@ -12,7 +12,7 @@ from attn.files.disk import is_there, reported
 from attn.files.names import COLLECTION
 from attn.schema import Manifest, Request
 from attn.trace.store import JOURNAL, MANIFEST, read_manifest
-from attn.verbs.capture.collection import Entry, Run, is_collection, read_collection
+from attn.verbs.capture.collection import Entry, Run, read_collection
 from attn.verbs.capture.folders import contents
 from attn.verbs.capture.jobs import folder_names
 from attn.verbs.capture.outputs import read_pictured
@@ -51,7 +51,7 @@ def find_previous(folder: Path, wishes: Sequence[Request]) -> PreviousRun | None
     names = contents(folder)
     if not names:
         return None
-    if is_collection(folder):
+    if COLLECTION in names:
         try:
             index = read_collection(folder)
         except DamagedError as error:

@@ -15,6 +15,7 @@ from attn.files.disk import AGAIN, encode_json, is_folder, is_there, read_journa
 from attn.files.names import COLLECTION
 from attn.files.results import withdraw
 from attn.schema import Manifest, Request, Shard
+from attn.trace.growing import ended
 from attn.trace.store import JOURNAL, MANIFEST, open_files, read_manifest
 from attn.trace.writer import demote
 from attn.verbs.capture.collection import Entry
@@ -25,7 +26,6 @@ from attn.verbs.capture.folders import (
     refuse_outside,
     sweep,
 )
-from attn.verbs.capture.growing import ended
 from attn.verbs.capture.jobs import Job, JobItem, folder_names, missing_bytes
 from attn.verbs.capture.manifest import draft, identify
 from attn.verbs.capture.outputs import check_output, environment
@@ -40,6 +40,7 @@ from attn.verbs.capture.run_identity import (
     run_facts,
     summary,
 )
+from attn.verbs.capture.unchanged import find_unchanged, stamp_entry
 
 DECISIVE = ("torch", "diffusers", "transformers", "device")
 """What a picture's last bits depend on, beside the model."""
@@ -80,13 +81,15 @@ def refuse_other_list(
 def keep_finished(job: Job, previous: PreviousRun) -> tuple[Entry, ...]:
     """Compare and check everything that is there, and return the entries with what is left to do.
 
-    Nothing is changed. A trace that says `complete` but is damaged is pending, with a warning.
+    Of a run of many traces those that are unchanged are not read, but for the first, which says
+    what the run was made with. Nothing is changed. A trace that says `complete` but is damaged is
+    pending, with a warning.
 
     Raises:
         UsageError: another run is asked for; names the first differences.
         TraceError: something could not be read.
     """
-    comparison = _compare(job, previous)
+    comparison = _compare(job, previous, _unread(job, previous))
     if previous.damage:
         job.report.warn(
             f"the index will be written anew from the traces beside it: "
@@ -99,11 +102,14 @@ def keep_finished(job: Job, previous: PreviousRun) -> tuple[Entry, ...]:
         for index, (entry, was) in enumerate(zip(job.entries, previous.entries, strict=True))
     ]
     for item in (item for item in job.items if item.index in comparison.complete):
+        entry = stamp_entry(entries[item.index], job.out, len(entries))
         damage = _damage(job, item)
         if damage:
             comparison.damaged.append(damage)
         else:
-            entries[item.index] = replace(entries[item.index], status="complete")
+            entries[item.index] = replace(entry, status="complete")
+    for index in comparison.unread:
+        entries[index] = previous.entries[index]
     for damage in comparison.damaged:
         fact = damage.removesuffix(AGAIN).rstrip()
         job.report.warn(f"a trace is damaged and will be made again: {fact}")
@@ -163,22 +169,36 @@ class _Comparison:
         damaged: what is wrong with others.
         changed: what else is not as it was when a trace was made.
         identity: of the model that is asked for, from when a trace knows its own.
+        unread: places of the traces that are complete, for all that is seen without reading them.
     """
 
     now: Facts
+    unread: frozenset[int]
     complete: set[int] = field(default_factory=set)
     damaged: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     identity: dict[str, str] | None = None
 
 
-def _compare(job: Job, previous: PreviousRun) -> _Comparison:
+def _unread(job: Job, previous: PreviousRun) -> frozenset[int]:
+    """Return the places of traces that need not be read."""
+    unchanged = find_unchanged(job.out, previous.entries)
+    found = [item.index for item in job.items if previous.entries[item.index].folder in unchanged]
+    if found[1:]:
+        job.report.note(
+            f"{len(found) - 1} finished traces are as they were when they were last read, as far "
+            "as the times of their files tell; attn verify reads everything"
+        )
+    return frozenset(found[1:])
+
+
+def _compare(job: Job, previous: PreviousRun, unread: frozenset[int]) -> _Comparison:
     """Refuse to go on with another run than the one that is there; return what there is."""
-    comparison = _Comparison(run_facts(job.run))
+    comparison = _Comparison(run_facts(job.run), unread)
     was = run_facts(previous.run) if previous.run else {}
     source = was.pop("model", None)
     _refuse(previous, differences(was, comparison.now))
-    for item in job.items:
+    for item in (item for item in job.items if item.index not in unread):
         try:
             manifest = read_begun(item.folder)
         except DamagedError as error:

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from attn.schema import ExistingPicture, Intervention, Kept, Lora, Manifest, Request, Step
+from attn.trace.growing import reached
 from attn.verbs.capture.collection import Run
-from attn.verbs.capture.growing import reached
 from attn.verbs.capture.jobs import JobItem, describe_run
 from attn.wording import cut, list_some
 

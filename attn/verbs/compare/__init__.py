@@ -11,5 +11,6 @@ findings                   what there is to say of runs that are there
 results, compared          written: tables, figures and report; what is left of them
 texts/                     the same of texts that were written with a cut
 scenes, figures, run_figures   what the figures show, and the figures
+answers/                   sentences about sweeps and drawings
 answer, rows, report       sentences made from the tables' rows, and the page that they begin
 """

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attn.analysis.compare.differences import LORA
 from attn.analysis.compare.images import VISIBLE
-from attn.analysis.grouping import matching, table_rows
+from attn.analysis.grouping import matching
 from attn.analysis.tables import table_parts
+from attn.verbs.compare.answers.drawings import tell_drawing
+from attn.verbs.compare.answers.sweeps import tell_sweep
 from attn.verbs.compare.rows import (
     WORD,
     Row,
@@ -29,7 +30,8 @@ from attn.verbs.compare.rows import (
     name_word,
     tell_amount,
 )
-from attn.verbs.report_page import Sentence, digits
+from attn.verbs.report_page import Sentence
+from attn.wording import digits, percent
 from attn.words import is_content
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 MASS, LAYERS, PAIRS = "tables/mass.csv", "tables/mass_layers.csv", "tables/mass_pairs.csv"
 IMAGE_PAIRS = "image_pairs.csv"
-IMAGES, SWEEP = "tables/images.csv", "tables/sweep.csv"
+IMAGES = "tables/images.csv"
 FEW = 4
 """So many variants have sentences, the first ones; the tables have all."""
 HARDLY = 0.05
@@ -77,7 +79,7 @@ def tell(
     hidden = len(variants) - len(told) if sweep is None else 0
     rest = [Sentence(f"{hidden} more variants are in the tables.")] if hidden else []
     sentences = [sentence for variant in told for sentence in tell_variant(variant)]
-    first = [] if sweep is None else list(_tell_sweep(sweep))
+    first = [] if sweep is None else list(tell_sweep(sweep))
     return [*first, *sentences, *rest, *more, *_tell_measure(told)]
 
 
@@ -99,9 +101,10 @@ def tell_variant(variant: VariantTables) -> list[Sentence]:
             Sentence("and these are the same pictures.", IMAGES),
         ]
     layer = strongest_layer(variant.rows("mass_layers.csv"))
-    if _is_style(words, images) and not _stands_out(layer):
-        return _tell_style(variant, words, images)
-    return [*_tell_words(variant, words), *_tell_images(variant, images)]
+    drawing = tell_drawing(variant)
+    if _is_unmoved(words, images) and not _stands_out(layer):
+        return [*_tell_unmoved(variant, words, images), *drawing]
+    return [*_tell_words(variant, words), *_tell_images(variant, images), *drawing]
 
 
 def _tell_measure(told: Sequence[VariantTables]) -> Iterator[Sentence]:
@@ -145,9 +148,10 @@ def _tell_words(variant: VariantTables, words: Sequence[Row]) -> Iterator[Senten
         return
     yield Sentence(f"{start} the word {name_word(lead, words)} gets {tell_amount(lead)},", MASS)
     yield from _tell_pairs(variant, lead)
-    yield from _tell_layer(variant, lead)
+    opposed = _find_opposed(variant, lead)
+    yield from _tell_both_ways(variant, opposed) if opposed else _tell_layer(variant, lead)
     yield _tell_others(lead, words)
-    yield from _tell_hidden(variant, lead)
+    yield from _tell_hidden(variant, lead, are_layers_told=bool(opposed))
 
 
 def leading(words: Sequence[Row]) -> Row:
@@ -161,22 +165,35 @@ def leading(words: Sequence[Row]) -> Row:
 
 
 def _tell_layer(variant: VariantTables, lead: Row) -> Iterator[Sentence]:
-    """Yield which layers the leading word changes in, of those whose interval leaves 0 out."""
+    """Yield which layer the leading word changes in most, if its interval leaves 0 out."""
+    along, against = _part_layers(variant, lead)
+    if len(along) + len(against) < 2 or not along:  # noqa: PLR2004 - of one layer nothing is told
+        return
+    most = max(along, key=_size)
+    if is_clear(most):
+        part = _size(most) / sum(map(_size, along))
+        told = "most of it" if part > MOST else f"{percent(part)} of it"
+        name = _layer(variant, most)
+        yield Sentence(f"{told} in {name}, where it gets {tell_amount(most)};", LAYERS)
+
+
+def _part_layers(variant: VariantTables, lead: Row) -> tuple[list[Row], list[Row]]:
+    """Return the layers in which a word changes as it does in the mean, and those against it."""
     sign = math.copysign(1, lead["change"])
     rows = [row for row in variant.rows("mass_layers.csv") if is_of(row, lead)]
     along, against = ([row for row in rows if way * sign * row["change"] > 0] for way in (1, -1))
-    if len(rows) < 2 or not along:  # noqa: PLR2004 - of one layer nothing is told
-        return
-    most = max(along, key=_size)
-    total = sum(map(_size, along))
-    opposite = max(map(_size, against), default=0.0) >= HALF * _size(most)
-    if opposite or sum(map(_size, against)) >= AGAINST * total:
-        yield from _tell_both_ways(variant, [most, max(against, key=_size)])
-    elif is_clear(most):
-        part = _size(most) / total
-        told = "most of it" if part > MOST else f"{100 * part:.0f} % of it"
-        name = _layer(variant, most)
-        yield Sentence(f"{told} in {name}, where it gets {tell_amount(most)};", LAYERS)
+    return along, against
+
+
+def _find_opposed(variant: VariantTables, lead: Row) -> list[Row]:
+    """Return the layers that change a word most, one in each direction; none if most agree."""
+    along, against = _part_layers(variant, lead)
+    if not along or not against:
+        return []
+    most = [max(rows, key=_size) for rows in (along, against)]
+    is_opposite = _size(most[1]) >= HALF * _size(most[0])
+    differ = is_opposite or sum(map(_size, against)) >= AGAINST * sum(map(_size, along))
+    return most if differ else []
 
 
 def _tell_both_ways(variant: VariantTables, rows: Sequence[Row]) -> Iterator[Sentence]:
@@ -201,11 +218,16 @@ def _stands_out(row: Row | None) -> bool:
     return row is not None and bool(abs(row["relative_change"]) >= STRONG)
 
 
-def _tell_hidden(variant: VariantTables, lead: Row) -> Iterator[Sentence]:
-    """Yield what one layer does to a word, unless it is what the leading word does in the mean."""
+def _tell_hidden(
+    variant: VariantTables, lead: Row, *, are_layers_told: bool = False
+) -> Iterator[Sentence]:
+    """Yield what one layer does to a word, unless it is what the leading word does in the mean.
+
+    Where it is told that layers differ on the leading word, no more is told of them.
+    """
     rows = variant.rows("mass_layers.csv")
     row = strongest_layer(rows)
-    if row is None or not _stands_out(row):
+    if row is None or not _stands_out(row) or (are_layers_told and is_of(row, lead)):
         return
     if not (is_clear(lead) and is_of(row, lead) and row["change"] * lead["change"] > 0):
         where = f"in {_layer(variant, row)} {name_word(row, rows)}"
@@ -245,7 +267,7 @@ def _tell_others(lead: Row, words: Sequence[Row]) -> Sentence:
     return Sentence(f"{listed}.", MASS)
 
 
-def _is_style(words: Sequence[Row], images: Mapping[str, Row]) -> bool:
+def _is_unmoved(words: Sequence[Row], images: Mapping[str, Row]) -> bool:
     """Whether images changed while all words kept their attention, as far as intervals show."""
     if not words or not images or not all(map(has_interval, words)):
         return False
@@ -253,7 +275,7 @@ def _is_style(words: Sequence[Row], images: Mapping[str, Row]) -> bool:
     return hardly and images["level"]["low"] >= VISIBLE
 
 
-def _tell_style(
+def _tell_unmoved(
     variant: VariantTables, words: Sequence[Row], images: Mapping[str, Row]
 ) -> list[Sentence]:
     bound = ceiling(max(map(farthest, words)))
@@ -263,8 +285,7 @@ def _tell_style(
             MASS,
         ),
         Sentence(
-            f"but the picture changes by {_levels(variant, images)}: a change of style rather "
-            "than of attention to words.",
+            f"but the picture changes by {_levels(variant, images)}, without moving attention.",
             IMAGES,
         ),
     ]
@@ -291,58 +312,6 @@ def _levels(variant: VariantTables, images: Mapping[str, Row]) -> str:
 
 def _is_same(images: Mapping[str, Row]) -> bool:
     return bool(images) and images["level"]["value"] == 0
-
-
-def _tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
-    """Yield from where on a sweep works, and from where on images break, or that it is nowhere."""
-    points = {
-        point.scale: point.label if sweep.files else digits(point.scale) for point in sweep.points
-    }
-    name = "The LoRA" if sweep.files else sweep.name
-    unit = "file " if sweep.files else "scale " if sweep.name.startswith(LORA) else ""
-    first, *_, last = points.values()
-    span = f"from {unit}{first} to {last}"
-    if not sweep.has_intervals:
-        yield Sentence(
-            f"{name} was swept {span} in too few images to tell from where on it works or breaks "
-            "the picture: from four on there are intervals.",
-            SWEEP,
-        )
-        return
-    rows = table_rows(sweep.table)
-    works = next((row for row in rows if row["works"]), None)
-    breaks = next((row for row in rows if row["breaks"]), None)
-    if works is None:
-        word = "" if sweep.word is None else f" “{sweep.word.term.label}”"
-        yield Sentence(
-            f"{name} is not shown to work {span}: no interval of the leading word{word} "
-            "leaves 0 out.",
-            SWEEP,
-        )
-    else:
-        yield Sentence(
-            f"{name} works from {unit}{points[works[sweep.column]]}: there “{works['word']}” gets "
-            f"{tell_amount(works)}.",
-            SWEEP,
-        )
-        most = max(rows, key=lambda row: abs(row["change"]))
-        if sweep.files and most is not works:
-            yield Sentence(
-                f"It changes most with {unit}{points[most[sweep.column]]}: {tell_amount(most)}.",
-                SWEEP,
-            )
-    if breaks is None:
-        yield Sentence(
-            f"It breaks the picture nowhere {span}: no step of it is shown to change the picture "
-            f"twice as fast as the step before, and visibly (over {VISIBLE:g} of 255 levels).",
-            SWEEP,
-        )
-        return
-    yield Sentence(
-        f"It breaks the picture from {unit}{points[breaks[sweep.column]]}, where a step changes it "
-        f"at least twice as fast as the step before, to {digits(breaks['level'])} of 255 levels.",
-        SWEEP,
-    )
 
 
 def _tell_pairs(variant: VariantTables, lead: Row) -> Iterator[Sentence]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attn.trace.trace import open_trace
+from attn.trace.words.occurrences import list_vocabulary
 from attn.verbs.capture.folders import name_folders
 from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.run_figures import draw_run, write_figures
@@ -67,16 +68,19 @@ def draw_comparison(
 
         figure_file = draw_change_sketch(make_scene(base, variants, words), measures)
         files += write_figures([figure_file], folder)
+    runs = [ShownRun(base.label, variants[0], 0)]
+    runs += [ShownRun(variant.label, variant, 1) for variant in variants]
+    vocabulary = list_vocabulary(run.member.prompt for run in runs)
     if "maps" in wanted:
-        files += draw_run(ShownRun(base.label, variants[0], 0), folder, "base", options)
+        files += draw_run(runs[0], folder, "base", options, vocabulary)
     for number, variant in enumerate(variants):
         prefix = folder_prefixes(variants)[number]
         scene = make_scene(base, [variant], words)
         files += write_figures(_of_pair(scene, variant, wanted, options), folder, prefix)
         files += write_figures(_of_all_pairs(scene, variant, wanted, options), folder, prefix)
         if "maps" in wanted:
-            shown = ShownRun(variant.label, variant, 1)
-            files += draw_run(shown, folder, f"{prefix}{_name(variant)}", options)
+            name = f"{prefix}{_name(variant)}"
+            files += draw_run(runs[1 + number], folder, name, options, vocabulary)
     return files
 
 

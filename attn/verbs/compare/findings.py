@@ -116,14 +116,16 @@ def _find_sweep(variants: Sequence[Variant], options: PairOptions) -> Sweep | No
         find_scales,
         make_sweep,
         name_training,
-        order_files,
+        name_unit,
+        place_files,
     )
 
     differences = [variant.differences for variant in variants]
     files, varying = find_files(differences), find_scales(differences)
+    unit = ""
     if files is not None:
-        places = order_files(files)
-        varying = name_training(differences), 0.0, [float(place) for place in places]
+        places, unit = place_files(files), name_unit(differences, files)
+        varying = name_training(differences, unit), 0.0, places
         files = tuple(files[places.index(place)] for place in sorted(places))
     if varying is None:
         return None
@@ -132,7 +134,7 @@ def _find_sweep(variants: Sequence[Variant], options: PairOptions) -> Sweep | No
         (variant.label, scale, variant.pairs)
         for variant, scale in zip(variants, scales, strict=True)
     ]
-    return make_sweep(name, base, runs, options.words, files or ())
+    return make_sweep(name, base, runs, options.words, files or (), unit)
 
 
 def _variant_tables(

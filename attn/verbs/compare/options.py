@@ -11,7 +11,7 @@ from attn.choices import Pooling
 from attn.verbs import checks, parsing
 from attn.verbs.capture.drawings import Drawing
 from attn.verbs.capture.options import Loras, Prompt, VariantOptions
-from attn.verbs.options import About, Pictures, Told, Words, describe
+from attn.verbs.options import About, Phrases, Pictures, Pooled, Told, Words, describe
 
 if TYPE_CHECKING:
     from attn.verbs.compare.compared import Compared
@@ -49,15 +49,7 @@ class ComparisonOptions:
     ] = None
     prompt: Prompt = None
     words: Words = None
-    phrases: Annotated[
-        str | Iterable[str] | None,
-        About(
-            "Also words in a row: 'red cat|old barn'.",
-            python="Also words in a row, such as red cat.",
-            read=parsing.split_phrases,
-            check=checks.texts,
-        ),
-    ] = None
+    phrases: Phrases = None
     only: Annotated[
         str | Iterable[str] | None,
         About(
@@ -66,7 +58,7 @@ class ComparisonOptions:
             check=checks.texts,
         ),
     ] = None
-    pooling: Annotated[Pooling | None, About("How maps are made: mean, or daam.")] = None
+    pooling: Pooled = None
     settings: Annotated[
         Mapping[str, str] | None,
         About(

@@ -21,12 +21,12 @@ CAPTIONS = {
     "null.png": "The LoRA's effect, and that of random weights of the same size.",
     "parts.png": "What each part of the LoRA gives alone, and what is lost without it.",
     "leak.png": "What the LoRA changes with its trigger words in the prompt, and without them.",
+    "sketch_changes.png": "How far words lie on the drawing, and the change of each.",
     "difference.png": "Where the image and each word's attention changed, mean over all pairs.",
     "layers.png": "Change of each word's mass, layer by layer.",
     "attention_comparison.png": "Mass of each word with and without, and its change.",
     "pairs.png": "All pairs of images.",
     "sinks.png": "Mass of the tokens that open a text, by layer and head.",
-    "sketch_changes.png": "How far words lie on the drawing.",
     "image_comparison.png": "The two images of one pair.",
     "lora_weights.png": "What the LoRA changes in the weights, against what changes in attention.",
 }

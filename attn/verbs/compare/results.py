@@ -223,8 +223,10 @@ def _describe_sweep(sweep: Sweep) -> dict[str, Any]:
         "base": sweep.base,
         "scales": [point.scale for point in sweep.points],
         "files": list(sweep.files),
+        "unit": sweep.unit,
         "word": None if sweep.word is None else sweep.word.term.label,
         "works_from": sweep.works,
+        "visible_from": sweep.visible,
         "breaks_from": sweep.breaks,
     }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from attn.analysis.grouping import table_rows
 from attn.analysis.tables import Columns
-from attn.verbs.report_page import DIGITS, digits
+from attn.wording import DIGITS, digits
 
 NEXT_TO_NONE = 1000.0
 """A word whose attention grows by more times had next to none: the factor would say nothing."""

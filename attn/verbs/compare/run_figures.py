@@ -22,8 +22,18 @@ if TYPE_CHECKING:
     from attn.viz.words.run_figures import RunWords
 
 
-def draw_run(shown: ShownRun, folder: Path, name: str, options: PairOptions) -> list[str]:
-    """Write what one run has by itself: its image, and what is in `<name>_analysis/`."""
+def draw_run(
+    shown: ShownRun, folder: Path, name: str, options: PairOptions, vocabulary: Sequence[str] = ()
+) -> list[str]:
+    """Write what one run has by itself: its image, and what is in `<name>_analysis/`.
+
+    Args:
+        shown: the run.
+        folder: of the comparison.
+        name: how the files begin.
+        options: which words are looked at, and on what scale.
+        vocabulary: words of all runs, which have one colour in all figures.
+    """
     from attn.analysis.compare.changes import named
     from attn.analysis.tables import write_table
     from attn.analysis.words.maps.cells import GRIDS, cell_masses, tabulate_cells
@@ -49,17 +59,22 @@ def draw_run(shown: ShownRun, folder: Path, name: str, options: PairOptions) -> 
         table = tabulate_cells(masses, words, words[0].segment, winners)
         files.append(f"{where}grid_analysis_{count}x{count}.csv")
         write_table(table, folder / files[-1])
-    return files + write_figures(_of_run(shown, side, words, options), folder, where)
+    return files + write_figures(_of_run(shown, side, words, options, vocabulary), folder, where)
 
 
 def _of_run(
-    shown: ShownRun, side: SceneSide, words: Sequence[Term], options: PairOptions
+    shown: ShownRun,
+    side: SceneSide,
+    words: Sequence[Term],
+    options: PairOptions,
+    vocabulary: Sequence[str],
 ) -> Iterator[FigureFile]:
     """Draw what one run has by itself, of the words that are looked at."""
     from attn.analysis.numbers import mean_present
     from attn.analysis.words.maps.dominance import dominance, rivals
     from attn.viz.figures import FigureFile
     from attn.viz.words.run_figures import RunWords, draw_run
+    from attn.viz.words.word_colours import colour_words
 
     manifest = open_trace(shown.member.folder).manifest
     keys = [term.key for term in shown.reading.terms]
@@ -76,6 +91,7 @@ def _of_run(
         f"{shown.label}: {manifest.request.prompt}",
         f"{manifest.backend} · seed {shown.member.seed} · {words[0].segment}",
         "own" if options.scale == "own" else "shared",
+        colour_words([word.label for word in words], vocabulary),
     )
     texts = {
         "prompt": manifest.request.prompt,

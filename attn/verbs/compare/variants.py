@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from attn.errors import AnalysisError, AttnError
@@ -50,10 +51,10 @@ class Variant:
     same_noise: int
     notes: tuple[str, ...]
 
-    @property
+    @cached_property
     def differences(self) -> tuple[Difference, ...]:
         """Settings in which it differs from the baseline in any pair."""
-        listed = (entry for pair in self.pairs for entry in pair.agreement.differences)
+        listed = (entry for kind in self.pairs.kinds for entry in kind.agreement.differences)
         return tuple(dict.fromkeys(listed))
 
     @property
@@ -61,19 +62,19 @@ class Variant:
         """What the variant is called."""
         return self.run.label
 
-    @property
+    @cached_property
     def lacks(self) -> tuple[str, ...]:
         """In which pairs maps were not compared, and why."""
-        lacks = tuple(dict.fromkeys(pair.lack for pair in self.pairs if pair.lack))
-        there = sum(not pair.lack for pair in self.pairs)
+        lacks = tuple(dict.fromkeys(kind.lack for kind in self.pairs.kinds if kind.lack))
         if not lacks:
             return ()
+        there = sum(not pair.lack for pair in self.pairs)
         reasons = "; ".join(lacks[:SHOWN])
         if not there:
             return (f"maps are not compared: {reasons}",)
         return (f"maps are compared in {there} of {len(self.pairs)} pairs; in others {reasons}",)
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Number of pairs of pictures."""
         return sum(len(pair.base.mass) for pair in self.pairs)
@@ -187,31 +188,32 @@ def _typical(compared: Sequence[_MemberPairs], options: PairOptions) -> list[int
     word = None if lead is None else lead.term.key
     first = _median_pair(compared[best], word, options)
     base = compared[best].members[first][0]
-    return [
-        next(
-            (at for at, members in enumerate(entry.members) if members[0] == base),
-            _median_pair(entry, word, options),
-        )
+    same = [
+        next((at for at, members in enumerate(entry.members) if members[0] == base), None)
         for entry in compared
+    ]
+    return [
+        _median_pair(entry, word, options) if at is None else at
+        for entry, at in zip(compared, same, strict=True)
     ]
 
 
 def _median_pair(entry: _MemberPairs, word: Key | None, options: PairOptions) -> int:
     """Return the pair whose change of a word is the median, of those of most merit."""
-
-    def merit(index: int) -> tuple[tuple[bool, ...], bool]:
-        return entry.merits[index], any(term.key == word for term in entry.pairs[index].terms)
-
     indices = [
         index for index, (base, _) in enumerate(entry.members) if options.seed in (None, base.seed)
     ]
     if not indices:
         seeds = ", ".join(str(base.seed) for base, _ in entry.members[:SHOWN])
         raise AnalysisError(f"compare.seed: no pair has the seed {options.seed}; there are {seeds}")
-    most = max(map(merit, indices))
-    best = [index for index in indices if merit(index) == most]
-    ranked = sorted(best, key=lambda index: _change_of(entry.pairs[index], word))
-    return ranked[(len(ranked) - 1) // 2]
+    ranks = []
+    for index in indices:
+        pair = entry.pairs[index]
+        merit = entry.merits[index], any(term.key == word for term in pair.terms)
+        ranks.append((merit, _change_of(pair, word), index))
+    most = max(merit for merit, _, _ in ranks)
+    ranked = sorted((change, index) for merit, change, index in ranks if merit == most)
+    return ranked[(len(ranked) - 1) // 2][1]
 
 
 def _change_of(pair: Pair, word: Key | None) -> float:
@@ -285,8 +287,8 @@ def _require_named(variants: Sequence[Variant], options: PairOptions) -> None:
     terms = dict.fromkeys(
         (term.kind, term.text)
         for variant in variants
-        for pair in variant.pairs
-        for term in pair.terms
+        for kind in variant.pairs.kinds
+        for term in kind.terms
     )
     kinds = ("word", "phrase")
     require_present(options, {kind: [text for of, text in terms if of == kind] for kind in kinds})

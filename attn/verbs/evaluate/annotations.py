@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from attn.errors import AnalysisError
-from attn.files.outside import read_json
+from attn.files.outside import read_json, read_text
 from attn.verbs.evaluate.truths import Truth, image_names, require_shape
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def voc_truth(folder: Path) -> Truth | None:
     listed = folder / VOC_NAMES
     names: Sequence[str] = VOC_CLASSES
     if listed.is_file():
-        names = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines()]
+        names = [line.strip() for line in read_text(listed, error=AnalysisError).splitlines()]
 
     def truth(trace: Trace, sample: int) -> list[WordRegion]:
         from attn.files.images import MOST_BYTES, UndecodableImageError, decode_image

@@ -135,8 +135,8 @@ def _score(
     pictures = list(_score_all(traces, options, evaluated, report))
     first = next(iter(traces.values()))
     names = name_layers(first.layers)
-    tables = {SCORES: summarise(pictures), SEGMENTATION: summarise_segmentation(pictures)}
-    tables = {name: with_layer_names(table, names) for name, table in tables.items() if table}
+    scored = {SCORES: summarise(pictures), SEGMENTATION: summarise_segmentation(pictures)}
+    tables = {name: with_layer_names(table, names) for name, table in scored.items() if table}
     frames = {name: make_frame(table) for name, table in tables.items()}
     prompts = dict.fromkeys(trace.manifest.request.prompt for trace in traces.values())
     return EvaluationFindings(

@@ -16,6 +16,7 @@ from attn.verbs.options import (
     Pictures,
     ReadShard,
     Told,
+    Traces,
     Words,
     Workers,
     validate,
@@ -49,9 +50,7 @@ def _truth(name: str, value: Any) -> str:
 class EvaluateOptions:
     """What `attn evaluate` takes."""
 
-    path: Annotated[
-        str | Path, About("Folder of a trace, or of a collection.", ("TRACE",), check=checks.folder)
-    ]
+    path: Traces
     _: KW_ONLY
     truth: Annotated[
         str | Path | None,

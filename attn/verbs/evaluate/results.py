@@ -16,7 +16,7 @@ from attn.verbs.report_page import REPORT, ReportPage, Section, Sentence, plain,
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from attn.analysis.tables import Table
+    from attn.analysis.tables import Columns
 
 FOLDER = "evaluation"
 INDEX = "evaluation.json"
@@ -58,7 +58,7 @@ class EvaluationFindings:
 
     title: str
     subtitle: str
-    tables: Mapping[str, Table]
+    tables: Mapping[str, Columns]
     paragraph: Sequence[Sentence]
     choices: Mapping[str, str]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from attn.verbs.report_page import Sentence, digits
+from attn.verbs.report_page import Sentence
+from attn.wording import digits, percent
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -52,7 +53,7 @@ def tell_sinks(tables: Mapping[str, DataFrame]) -> list[Sentence]:
         Sentence(_compare(means), RULES),
         Sentence(
             f"The key that receives most is “{common.index[0]}” in "
-            f"{_percent(common.iloc[0] / len(keys))} of all layers and steps.",
+            f"{percent(common.iloc[0] / len(keys))} of all layers and steps.",
             KEYS,
         ),
         Sentence(
@@ -74,9 +75,5 @@ def _tell_rules(means: DataFrame) -> Iterator[str]:
         row = means.loc[rule]
         yield (
             f"{name} finds {digits(float(row['sinks']))} sinks, which receive "
-            f"{_percent(float(row['mass']))} of the attention"
+            f"{percent(float(row['mass']))} of the attention"
         )
-
-
-def _percent(part: float) -> str:
-    return f"{100 * part:.3g} %"

@@ -6,6 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from rich import filesize
@@ -14,6 +15,7 @@ from attn.errors import DamagedError, TraceError, UsageError
 from attn.files.digests import output_digest
 from attn.files.disk import is_there, reported, write_atomic
 from attn.files.names import COLLECTION
+from attn.files.outside import read_bytes
 from attn.schema import Manifest
 from attn.trace.store import JOURNAL, MANIFEST, TraceFiles, load_manifest
 from attn.verbs.capture.collection import (
@@ -29,6 +31,7 @@ from attn.verbs.capture.collection import (
 from attn.verbs.capture.folders import free_bytes, output_folder, refuse_contents, refuse_parts
 from attn.verbs.capture.outputs import check_output
 from attn.verbs.capture.run_identity import differences, manifest_facts, run_facts, summary
+from attn.verbs.capture.unchanged import stamp_entry
 from attn.verbs.report import Report
 
 FEWEST = 2
@@ -132,17 +135,17 @@ def _merge(folders: Sequence[Path], out: Path) -> tuple[tuple[Entry, ...], int]:
         else _unfinished(entry, index, indices.values())
         for index, entry in enumerate(first.traces)
     ]
-    missing = [name for name, (folder, _) in sources.items() if folder != out]
-    _require_space(out, [sources[name][1] for name in missing])
+    missing = {name: source for name, source in sources.items() if source.collection != out}
+    _require_space(out, sum(source.bytes for source in missing.values()))
     with reported(out):
         out.mkdir(parents=True, exist_ok=True)
     if out not in indices:
         begin_index(out, [replace(entry, status="pending") for entry in first.traces], first.run)
-    for entry in entries:
+    for index, entry in enumerate(entries):
         if entry.folder in missing:
-            folder, manifest = sources[entry.folder]
-            _copy(folder / entry.folder, out / entry.folder, manifest)
-            note_outcomes(out, [entry])
+            _copy(missing[entry.folder].collection / entry.folder, out / entry.folder)
+            entries[index] = stamp_entry(entry, out, len(entries))
+            note_outcomes(out, [entries[index]])
     write_index(out, entries, first.run)
     return tuple(entries), len(missing)
 
@@ -182,13 +185,28 @@ def _facts(index: Index) -> dict[str, object]:
     return facts | {"traces": len(index.traces)}
 
 
-def _find_traces(indices: Mapping[Path, Index]) -> dict[str, tuple[Path, Manifest]]:
-    """Return the collection that each finished trace is taken from, and its manifest.
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a finished trace is taken from; of a hundred thousand, manifests are too large to keep.
+
+    Attributes:
+        collection: that it lies in.
+        digest: of what decides whether two are the same.
+        bytes: of its shards.
+    """
+
+    collection: Path
+    digest: bytes
+    bytes: int
+
+
+def _find_traces(indices: Mapping[Path, Index]) -> dict[str, _Source]:
+    """Return where each finished trace is taken from.
 
     Raises:
         UsageError: traces are of several models, or two of the same name have other bytes.
     """
-    traces: dict[str, tuple[Path, Manifest]] = {}
+    traces: dict[str, _Source] = {}
     identity: dict[str, object] = {}
     for folder, index in indices.items():
         for entry in index.traces:
@@ -206,22 +224,23 @@ def _find_traces(indices: Mapping[Path, Index]) -> dict[str, tuple[Path, Manifes
                     "was merged; make it again with the model of the others"
                 )
             identity = identity or models
-            was = traces.setdefault(entry.folder, (folder, manifest))
-            if _digests(was[1]) != _digests(manifest):
+            now = _Source(folder, _digest(manifest), sum(shard.bytes for shard in manifest.shards))
+            was = traces.setdefault(entry.folder, now)
+            if was.digest != now.digest:
                 raise UsageError(
-                    f"{was[0] / entry.folder} and {folder / entry.folder} are the same trace with "
-                    "other bytes: nothing was merged; remove that which is not wanted"
+                    f"{was.collection / entry.folder} and {folder / entry.folder} are the same "
+                    "trace with other bytes: nothing was merged; remove that which is not wanted"
                 )
     return traces
 
 
-def _digests(manifest: Manifest) -> list[object]:
+def _digest(manifest: Manifest) -> bytes:
     outputs = [(name, output_digest(manifest, name)) for name in manifest.outputs]
-    return [*((shard.file, shard.sha256) for shard in manifest.shards), *outputs]
+    shards = [(shard.file, shard.sha256) for shard in manifest.shards]
+    return sha256(repr([*shards, *outputs]).encode()).digest()
 
 
-def _require_space(out: Path, manifests: Sequence[Manifest]) -> None:
-    needed = sum(shard.bytes for manifest in manifests for shard in manifest.shards)
+def _require_space(out: Path, needed: int) -> None:
     free = free_bytes(out)
     if needed > free:
         raise TraceError(
@@ -230,12 +249,13 @@ def _require_space(out: Path, manifests: Sequence[Manifest]) -> None:
         )
 
 
-def _copy(source: Path, goal: Path, manifest: Manifest) -> None:
+def _copy(source: Path, goal: Path) -> None:
     """Copy what a trace's manifest lists, check the copy, and put the manifest beside it, last.
 
     Raises:
         DamagedError: a file is not as it was written.
     """
+    manifest = load_manifest(source)
     files = [shard.file for shard in manifest.shards]
     listed = [*files, *manifest.outputs, *([JOURNAL] if is_there(source / JOURNAL) else [])]
     for name in listed:
@@ -248,6 +268,4 @@ def _copy(source: Path, goal: Path, manifest: Manifest) -> None:
             check_output(goal, name, manifest)
     except DamagedError as error:
         raise DamagedError(f"{source}: its copy is not what its manifest says: {error}") from error
-    with reported(source / MANIFEST, "read"):
-        data = (source / MANIFEST).read_bytes()
-    write_atomic(goal / MANIFEST, data)
+    write_atomic(goal / MANIFEST, read_bytes(source / MANIFEST))

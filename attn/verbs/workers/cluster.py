@@ -21,6 +21,10 @@ LONGEST = 300
 """Most letters of a message of Ray's."""
 ANSWER_SECONDS = 30
 """So long a cluster may take to answer."""
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""What a client of gRPC says first: it speaks HTTP/2, with settings as they are."""
+SETTINGS = 4
+"""The fourth byte of what a server answers: its frame has its settings."""
 
 
 class RayMaker:
@@ -191,26 +195,42 @@ def _connect(count: int | None) -> Any:
         )
     except (ConnectionError, RuntimeError, OSError, ValueError) as error:
         where = f"the Ray cluster at RAY_ADDRESS={address}" if address else "Ray on this machine"
-        raise CaptureError(f"cannot use {where}: {_first_line(error)}") from error
+        raise CaptureError(f"cannot use {where}: {_reason(error)}") from error
     return ray
 
 
 def _require_answer(address: str | None) -> None:
-    """Refuse an address of a cluster where nothing listens; Ray itself would try for minutes.
+    """Refuse an address of a cluster where no Ray listens; Ray itself would try for minutes.
 
     Raises:
         CaptureError: says which.
     """
-    host, _, port = (address or "").rpartition(":")
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if not host or "/" in host or not port.isdecimal():
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()
+        _greet(host.strip("[]"), int(port))
     except OSError as error:
         raise CaptureError(
             f"no Ray cluster answers at RAY_ADDRESS={address} ({os_reason(error)}): start one "
             "there (ray start --head), or unset RAY_ADDRESS to use this machine"
         ) from error
+
+
+def _greet(host: str, port: int) -> None:
+    """Wait, in bounds, for the first answer of a server of gRPC.
+
+    Raises:
+        OSError: nothing answers, or something else.
+    """
+    with socket.create_connection((host, port), ANSWER_SECONDS) as there:
+        if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+            return  # what follows is encrypted
+        there.sendall(GREETING)
+        with there.makefile("rb") as answers:
+            answer = answers.read(9)
+    if answer[3:4] != bytes([SETTINGS]):
+        raise ConnectionError("what answers there is not Ray")
 
 
 def _loss(error: BaseException) -> str:
@@ -220,6 +240,10 @@ def _loss(error: BaseException) -> str:
     return (causes or lines or [type(error).__name__])[-1][:LONGEST]
 
 
-def _first_line(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
+    """Return why Ray cannot be used; of another version the cause tells, in several lines."""
+    for told in (error, error.__cause__):
+        if (text := str(told)).startswith("Version mismatch"):
+            return f"{' '.join(text.split())}. Install here the Ray and the Python of the cluster"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

@@ -97,8 +97,10 @@ def start_crew(options: GenerationOptions, recipe: RunRecipe) -> AbstractContext
         from attn.verbs.workers.cluster import RayCrew
 
         return RayCrew(WorkerRecipe(recipe), options.workers, options.gpus_per_worker)
+    from attn.backends.loading.devices import check_devices
     from attn.verbs.workers.local import LocalCrew
 
+    check_devices(devices)
     return LocalCrew(WorkerRecipe(recipe), options.workers or len(devices), devices)
 
 

@@ -29,6 +29,7 @@ from attn.viz.intervals import draw_interval, limit_bars, limit_intervals, mark_
 from attn.viz.labels import short
 from attn.viz.page import FAMILY, write_at_edge, write_beside, write_title
 from attn.viz.style import FAINT, INK, RULE
+from attn.wording import percent
 
 MOST = 24
 """So many words are drawn, those that changed most; the tables have all."""
@@ -75,7 +76,7 @@ def draw_distribution(
     plain, sorted_ = ([short(labels[at], LETTERS) for at in group] for group in (kept, order))
     panels: tuple[tuple[str, list[str], Any, Callable[[float], str]], ...] = (
         ("Mass", plain, mass, lambda value: f"{value:.3g}"),
-        ("Part of all words, %", plain, 100 * mass / total, lambda value: f"{value:.1f} %"),
+        ("Part of all words, %", plain, 100 * mass / total, lambda value: percent(value / 100)),
         ("Mass, ranked", sorted_, ranked, lambda value: f"{value:.3g}"),
         ("Of the largest", sorted_, ranked / largest, lambda value: f"{value:.2f}"),
     )

@@ -10,7 +10,10 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator, MaxNLocator
+from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
 from attn.analysis.compare.changes import TermChange, content_first
@@ -32,8 +35,8 @@ MOST = 11
 COLUMNS = 4
 PANEL, BARS = 2.5, 1.3  # inches of a panel, and of the bars below all
 LETTERS = 18
-MASKED = "#d2d5d9"
-"""Where the interval holds 0."""
+MASK, HATCH = "#c3c7cd", "////"
+"""Colour and kind of the thin lines on bare paper where the interval holds 0."""
 
 
 def draw_difference(
@@ -44,8 +47,8 @@ def draw_difference(
 ) -> FigureFile:
     """Draw `difference.png`: variant minus baseline, mean over all pairs.
 
-    Cells of words whose 95 % interval holds 0 are grey. Scales of words are symmetric
-    about 0.
+    Cells of words whose 95 % interval holds 0 are bare paper with thin lines: paler than any change
+    that is shown. Scales of words are symmetric about 0.
 
     Args:
         scene: what is compared; its first variant.
@@ -89,13 +92,30 @@ def draw_difference(
 def _draw_word(axes: Axes, entry: TermChange, end: float, aspect: float) -> None:
     """Draw one word's change between -end and end; `aspect` is that of the image."""
     rows, columns = np.asarray(entry.change.change).shape
+    masked = is_masked(entry)
     axes.imshow(
-        np.ma.masked_array(entry.change.change, is_masked(entry)),
-        cmap=colormaps[DIVERGING].with_extremes(bad=MASKED),
+        np.ma.masked_array(entry.change.change, masked),
+        cmap=colormaps[DIVERGING].with_extremes(bad="white"),
         norm=Normalize(-end, end),
         aspect=aspect * columns / rows,
         interpolation="nearest",
     )
+    _hatch(axes, masked)
+
+
+def _hatch(axes: Axes, masked: NDArray[np.bool_]) -> None:
+    """Lay thin lines over cells that show nothing, and a frame around all cells."""
+    rows, columns = masked.shape
+    squares = [
+        Path.unit_rectangle().transformed(Affine2D().translate(column - 0.5, row - 0.5))
+        for row, column in np.argwhere(masked)
+    ]
+    if squares:
+        lines = PathPatch(Path.make_compound_path(*squares), facecolor="none", linewidth=0)
+        lines.set(hatch=HATCH, edgecolor=MASK, hatch_linewidth=0.5)
+        axes.add_patch(lines)
+    frame = Rectangle((-0.5, -0.5), columns, rows, fill=False, edgecolor=MASK, linewidth=0.8)
+    axes.add_patch(frame)
 
 
 def _show_bar(figure: Figure, panels: Sequence[Axes], end: float, *, is_own: bool) -> None:
@@ -118,9 +138,9 @@ def is_masked(entry: TermChange) -> NDArray[np.bool_]:
 
 
 def _subtitle(scene: ComparisonScene, shown: int, total: int, has_intervals: bool) -> str:
-    grey = "grey: the 95 % interval holds 0" if has_intervals else "too few pairs for intervals"
+    bare = "hatched: the 95 % interval holds 0" if has_intervals else "too few pairs for intervals"
     label = scene.sides[1].label
     return (
-        f"{scene.subtitle} · {label} minus {scene.sides[0].label}, mean over pairs · {grey}"
+        f"{scene.subtitle} · {label} minus {scene.sides[0].label}, mean over pairs · {bare}"
         f"{say_shown(shown, total)}"
     )

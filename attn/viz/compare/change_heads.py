@@ -63,7 +63,13 @@ def draw_change_heads(
             title, remark = titles[column]
             write_title(axes, title, short(remark, LETTERS), size=9)
     masses = [axes for number, axes in enumerate(panels) if number % 3 < 2]  # noqa: PLR2004
-    show_scale(figure, masses, scales[0], "mass: attention probability")
+    show_scale(
+        figure,
+        masses,
+        scales[0],
+        "mass, in % of all attention",
+        spell=lambda part: f"{100 * part:.6g}",
+    )
     ticks = MaxNLocator(5, symmetric=True)
     about, changed = "change of mass, in % of all attention", panels[2::3]
     show_scale(

@@ -33,7 +33,7 @@ from attn.viz.page import (
 TITLES = {
     "on": ("On strokes", "change, in % of the map"),
     "near": ("Near strokes", "change, in % of the map"),
-    "inside": ("Inside closed strokes", "change, in % of the map"),
+    "inside": ("Inside all closed shapes", "change, in % of the map"),
     "iou": ("Overlap with strokes (IoU)", "change, in % of cells"),
 }
 """Heading and unit of each measure."""
@@ -47,7 +47,7 @@ FOOT = 1.0
 def draw_change_sketch(scene: ComparisonScene, measures: Mapping[str, Changes]) -> FigureFile:
     """Draw `sketch_changes.png`: images with strokes, and below by measure each word's change.
 
-    The words are those of most change inside of closed strokes, or if there are none on strokes.
+    The words are those of most change inside of closed shapes, or if there are none on strokes.
 
     Args:
         scene: what is compared.

@@ -29,7 +29,6 @@ from attn.viz.compare.comparison_scene import (
     SceneSide,
     show_map,
     show_side,
-    signed,
 )
 from attn.viz.figures import FigureFile, new_figure
 from attn.viz.labels import wrap
@@ -43,6 +42,7 @@ from attn.viz.page import (
     TITLE,
     add_axes,
     write_at_edge,
+    write_beside,
     write_heading,
     write_title,
 )
@@ -53,8 +53,6 @@ NUMBERS, PLOT = 0.72, 3.1  # widths of relative changes and plot
 TALLEST_ROW = 0.72  # height of a word
 FOOT = 0.62
 BAR = 0.1
-LARGE = 10.0
-"""From this relative change on, it is given as a factor."""
 
 
 def draw_summary(scene: ComparisonScene) -> FigureFile:
@@ -158,13 +156,13 @@ def _draw_changes(axes: Axes, changes: Changes, keys: Sequence[Key], lane: float
     if len(changes) <= FEW:
         for entry, number, level in levels(changes, keys, lane):
             _write_relative(axes, entry, level, VARIANTS[number] if len(changes) > 1 else INK)
-    write_title(axes, "Words that changed most", size=10.5)
+        write_beside(axes, "factor", (1, 1), (6, 8), xycoords="axes fraction")
+    write_title(axes, "Words by change, content words first", size=10.5)
 
 
 def _write_relative(axes: Axes, entry: TermChange, level: float, colour: str) -> None:
-    """Write a relative change at the right of the plot."""
+    """Write by which factor a word changes at the right of the plot."""
     relative = float(entry.change.relative)
     if not np.isfinite(relative):
         return
-    text = f"{signed(100 * relative)} %" if abs(relative) < LARGE else f"×{1 + relative:.3g}"
-    write_at_edge(axes, text, level, colour)
+    write_at_edge(axes, f"×{1 + relative:.3g}", level, colour)

@@ -124,7 +124,7 @@ def show_map(axes: Axes, side: SceneSide, word: int, scale: ColourScale) -> None
 
 def say_shown(shown: int, total: int, noun: str = "words") -> str:
     """Return an addition to a heading if not all words are drawn; the tables have all."""
-    return "" if shown == total else f" · {shown} of {total} {noun}"
+    return "" if shown == total else f" · {shown} of {total} {noun} shown"
 
 
 def name_terms(terms: Sequence[Term], letters: int) -> dict[Key, str]:

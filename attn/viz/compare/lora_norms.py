@@ -30,7 +30,7 @@ from attn.viz.page import (
 )
 from attn.viz.sizes import DPI
 from attn.viz.style import FAINT, GRID, INK, LEGEND, RULE
-from attn.wording import cut
+from attn.wording import cut, percent
 
 WIDTH = 12.0  # inches between the margins
 LEFT = 0.62  # for the numbers beside a panel
@@ -162,7 +162,7 @@ def _rows(lora: LoraFile) -> list[_Row]:
 
 def _panel(tower: Group, members: Sequence[Group], whole: float | None) -> _Panel:
     share = tower.share(whole)
-    part = "" if share in (None, 1.0) else f"{share:.1%}"
+    part = "" if share in (None, 1.0) else percent(share)
     measured = [
         member for member in members if member.tower == tower.tower and member.norm is not None
     ]

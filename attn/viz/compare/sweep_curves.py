@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.analysis.compare.changes import TermChange, by_size, content_first
-from attn.analysis.compare.differences import LORA
+from attn.analysis.compare.images import VISIBLE
 from attn.analysis.compare.sweep import Sweep, change_of, mean_level
 from attn.viz.charts import new_charts, show_names
 from attn.viz.compare.comparison_scene import (
@@ -43,7 +43,8 @@ def draw_sweep(scene: ComparisonScene, sweep: Sweep) -> FigureFile:
     """Draw `sweep.png`.
 
     The baseline is the point where nothing changed. Bands are 95 % intervals. From where on the
-    sweep works, and from where on images break, is marked, or said to be nowhere.
+    sweep works, and from where on images break, is marked, or said to be nowhere; a dotted line is
+    the level from which on images differ visibly. Words have one axis.
 
     Args:
         scene: the baseline and the variants.
@@ -62,15 +63,22 @@ def draw_sweep(scene: ComparisonScene, sweep: Sweep) -> FigureFile:
     figure, (word, images, rest) = new_charts(heading, SIZE, legend=legend, ncols=3)
     if sweep.word is not None:
         _curve(word, sweep, _masses(sweep, sweep.word), RISE)
-        _say(word, sweep.works, f"works from {_spell(sweep, sweep.works)}", f"works{nowhere}")
+        _say(word, sweep.works, f"works from {_call(sweep, sweep.works)}", f"works{nowhere}")
         write_title(word, sweep.word.term.label, "change, % of all attention", size=10.5)
     _curve(images, sweep, [mean_level(point.levels) for point in sweep.points], VARIANTS[1])
-    _say(images, sweep.breaks, f"breaks from {_spell(sweep, sweep.breaks)}", f"breaks{nowhere}")
-    write_title(images, "image", "mean |difference|, levels of 255", size=10.5)
+    _say(images, sweep.breaks, f"breaks from {_call(sweep, sweep.breaks)}", f"breaks{nowhere}")
+    seen = "not shown to be visible" if sweep.visible is None else ""
+    seen = seen or f"visible from {_call(sweep, sweep.visible)}"
+    _say(images, None, "", seen if has_intervals else "", line=1)
+    images.axhline(VISIBLE, color=FAINT, linewidth=1, linestyle=":")
+    write_title(images, "image", "levels of 255 · dotted: visible", size=10.5)
     handles = [_other(rest, sweep, entry, number) for number, entry in enumerate(others)]
-    write_title(rest, "other words", "change, % of all attention", size=10.5)
+    write_title(rest, "other words", "on the same axis", size=10.5)
     for axes in (word, images, rest):
         _dress(axes, sweep, in_percent=axes is not images)
+    ends = [end for axes in (word, rest) for end in axes.get_ylim()]
+    for axes in (word, rest):
+        axes.set_ylim(min(ends), max(ends))
     if handles:
         show_names(figure, handles, legend)
     return FigureFile("sweep.png", figure, scene.texts | {"varies": sweep.name})
@@ -119,14 +127,16 @@ def _other(axes: Axes, sweep: Sweep, word: TermChange, number: int) -> Line2D:
     return line
 
 
-def _say(axes: Axes, scale: float | None, there: str, nowhere: str) -> None:
-    """Mark a scale with an upright line, or say that there is none."""
+def _say(axes: Axes, scale: float | None, there: str, nowhere: str, line: int = 0) -> None:
+    """Mark a scale with an upright line, or say that there is none; at a line from the top."""
     if scale is not None:
         axes.axvline(scale, color=INK, linewidth=1, linestyle="--")
     axes.annotate(
         nowhere if scale is None else there,
         (0.03, 0.97),
+        (0, -13 * line),
         xycoords="axes fraction",
+        textcoords="offset points",
         va="top",
         fontsize=9,
         color=FAINT if scale is None else INK,
@@ -146,10 +156,10 @@ def _dress(axes: Axes, sweep: Sweep, *, in_percent: bool) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5))
     factor = 100 if in_percent else 1
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(factor * value)))
-    unit = "scale of " if sweep.name.startswith(LORA) and not sweep.files else ""
+    unit = f"{sweep.unit} of " if sweep.unit and not sweep.files else ""
     axes.set_xlabel(f"{unit}{sweep.name} (baseline {sweep.spell(sweep.base)})", color=FAINT)
     style(axes, across=False)
 
 
-def _spell(sweep: Sweep, scale: float | None) -> str:
-    return "" if scale is None else sweep.spell(scale)
+def _call(sweep: Sweep, scale: float | None) -> str:
+    return "" if scale is None else sweep.call(scale)

@@ -27,14 +27,10 @@ from attn.viz.page import (
     write_title,
 )
 from attn.viz.style import INK
+from attn.viz.words.word_colours import OTHERS, colour_words
 
-WORDS = (
-    "#c8394f", "#2f6f9f", "#e8a838", "#5b9a72", "#7b4b94", "#86b6d9",
-    "#d9a6a0", "#4a4e57", "#b0689f", "#a8c686", "#8c5a2b", "#f2d16b",
-)  # fmt: skip
-"""Colours of words, those with the largest area first."""
-OTHERS = "#d5d8dc"
-"""Colour of the words for which no colour is left."""
+LISTED = 12
+"""So many words are named at least, those with the largest area; of more, those that have any."""
 NONE = "#f4f4f2"
 """Colour of the places at which no word is dominant."""
 WIDEST, TALLEST = 4.0, 4.6  # inches of the picture
@@ -51,6 +47,7 @@ def draw_dominant(
     among: Sequence[int],
     heading: tuple[str, str],
     measure: str = "lift",
+    colours: Sequence[str] = (),
 ) -> Figure:
     """Draw the image, the word that is dominant at each place, and what area each word has.
 
@@ -61,21 +58,24 @@ def draw_dominant(
         among: indices of the words that compete.
         heading: title and subtitle of the page.
         measure: what decided, `lift` or `mass`.
+        colours: of all words; empty is in their order.
     """
+    colours = colours or colour_words(labels)
     areas = {word: 100 * float((winners == word).mean()) for word in among}
     none = 100 * float((winners == NO_WORD).mean())
     ranked = sorted(areas, key=lambda word: -areas[word])
-    shown = ranked[: len(WORDS)]
+    coloured = [word for word in ranked if colours[word] != OTHERS]
+    shown = coloured[: max(LISTED, sum(areas[word] > 0 for word in coloured))]
     names = [short(labels[word], LETTERS) for word in shown]
-    parts, colours = [areas[word] for word in shown], [*WORDS[: len(shown)]]
+    parts, fills = [areas[word] for word in shown], [colours[word] for word in shown]
     others = max(0.0, 100 - none - sum(parts))
     for name, part, colour in (("other words", others, OTHERS), ("no word", none, NONE)):
         if part > TINY:
-            names, parts, colours = [*names, name], [*parts, part], [*colours, colour]
-    ranks = np.full(winners.shape, len(WORDS))
-    for rank, word in enumerate(shown):
-        ranks[winners == word] = rank
-    ranks[winners == NO_WORD] = len(WORDS) + 1
+            names, parts, fills = [*names, name], [*parts, part], [*fills, colour]
+    places = np.full(winners.shape, len(shown))
+    for at, word in enumerate(shown):
+        places[winners == word] = at
+    places[winners == NO_WORD] = len(shown) + 1
     width = min(WIDEST, TALLEST / side.aspect)
     height, chart = width * side.aspect, len(names) * ROW
     top, left = MARGIN + 2 * LINE + GAP + TITLE, NAME * max(map(len, names))
@@ -86,18 +86,21 @@ def draw_dominant(
     show_side(axes, side)
     write_title(axes, side.label, size=10.5)
     axes = add_axes(figure, MARGIN + width + GAP, top, width, height)
-    _draw_winners(axes, side, ranks, measure)
+    _draw_winners(axes, side, places, [*(colours[word] for word in shown), OTHERS, NONE])
+    remark = f"{LEAST} times its mean or more" if measure == "lift" else "attention probability"
+    write_title(axes, f"word of the largest {measure}", remark, size=10.5)
     axes = add_axes(figure, MARGIN + 2 * width + 3 * GAP + left, top, CHART, chart)
-    _draw_areas(axes, names, parts, colours)
+    _draw_areas(axes, names, parts, fills)
     return figure
 
 
-def _draw_winners(axes: Axes, side: SceneSide, ranks: NDArray[np.int64], measure: str) -> None:
-    """Colour every place by the rank of its word."""
-    height, width = ranks.shape if side.image is None else side.image.shape[:2]
-    colours = [*WORDS, OTHERS, NONE]
+def _draw_winners(
+    axes: Axes, side: SceneSide, places: NDArray[np.int64], colours: Sequence[str]
+) -> None:
+    """Give every place the colour whose index stands there, below the image's outlines."""
+    height, width = places.shape if side.image is None else side.image.shape[:2]
     axes.imshow(
-        ranks,
+        places,
         cmap=ListedColormap(colours),
         vmin=-0.5,
         vmax=len(colours) - 0.5,
@@ -107,8 +110,6 @@ def _draw_winners(axes: Axes, side: SceneSide, ranks: NDArray[np.int64], measure
     if side.image is not None:
         trace_outlines(axes, side.image, INK)
     axes.set_axis_off()
-    remark = f"{LEAST} times its mean or more" if measure == "lift" else "attention probability"
-    write_title(axes, f"word of the largest {measure}", remark, size=10.5)
 
 
 def _draw_areas(

@@ -111,16 +111,18 @@ def draw_balance(balance: xr.DataArray, subject: Subject, told: str = "") -> Fig
     return figure
 
 
-def draw_curves(curves: xr.DataArray, heading: tuple[str, str]) -> Figure:
+def draw_curves(curves: xr.DataArray, heading: tuple[str, str], unit: str = "") -> Figure:
     """Draw curves over the time of a generation.
 
     Args:
         curves: series, step; one line for each of the series.
         heading: title and subtitle.
+        unit: of the values, if the title does not say it.
     """
     names = [str(name) for name in curves["series"].values]
     figure, (axes,) = new_charts(heading, CURVES, legend=names)
     plot_curves(axes, curves)
+    axes.set_ylabel(unit)
     show_names(figure, line_handles(len(names)), names)
     return figure
 

@@ -39,6 +39,7 @@ from attn.viz.page import (
     write_title,
 )
 from attn.viz.strokes import show_strokes
+from attn.wording import percent
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -196,7 +197,7 @@ def _bar(figure: Figure) -> Axes:
 
 def _noise(step_map: xr.DataArray) -> str:
     noise = float(step_map["noise"])
-    return "noise unknown" if np.isnan(noise) else f"noise {noise:.0%}"
+    return "noise unknown" if np.isnan(noise) else f"noise {percent(noise)}"
 
 
 def _subtitle(formation: Formation) -> str:

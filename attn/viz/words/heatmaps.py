@@ -40,6 +40,7 @@ from attn.viz.page import (
 )
 from attn.viz.strokes import Lines, show_strokes
 from attn.viz.words.run_figures import RunWords, draw_run
+from attn.viz.words.word_colours import colour_words
 from attn.wording import count_noun
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ def _run(maps: xr.DataArray, image: Pixels | None, subject: Subject) -> RunWords
         subject.prompt,
         f"{subject.backend} · seed {subject.seed} · {attrs['segment']}{_left_out(maps)}",
         "own" if attrs["scale"] == "own" else "shared",
+        colour_words(labels, subject.vocabulary),
     )
 
 

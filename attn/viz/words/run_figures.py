@@ -32,6 +32,7 @@ class RunWords:
         title: of every page.
         about: the beginning of every subtitle.
         scale: of the cells' colours: one for all words, or one for each.
+        colours: of the words, where each has one of its own.
     """
 
     side: SceneSide
@@ -43,6 +44,7 @@ class RunWords:
     title: str
     about: str
     scale: Scale = "shared"
+    colours: Sequence[str] = ()
 
 
 def draw_run(
@@ -60,8 +62,8 @@ def draw_run(
     """
     start = f"{folder}/" if folder else ""
     every = range(len(run.labels))
-    heading = run.title, run.about
-    figure = draw_dominant(run.side, run.labels, run.winners, run.among, heading, run.measure)
+    contest = run.winners, run.among, (run.title, run.about), run.measure, run.colours
+    figure = draw_dominant(run.side, run.labels, *contest)
     yield FigureFile(f"{start}pixel_dominant_tokens{ending}.png", figure, texts)
     for count in GRIDS:
         heading = run.title, f"{run.about} · parts of a word's attention"

@@ -12,7 +12,8 @@ from attn.analysis.compare.sweep import (
     find_scales,
     make_sweep,
     name_training,
-    order_files,
+    name_unit,
+    place_files,
 )
 from attn.analysis.tables import make_frame
 from attn.schema import Lora
@@ -80,25 +81,29 @@ def files(*names, strength=1.0):
 
 
 @pytest.mark.parametrize(
-    ("differences", "found", "places"),
+    ("differences", "found", "places", "unit"),
     [
-        (files("style-000010", "style-000002", "style"), ("10", "2", "end"), [2, 1, 3]),
-        (files("v2-e1-s500", "v2-e2-s1000"), ("1-500", "2-1000"), [1, 2]),
-        (files("checkpoint-500", "checkpoint-1500", strength=0.8), ("500", "1500"), [1, 2]),
-        (files("style-1"), None, None),
-        (files("style-1", "eyes-2"), None, None),
-        (files("style", "eyes"), None, None),
-        ([*files("s-1"), *files("s-2", strength=0.5)], None, None),
-        ([*files("s-1"), [*files("s-2")[0], GUIDANCE]], None, None),
-        ([*files("s-1"), [Difference("LoRA s-2", 1.0, None)]], None, None),
-        ([], None, None),
+        (files("style-000010", "style-000002", "style"), ("10", "2", "end"), [10, 2, 18], "epoch"),
+        (files("v2-e1-s500", "v2-e2-s1000"), ("1-500", "2-1000"), [1, 2], "file"),
+        (files("checkpoint-500", "checkpoint-1500", strength=0.8), ("500", "1500"), [500, 1500],
+         "step"),
+        (files("style-0", "style-3"), ("0", "3"), [1, 2], "file"),
+        (files("epoch-07", "epoch"), ("7", "end"), [7, 14], "epoch"),
+        (files("style-1"), None, None, None),
+        (files("style-1", "eyes-2"), None, None, None),
+        (files("style", "eyes"), None, None, None),
+        ([*files("s-1"), *files("s-2", strength=0.5)], None, None, None),
+        ([*files("s-1"), [*files("s-2")[0], GUIDANCE]], None, None, None),
+        ([*files("s-1"), [Difference("LoRA s-2", 1.0, None)]], None, None, None),
+        ([], None, None, None),
     ],
-)
-def test_what_is_a_training(differences, found, places):
-    """Files whose names are equal but for numbers are those of one training, in natural order."""
+)  # fmt: skip
+def test_what_is_a_training(differences, found, places, unit):
+    """Files whose names are equal but for numbers are those of one training, at these numbers."""
     assert find_files(differences) == found
     if found is not None:
-        assert order_files(found) == places
+        assert place_files(found) == places
+        assert name_unit(differences, found) == unit
 
 
 @pytest.mark.parametrize(
@@ -112,6 +117,7 @@ def test_what_is_a_training(differences, found, places):
 def test_a_training_has_a_name(names, told):
     """The axis of a training's files says of which LoRA they are."""
     assert name_training(files(*names)) == told
+    assert name_training(files(*names), "epoch") == told.replace("file", "epoch")
 
 
 SEEDS = range(5)
@@ -144,6 +150,7 @@ def test_marks(sweep):
     """It works where the word first leaves 0, and breaks where images change twice as fast."""
     result, _ = sweep
     assert (result.word.term.text, result.works, result.breaks) == ("cat", 1.0, 2.0)
+    assert (result.visible, result.call(result.visible)) == (1.0, "scale 1")
     assert result.table["scale"].tolist() == [0.5, 1.0, 2.0]
     assert result.table["works"].tolist() == [0, 1, 0]
     assert result.table["breaks"].tolist() == [0, 0, 1]
@@ -185,14 +192,16 @@ def test_invisible(sweep):
         (label, at, [replace(pair, images=pair.images / 8) for pair in pairs])
         for label, at, pairs in runs
     ]
-    assert make_sweep("LoRA style", 0.0, faint).breaks is None
+    result = make_sweep("LoRA style", 0.0, faint)
+    assert (result.visible, result.breaks) == (None, None)
 
 
 def test_files(sweep):
-    """Files of a training are swept by their places, in a column of their own."""
+    """Files of a training are swept by their numbers, in a column of their own."""
     _, runs = sweep
-    indices = {0.5: 1.0, 1.0: 2.0, 2.0: 3.0}
-    moved = [(f"style-{at}", indices[at], pairs) for _, at, pairs in runs]
-    result = make_sweep("LoRA file", 0.0, moved, files=("2", "10", "end"))
-    assert result.table["file"].tolist() == [1.0, 2.0, 3.0]
-    assert [result.spell(value) for value in (0.0, 1.0, 3.0)] == ["none", "2", "end"]
+    numbers = {0.5: 2.0, 1.0: 10.0, 2.0: 18.0}
+    moved = [(f"style-{at}", numbers[at], pairs) for _, at, pairs in runs]
+    result = make_sweep("LoRA epoch", 0.0, moved, files=("2", "10", "end"), unit="epoch")
+    assert result.table["file"].tolist() == [2.0, 10.0, 18.0]
+    assert [result.spell(value) for value in (0.0, 2.0, 18.0)] == ["none", "2", "end"]
+    assert [result.call(value) for value in (2.0, 18.0)] == ["epoch 2", "the last file"]

@@ -180,8 +180,8 @@ def test_deviation_of_an_even_image():
     assert say_deviation(None) == "The image has no edges, so none follows the strokes"
     said = say_deviation(Deviation(np.zeros((1, 4)), np.zeros(1), 0.944, 0.088))
     assert said == (
-        "94% of the strokes have an edge of the image within 2% of its side, as have 9% of all "
-        "places"
+        "94.4 % of the strokes have an edge of the image within 2 % of its side, as have 8.8 % of "
+        "all places"
     )
 
 

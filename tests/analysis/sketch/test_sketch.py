@@ -144,7 +144,8 @@ def test_compared(drawn, who_draws):
     drawings[who_draws] = strokes()
     sides = [drawn(item, name=f"run {seed}", seed=seed) for seed, item in enumerate(drawings)]
     pair = pairs.compare_pair(*sides, pairs.PairOptions(), {})
-    table = PARTS["sketch"]([pair], ["bobcat"])["sketch.csv"]
+    tables = PARTS["sketch"]([pair], ["bobcat"])
+    table, shapes = tables["sketch.csv"], tables["sketch_shapes.csv"]
     assert list(table) == [
         "word", "occurrence", "segment", "measure", "base", "variant", "change", "low", "high",
         "effect_size", "n",
@@ -154,6 +155,9 @@ def test_compared(drawn, who_draws):
     shown = [0, 2]
     assert table["base"][shown] == pytest.approx(before.mean(0), rel=1e-4)
     assert table["variant"][shown] == pytest.approx(after.mean(0), rel=1e-4)
+    lifts = [side.mean(0)[1] / cells(surrounded(strokes())).mean() for side in (before, after)]
+    assert [shapes[side][0] for side in ("base", "variant")] == pytest.approx(lifts, rel=1e-4)
+    assert (shapes["shape"].tolist(), shapes["n"].tolist()) == ([1], [2])
     effect = (after - before).mean(0) / (after - before).std(0, ddof=1)
     assert table["effect_size"][shown] == pytest.approx(effect, rel=1e-2)
     assert set(table["n"]) == {2}
@@ -196,7 +200,7 @@ def test_regions(drawn):
 def _require_places(text, lines, sample):
     """Hold what is said of one sample against its maps."""
     assert text.startswith("Of each word, the 6 of 60 cells where its map is highest: ")
-    assert text.endswith(f"which of all cells is {cells(strokes()).mean():.1%}.")
+    assert text.endswith(f"which of all cells is {100 * cells(strokes()).mean():.3g} %.")
     about = manifest()
     maps = plain_maps(about, tensors(about), CLIP_WORDS["cat", 1], sample)
     order = np.argsort(-maps.ravel(), kind="stable")[:6]
@@ -206,9 +210,10 @@ def _require_places(text, lines, sample):
         for axis, size in enumerate((6, 10))
     )
     (line,) = [line for line in lines if line.startswith("cat: ")]
-    assert line.startswith(f"cat: {mass.sum() / maps.sum():.0%} of the map; {across:.0%} from ")
-    assert f" {down:.0%} from the top (" in line
-    assert line.endswith(f"; strokes cover {cells(strokes()).ravel()[order].mean():.1%}")
+    part = mass.sum() / maps.sum()
+    assert line.startswith(f"cat: {100 * part:.3g} % of the map; {100 * across:.3g} % from ")
+    assert f" {100 * down:.3g} % from the top (" in line
+    assert line.endswith(f"; strokes cover {100 * cells(strokes()).ravel()[order].mean():.3g} %")
     assert len(lines) == 4
 
 
@@ -218,8 +223,8 @@ def test_a_peak_is_not_pulled_to_the_middle():
     map_[4:, 8:] = 9
     told = _describe_largest(map_, 4, np.eye(6, 10))
     assert told == (
-        "39% of the map; 90% from the left, 83% from the top (bottom-right, 100% of them there); "
-        "strokes cover 0.0%"
+        "39.1 % of the map; 90 % from the left, 83.3 % from the top (bottom-right, 100 % of them "
+        "there); strokes cover 0 %"
     )
 
 

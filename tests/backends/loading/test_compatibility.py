@@ -192,7 +192,8 @@ def test_families_of_other_packages_have_no_published_vae(tmp_path):
     (tmp_path / "config.json").write_text('{"scaling_factor": 0.13025}')
     require_scaling(tmp_path, Family("outside", (UNET, VAE)))
     with pytest.raises(
-        ModelError, match=r"0\.13025, as pixart-sigma, sdxl do; inside expects 0\.18215"
+        ModelError,
+        match=r"0\.13025, as pixart-sigma, sdxl, sdxl-refiner do; inside expects 0\.18215",
     ):
         require_scaling(tmp_path, Family("inside", (UNET, VAE), config="sd15"))
 

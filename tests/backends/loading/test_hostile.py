@@ -271,6 +271,26 @@ def test_a_pipeline_that_draws_already(opened):
     )
 
 
+def test_a_pipeline_that_the_user_draws_with(opened):
+    """A call of the pipeline in another thread leaves the steps of a capture as they are."""
+    session = opened("sd15")
+    request = session.complete(Request("a red cat", steps=3, width=64, height=96))
+    told, expected, raised = [], [], []
+
+    def interrupt(call):
+        told.append(call)
+        if len(told) == 2:
+            raised.extend(together(lambda: session.pipe("a cat", num_inference_steps=5)))
+
+    (alone,) = session.generate([request], expected.append)
+    (output,) = session.generate([request], interrupt)
+    assert str(raised[0]) == (
+        "this pipeline draws in another thread; load a pipeline for each thread"
+    )
+    assert told == expected
+    assert output.images[0].tobytes() == alone.images[0].tobytes()
+
+
 def test_every_class_is_checked_against_the_signature(demo_cache):
     """The pipelines of diffusers still annotate what they take, on which the check relies."""
     for backend in ("sd15", "sdxl", "sd35"):

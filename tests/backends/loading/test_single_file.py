@@ -69,10 +69,11 @@ def test_same_from_every_layout(saved, expected, tmp_path, name, layout):
     assert result[0] == wanted[0]
 
 
+@pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", MODELS)
 def test_ready_to_run(saved, name, layout):
-    """Every part is in eval mode, T5 too, and loading leaves everybody's random state alone."""
+    """Every part is in eval mode, T5 too; loading leaves random states and the network alone."""
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
     session = opening(*saved(name, layout)[:2], **saved(name, layout)[2])
     assert torch.equal(torch.get_rng_state(), states[0])
@@ -132,8 +133,8 @@ print(json.dumps(attempts))
 
 @pytest.mark.slow
 def test_no_network(saved, tmp_path):
-    """In a process of its own, no layout of any family makes one attempt to open a socket."""
-    cases = [saved(name, layout) for name in MODELS for layout in ("folder", *LAYOUTS)]
+    """In a process of its own, with its imports, no model makes an attempt to open a socket."""
+    cases = [saved(name, layout) for name in MODELS for layout in ("folder", "mixture")]
     requested = json.dumps(
         [(backend, model and str(model), given) for backend, model, given in cases]
     )

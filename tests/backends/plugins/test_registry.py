@@ -20,16 +20,20 @@ def test_builtins(install):
     """The families of `attn` are there without any plugin, sorted, each name theirs alone."""
     result = registry.installed()
     assert [spec.names for spec in result.specs] == [
+        ("chroma", "chroma1"),
         ("flux", "flux1"),
         ("gated", "gated-dit", "sd-scripts"),
         ("hf",),
         ("mmada", "mmada-dllm", "llada"),
         ("pixart", "pixart-sigma"),
         ("qwen-image",),
+        ("sana",),
         ("scribble", "scribble-controlnet"),
         ("sd15", "sd1"),
+        ("sd2", "sd21"),
         ("sd35", "sd35-mmdit"),
         ("sdxl", "sdxl-lora"),
+        ("sdxl-refiner",),
         ("z-image", "z-image-turbo"),
     ]
     assert {spec.distribution for spec in result.specs} == {"attn"}

@@ -28,6 +28,9 @@ SESSIONS = {
     "pixart": SHORT_T5,
     "z-image": {},
     "qwen-image": {},
+    "sana": {},
+    "sd2": {},
+    "chroma": SHORT_T5,
     "mmada": {"gen_length": 14, "block_length": 7},
 }
 SCENE = "a red square left of a purple triangle on a white background"

@@ -55,8 +55,10 @@ def drawn() -> Iterator[None]:
 
 
 def blank(figure: Figure) -> Image.Image:
-    """Return what stands for a figure."""
+    """Return what stands for a figure.
+
+    It is not emptied, as one that is drawn is: that takes a quarter of the time of laying it out.
+    """
     from PIL import Image
 
-    figure.clear()
     return Image.new("RGB", (SIDE, SIDE), "white")

@@ -2,8 +2,10 @@
 
 import attn
 
+BLOCKS = ("image.text", "image.image")
 
-def capture_everything(backend, lora, out, keep, guidance=None, **settings):
+
+def capture_everything(backend, lora, out, keep, guidance=None, blocks=BLOCKS, **settings):
     """Capture two prompts with two seeds, a LoRA, both branches, all blocks; hold what is kept."""
     result = attn.capture(
         *(backend, ["a red cat", "a dog"]),
@@ -22,7 +24,7 @@ def capture_everything(backend, lora, out, keep, guidance=None, **settings):
         keys="all",
         mass="full",
         branch="both",
-        blocks=("image.text", "image.image"),
+        blocks=blocks,
         entropy=True,
         offload="none",
         device="cpu",

@@ -16,8 +16,10 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from attn.checkpoints.families import chroma as chroma_files
 from attn.checkpoints.families import flux
 from attn.checkpoints.families import pixart as pixart_files
+from attn.checkpoints.families import sana as sana_files
 from attn.checkpoints.families import z_image as z_image_files
 from attn.checkpoints.layouts import BLOCK, Naming, numbered
 from attn.demo.stability import (
@@ -37,6 +39,8 @@ from attn.demo.stability import (
 )
 
 SD15_CLIP = "cond_stage_model.transformer."
+SD2_CLIP_H = "cond_stage_model.model."
+REFINER_CLIP_G = "conditioner.embedders.0.model."
 SDXL_CLIP_L = "conditioner.embedders.0.transformer."
 SDXL_CLIP_G = "conditioner.embedders.1.model."
 SD3_ENCODER = "text_encoders.{}.transformer."
@@ -50,6 +54,10 @@ def ldm(pipe: Any, *, prefix: bool = True) -> State:
         prefix: whether the UNet's names begin with `model.diffusion_model.`.
     """
     state = within(DENOISER if prefix else "", unet(pipe.unet)) | within(VAE, vae(pipe.vae))
+    if getattr(pipe, "text_encoder", None) is None:  # the refiner
+        return state | within(REFINER_CLIP_G, open_clip(pipe.text_encoder_2))
+    if pipe.text_encoder.config.hidden_act == "gelu":  # SD2.x
+        return state | within(SD2_CLIP_H, clip_h(pipe.text_encoder))
     if getattr(pipe, "text_encoder_2", None) is None:
         positions = torch.arange(77).unsqueeze(0)  # old checkpoints have this table of 0 to 76
         clip = clip_l(pipe.text_encoder) | {"text_model.embeddings.position_ids": positions}
@@ -100,15 +108,40 @@ def bfl(pipe: Any, *, prefix: bool = True) -> State:
     return state | within(SD3_ENCODER.format("t5xxl"), copied(pipe.text_encoder_2))
 
 
-def pixart(pipe: Any, *, prefix: bool = True) -> State:
-    """Return PixArt as one file of all its parts, with what its authors' file has beside."""
-    state = of_authors(pipe.transformer, pixart_files.LAYOUT)
-    for theirs, ours in pixart_files.LAYOUT.tensors.items():
-        for name, value in pipe.transformer.state_dict().items():
+def sana_dit(model: Any) -> State:
+    """Return Sana's transformer under its authors' names, with what their file has beside."""
+    return _with_tensors(model, sana_files.LAYOUT) | {"pos_embed": torch.zeros(1, 3, 5)}
+
+
+def _with_tensors(model: Any, layout: Naming) -> State:
+    """Return a transformer whose authors have tensors that are no module's weight or bias."""
+    state = of_authors(model, layout)
+    for theirs, ours in layout.tensors.items():
+        for name, value in model.state_dict().items():
             pattern, number = numbered(name)
             if pattern == ours:
                 state[theirs.replace(BLOCK, number)] = value
-    state["y_embedder.y_embedding"] = torch.zeros(3, 5)
+    return state | {"y_embedder.y_embedding": torch.zeros(3, 5)}
+
+
+def chroma(pipe: Any, *, prefix: bool = True) -> State:
+    """Return Chroma as one file of all its parts, as ComfyUI takes it."""
+    ours = {path for paths in chroma_files.LAYOUT.modules.values() for path in paths}
+    same = {
+        name: value
+        for name, value in pipe.transformer.state_dict().items()
+        if numbered(name.rpartition(".")[0])[0] not in ours
+    }
+    dit = same | of_authors(pipe.transformer, chroma_files.LAYOUT)
+    norms = {name for name in dit if ".norms." in name}
+    dit |= {name.replace(".weight", ".scale"): dit.pop(name) for name in norms}
+    state = within(DENOISER if prefix else "", dit) | within("vae.", vae(pipe.vae))
+    return state | within(SD3_ENCODER.format("t5xxl"), copied(pipe.text_encoder))
+
+
+def pixart(pipe: Any, *, prefix: bool = True) -> State:
+    """Return PixArt as one file of all its parts, with what its authors' file has beside."""
+    state = _with_tensors(pipe.transformer, pixart_files.LAYOUT)
     state = within(DENOISER if prefix else "", state) | within("vae.", vae(pipe.vae))
     return state | within(SD3_ENCODER.format("t5xxl"), copied(pipe.text_encoder))
 
@@ -202,14 +235,24 @@ def clip_l(model: Any) -> State:
     }
 
 
+def clip_h(model: Any) -> State:
+    """Return SD2.x's text model as its file has it: with one more layer, and a projection."""
+    state, count = open_clip(model), model.config.num_hidden_layers
+    last, beyond = (f"transformer.resblocks.{number}." for number in (count - 1, count))
+    state |= within(beyond, {name: value + 1 for name, value in within_of(state, last).items()})
+    return state | {"text_projection": torch.eye(model.config.hidden_size)}
+
+
 def open_clip(model: Any) -> State:
-    """Return a CLIP text model with projection under OpenCLIP's names."""
-    source = within_of(model.state_dict(), "text_model.")
+    """Return a CLIP text model under OpenCLIP's names, with its projection if it has one."""
+    whole = model.state_dict()
+    source = within_of(whole, "text_model.") or whole  # newer libraries left the level out
     state = {
         "positional_embedding": source["embeddings.position_embedding.weight"],
         "token_embedding.weight": source["embeddings.token_embedding.weight"],
-        "text_projection": model.text_projection.weight.detach().T,
     }
+    if hasattr(model, "text_projection"):
+        state["text_projection"] = model.text_projection.weight.detach().T
     state |= {f"ln_final.{end}": source[f"final_layer_norm.{end}"] for end in ENDS}
     for number in range(model.config.num_hidden_layers):
         layer = within_of(source, f"encoder.layers.{number}.")

@@ -24,6 +24,8 @@ COMPONENTS = {
     "t5xxl": "text_encoder_3",
     "qwen3": "text_encoder",
     "qwen25vl": "text_encoder",
+    "gemma2": "text_encoder",
+    "clip_h": "text_encoder",
 }
 
 

@@ -78,16 +78,16 @@ class _Held(FakeBackend):
         made = super().open(source, options, placement)
         return self.session(made.model, made.info, options, made._dtype)
 
+    def complete_loras(self, loras):
+        """Take any LoRA, which changes nothing."""
+        return tuple(replace(lora, sha256="0" * 64) for lora in loras)
+
 
 class HeldBackend(_Held):
     """Draws."""
 
     Options = HeldOptions
     session = HeldSession
-
-    def complete_loras(self, loras):
-        """Take any LoRA, which changes nothing."""
-        return tuple(replace(lora, sha256="0" * 64) for lora in loras)
 
 
 class HeldWords(_Held):

@@ -1,7 +1,7 @@
 """What stands in place of the built-in families; torch is not imported yet.
 
-`held` draws pictures, takes drawings and LoRAs; `held-words` shows a text that is written; `lost`
-cannot be loaded.
+`held` draws pictures and takes drawings; `held-words` shows a text that is written, and has no pad,
+which is most of the page's cost; both take LoRAs. `lost` cannot be loaded.
 """
 
 from attn import hookimpl
@@ -18,7 +18,7 @@ def attn_backends():
     """Offer all three."""
     return [
         BackendSpec("held", "waits before each step", _held, takes=("drawings", "loras")),
-        BackendSpec("held-words", "the same, with a text", _held_words),
+        BackendSpec("held-words", "the same, with a text", _held_words, takes=("loras",)),
         BackendSpec("lost", "cannot be loaded", _lost),
     ]
 

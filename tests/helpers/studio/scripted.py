@@ -16,7 +16,8 @@ FACTS = {
     "prompt": "a cat",
     "options": [{"name": "gain", "type": "float", "default": "1.0", "help": ""}],
     "defaults": {"steps": 3, "guidance": 2.0, "size": "64x96"},
-    "has_demo": True,
+    "demos": ["demo", "demo:other"],
+    "note": "demo: tiny",
     "error": None,
 }
 

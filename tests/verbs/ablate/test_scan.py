@@ -58,8 +58,9 @@ def test_cut_that_is_limited_already():
 def scanned(demo_cache, tmp_path_factory):
     """Cut a word in each of five steps of a small model."""
     out = tmp_path_factory.mktemp("scan") / "out"
-    options = {"seed": range(4), "steps": 5, "size": (48, 80), "layers": "up_blocks.2*"}
-    return attn.ablate("sd15", "a red cat", cut="red", scan="steps", out=out, **options)
+    options = {"seed": range(4), "batch": 4, "steps": 5, "size": (48, 80)}
+    limits = {"scan": "steps", "layers": "up_blocks.2*"}
+    return attn.ablate("sd15", "a red cat", cut="red", out=out, **limits, **options)
 
 
 @pytest.mark.slow

@@ -88,11 +88,11 @@ def test_answer(change, verdict):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("demo_cache")
+@pytest.mark.usefixtures("demo_cache", "undrawn")
 def test_from_scan_to_curve(tmp_path):
     """A scan of two layers' heads, then its order, from the command line."""
-    options = ["-b", "sd15", "-p", "a red cat", "--seed", "0-1", "--steps", "2", "--size", "80x112"]
-    options += ["--layers", "up_blocks.2.attentions.0*"]
+    options = ["-b", "sd15", "-p", "a red cat", "--seed", "0-1", "--steps", "2", "--size", "48x80"]
+    options += ["--batch", "2", "--layers", "up_blocks.2.attentions.0*"]
     scanned = CliRunner().invoke(
         build(),
         ["ablate", *options, "--scan", "heads", "--no-pictures", "-o", str(tmp_path / "scan")],

@@ -2,14 +2,17 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from attn.analysis.sketch.overlap import REGIONS
 from attn.analysis.texts import flow, influence
 from attn.analysis.texts.flow import FlowOptions
 from attn.analysis.texts.influence import InfluenceOptions
 from attn.verbs.analyze.analyze import analyze
 from attn.verbs.analyze.answer import FLOW, RECEIVED, tell
-from attn.verbs.report_page import REPORT, digits, plain
+from attn.verbs.report_page import REPORT, plain
+from attn.wording import digits
 from tests.helpers.toy_texts import LENGTH, PROMPT, make_growing, make_text
 from tests.helpers.toy_traces import JOINT, manifest, write_trace
 
@@ -114,6 +117,58 @@ def shapes(chance):
 def test_shapes(chance, text):
     """Content words are told of whose shape is no accident of its place, mean over images."""
     assert plain(tell(manifest(), {"sketch/shapes.csv": shapes(chance)})) == text
+
+
+@pytest.mark.parametrize(
+    ("samples", "start"), [(1, "Look at it: "), (2, "Look at it in image 2: ")]
+)
+def test_swapped_words(samples, start):
+    """Words that look swapped are told, of several images with which one, after the shapes."""
+    about = replace(manifest(), samples=samples)
+    request = replace(about.request, prompt="a red square left of a purple star")
+    lifts = {"red": (0.3, 3.0), "star": (0.3, 3.0), "purple": (3.0, 0.3), "square": (3.0, 0.3)}
+    rows = [
+        (word, 1, sample, shape + 1, "here", lift if sample == samples - 1 else 1.0, 0.02)
+        for word, of_shapes in lifts.items()
+        for sample in range(samples)
+        for shape, lift in enumerate(of_shapes)
+    ]
+    names = ["word", "occurrence", "sample", "shape", "where", "lift", "chance"]
+    told = tell(replace(about, request=request), {"sketch/shapes.csv": columns(names, rows)})
+    assert told[-1].text.startswith(f"{start}red and purple look swapped: red reads shape 2")
+
+
+@pytest.mark.parametrize(
+    ("followed", "text"),
+    [
+        ((0.75, 1.0), "Of the drawing's strokes 87.5 % have an edge of the image within 2 % of its "
+         "side, as have 12.5 % of all places."),
+        ((np.nan, np.nan), "The image has no edges, so none follows the drawing."),
+    ],
+)  # fmt: skip
+def test_strokes(followed, text):
+    """How far edges follow the strokes is told, mean over images that have edges."""
+    table = {"followed": list(followed), "anywhere": [0.125, 0.125]}
+    assert plain(tell(manifest(), {"sketch/deviation.csv": table})) == text
+
+
+@pytest.mark.parametrize(
+    ("ratios", "text"),
+    [
+        ((3.0, 9.0), f"“red” has 30 % of its attention {REGIONS['inside']}, 3× an even map and the "
+         "most of the words that name something."),
+        ((1.1, 9.0), "No word that names something has 1.2 times an even map's attention "
+         f"{REGIONS['inside']}."),
+        ((np.nan, np.nan), f"“red” has 20 % of its attention {REGIONS['on']}, 2× an even map and "
+         "the most of the words that name something."),
+    ],
+)  # fmt: skip
+def test_overlap(ratios, text):
+    """The word that lies most in closed shapes is told, without any the one on the strokes."""
+    names = ["word", "occurrence", "inside", "inside_ratio", "on", "on_ratio"]
+    rows = [(word, 1, ratio / 10, ratio, 0.2, 2.0)
+            for word, ratio in zip(("red", "the"), ratios, strict=True)]  # fmt: skip
+    assert plain(tell(manifest(), {"sketch/words.csv": columns(names, rows)})) == text
 
 
 def test_cut_words():

@@ -262,9 +262,9 @@ def test_nothing_stays_on_the_model(opened, run):
 
 
 LAST_LAYERS = [
-    ("sdxl", "vae.decoder.conv_out", "33.3% of the VAE's pixels", "VAE"),
-    ("sd15", "unet.conv_out", "100.0% of the numbers that the denoiser answers", "denoiser"),
-    ("sd35", "transformer.proj_out", "100.0% of the numbers that the denoiser answers", "denoiser"),
+    ("sdxl", "vae.decoder.conv_out", "33.3 % of the VAE's pixels", "VAE"),
+    ("sd15", "unet.conv_out", "100 % of the numbers that the denoiser answers", "denoiser"),
+    ("sd35", "transformer.proj_out", "100 % of the numbers that the denoiser answers", "denoiser"),
 ]
 
 

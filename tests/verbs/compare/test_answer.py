@@ -12,6 +12,7 @@ from attn.analysis.compare.sweep import Sweep, SweepPoint
 from attn.analysis.compare.terms import Term
 from attn.analysis.tables import make_table
 from attn.verbs.compare.answer import tell, tell_variant
+from attn.verbs.compare.answers.sweeps import tell_sweep
 from attn.verbs.compare.rows import VariantTables, chance, farthest
 from attn.verbs.report_page import plain
 
@@ -98,6 +99,14 @@ def test_layers_that_differ(word, layers, text):
     assert [of for of in told if "hides" not in of] == ([] if text is None else [text])
 
 
+def test_layers_are_told_once():
+    """Where it is told that layers differ on a word, no mean is said to hide the same."""
+    rows = [("cat", 0.01, *layer) for layer in [(-0.006, -0.007, -0.005), (0.007, 0.006, 0.008)]]
+    told = plain(tell_variant(variant([("cat", 0.01, 0.001, 0.0008, 0.0012)], layers=rows)))
+    assert "layers differ" in told
+    assert "hides" not in told
+
+
 @pytest.mark.parametrize(
     ("levels", "span"), [([7.0, 3.14, 18.75], ", 3.14 to 18.8 in the pairs"), ([6.0], "")]
 )
@@ -118,13 +127,12 @@ def test_nothing():
     )
 
 
-def test_style():
-    """Where pictures change and words do not, that is a change of style."""
+def test_unmoved():
+    """Where pictures change and words do not, no cause is named: a style does that, and noise."""
     rows = [("cat", 0.1, 0.002, 0.001, 0.003), ("a", 0.1, 0.0, -0.001, 0.001)]
     assert plain(tell_variant(variant(rows, picture=images(40.25, 0.5)))) == (
         "With style attention hardly changes: no word moves by more than 3 %; but the picture "
-        "changes by 40.2 of 255 levels (SSIM 0.5): a change of style rather than of attention to "
-        "words."
+        "changes by 40.2 of 255 levels (SSIM 0.5), without moving attention."
     )
 
 
@@ -225,9 +233,9 @@ def test_no_words():
 @pytest.mark.parametrize(
     ("works", "breaks", "low", "expected"),
     [
-        (1, 1, 0.1, "LoRA style works from scale 1: there “cat” gets 50 % more attention. It "
-         "breaks the picture from scale 1, where a step changes it at least twice as fast as the "
-         "step before, to 20 of 255 levels."),
+        (1, 1, 0.1, "LoRA style works from scale 1: there “cat” gets 50 % more attention, and the "
+         "picture changes visibly, by 20 of 255 levels. It breaks the picture from scale 1, where "
+         "a step changes it at least twice as fast as the step before, to 20 of 255 levels."),
         (0, 0, 0.0, "LoRA style is not shown to work from scale 0.5 to 1: no interval of the "
          "leading word “cat” leaves 0 out. It breaks the picture nowhere from scale 0.5 to 1: no "
          "step of it is shown to change the picture twice as fast as the step before, and "
@@ -249,25 +257,57 @@ def test_sweep(works, breaks, low, expected):
             "relative_change": [0.0, 0.5],
             "low": [np.nan, low],
             "level": [5.0, 20.0],
-            "level_low": [np.nan] * 2,
+            "level_low": [np.nan, 19.0 if works else np.nan],
             "works": [0, works],
             "breaks": [0, breaks],
         }
     )
-    sweep = Sweep("LoRA style", 0.0, points, word, 1.0, 1.0, rows)
+    sweep = Sweep("LoRA style", 0.0, points, word, 1.0, 1.0, 1.0, rows, unit="scale")
     last = VariantTables("style:1.0", {}, {})
     assert plain(tell([last], sweep)) == expected
 
 
+@pytest.mark.parametrize(
+    ("high", "visible", "told"),
+    [
+        (2.0, 2.0, "does not change visibly there, by 1.5 of 255 levels (2.55 can be seen), which "
+         "it does from scale 2 on."),
+        (3.0, None, "is not shown to change visibly there, by 1.5 of 255 levels (2.55 can be "
+         "seen)."),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_seen(high, visible, told):
+    """Where attention moves and nobody would see a difference, the same sentence says so."""
+    term = Term("clip", "word", "cat", 1, False, (("clip", 1),))
+    word = TermChange(term, paired_change(*[np.array([0.1, 0.2])] * 2))
+    points = tuple(SweepPoint(f"style:{at}", at, [word], {}) for at in (1.0, 2.0))
+    rows = make_table(
+        {"scale": [1.0, 2.0], "word": ["cat"] * 2, "change": [0.1, 0.2],
+         "relative_change": [0.5, 1], "low": [0.05, 0.1],
+         "level": [1.5, 9.0], "level_low": [1.0, 8.0],
+         "level_high": [high, 10.0], "works": [1, 0], "breaks": [0, 0]}
+    )  # fmt: skip
+    sweep = Sweep("LoRA style", 0.0, points, word, 1.0, visible, None, rows, unit="scale")
+    first = next(tell_sweep(sweep)).text
+    assert first == (
+        "LoRA style works from scale 1: there “cat” gets 50 % more attention, but the picture "
+        f"{told}"
+    )
+
+
 def test_files():
-    """Files of a training are told by their names, and with which one a word changes most."""
+    """Files of a training are told by number and name, and with which one a word changes most."""
     term = Term("clip", "word", "cat", 1, False, (("clip", 1),))
     word = TermChange(term, paired_change(*[np.array([0.1, 0.2])] * 2))
     names = ("style-2", "style-10", "style")
-    points = tuple(SweepPoint(name, float(at), [word], {}) for at, name in enumerate(names, 1))
+    numbers = (2.0, 10.0, 18.0)
+    points = tuple(
+        SweepPoint(name, at, [word], {}) for at, name in zip(numbers, names, strict=True)
+    )
     rows = make_table(
         {
-            "file": [1.0, 2.0, 3.0],
+            "file": numbers,
+            "variant_name": names,
             "word": ["cat"] * 3,
             "change": [0.0, 0.1, 0.3],
             "relative_change": [0.0, 0.5, 1.5],
@@ -278,10 +318,11 @@ def test_files():
             "breaks": [0, 0, 1],
         }
     )
-    marks = (2.0, 3.0, rows, "file", ("2", "10", "end"))
-    sweep = Sweep("LoRA file", 0.0, points, word, *marks)
+    marks = (10.0, 2.0, 18.0, rows, "file", ("2", "10", "end"), "epoch")
+    sweep = Sweep("LoRA epoch", 0.0, points, word, *marks)
     assert plain(tell([VariantTables("style", {}, {})], sweep)) == (
-        "The LoRA works from file style-10: there “cat” gets 50 % more attention. It changes most "
-        "with file style: 2.5× the attention. It breaks the picture from file style, where a step "
+        "The LoRA works from epoch 10 (style-10): there “cat” gets 50 % more attention, and the "
+        "picture changes visibly, by 10 of 255 levels. It changes the word most with the last file "
+        "(style): 2.5× the attention. It breaks the picture from the last file, where a step "
         "changes it at least twice as fast as the step before, to 30 of 255 levels."
     )

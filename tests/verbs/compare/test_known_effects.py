@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 import attn
 from attn.backends import find, load
 from attn.demo import shipped
-from attn.verbs.report_page import digits
+from attn.wording import digits
 
 PACKAGED = Path(shipped.__file__).parent / "weights"
 NAMED = re.compile(r"“(\w+)”(?: of (\w+))? gets ([\d.]+)(×| %)(?: (more|less))?")
@@ -33,8 +33,8 @@ def trained(demo_cache):
 def told(pipe, backend, lora, out):
     """Return what a comparison without and with a LoRA says, and its tables."""
     done = attn.compare(
-        backend=backend, model=pipe, lora=[str(lora)], prompt=PROMPT, seed=range(4), steps=3,
-        size=(96, 64), only=["words", "layers", "images"], pictures=False, out=out,
+        backend=backend, model=pipe, lora=[str(lora)], prompt=PROMPT, seed=range(4), batch=4,
+        steps=3, size=(96, 64), only=["words", "layers", "images"], pictures=False, out=out,
     )  # fmt: skip
     return done.answer.partition(" Attention is measured")[0], done.tables
 
@@ -85,7 +85,7 @@ def test_a_style(trained, tmp_path):
     save_file(factors, tmp_path / "contrast.safetensors")
     said, tables = told(pipe, "sdxl", tmp_path / "contrast.safetensors", tmp_path / "out")
     assert said.startswith("With contrast attention hardly changes: no word moves by more than ")
-    assert said.endswith(": a change of style rather than of attention to words.")
+    assert said.endswith(", without moving attention.")
     bound = float(said.partition("more than ")[2].partition(" %")[0])
     ends = tables["mass.csv"][["low", "high"]].abs().max(axis=1) / tables["mass.csv"]["base"]
     assert 100 * ends.max() <= bound <= 5

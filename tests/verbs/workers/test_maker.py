@@ -9,8 +9,9 @@ import attn.verbs.workers.maker as module
 from attn.backends.types import Placement
 from attn.engine.plan import Keep
 from attn.schema import Request
-from attn.verbs.workers.maker import Maker
-from attn.verbs.workers.work import BatchAnswer, BatchMember, RunRecipe
+from attn.verbs.workers.maker import Maker, open_maker
+from attn.verbs.workers.work import BatchAnswer, BatchMember, RunRecipe, WorkerRecipe
+from tests.helpers.stale import stale
 from tests.helpers.toy_runs import Failing, contents
 
 RECIPE = RunRecipe("fake", {}, "demo", Placement("cpu"), Keep())
@@ -50,6 +51,21 @@ def test_made_in_part(maker, tmp_path):
     (tmp_path / "0001" / "trace.json").unlink()
     assert maker.make(members).errors == {0: None, 1: None}
     assert contents(tmp_path) == before
+
+
+def test_lost_folder(maker, tmp_path):
+    """A worker whose network file system is gone makes nothing more, so that others go on."""
+    members = batch(tmp_path, "a red cat")
+    with stale(tmp_path):
+        answer = maker.make(members)
+    assert "stale handle" in answer.ended
+    assert maker.make(members) == BatchAnswer({0: None})
+
+
+def test_no_plugin():
+    """A worker without the package of a family says so, so that others go on."""
+    answer = open_maker(WorkerRecipe(replace(RECIPE, backend="elsewhere")))
+    assert answer.ended.startswith("no backend 'elsewhere'")
 
 
 def test_failed(maker, tmp_path, monkeypatch):

@@ -31,6 +31,7 @@ from attn.viz.figures import choose_fonts
 from attn.viz.labels import printable
 from attn.viz.words.cells import draw_cells
 from attn.viz.words.dominant import draw_dominant
+from attn.viz.words.word_colours import WORDS as COLOURS
 
 RNG = np.random.default_rng(0)
 WORDS = ["cat", "Donaudampfschifffahrtsgesellschaft", "猫", "$x$"]
@@ -152,8 +153,8 @@ def test_change_sketch():
     measures = {"on": small, "inside": shown.changes, "iou": small}
     figure = draw_change_sketch(shown, measures).figure
     result = texts(figure)
-    titles = ["On strokes", "Inside closed strokes", "Overlap with strokes (IoU)"]
-    assert [text for text in result if "strokes" in text] == titles
+    titles = ["On strokes", "Inside all closed shapes", "Overlap with strokes (IoU)"]
+    assert [text for text in result if text in titles] == titles
     for axes in figure.axes[3:]:  # behind the images of the baseline and of two variants
         assert next(label.get_text() for label in axes.get_yticklabels()) == printable("猫")
         points = [line for line in axes.lines if line.get_marker() == "o"]
@@ -211,7 +212,7 @@ def test_summary_without_maps():
         ComparisonScene(plain.prompt, plain.subtitle, plain.words, sides, plain.changes, {})
     ).figure
     assert maps(figure) == []
-    assert "Words that changed most" in texts(figure)
+    assert "Words by change, content words first" in texts(figure)
 
 
 @pytest.mark.parametrize("picture", [(30, 50), (50, 30), (20, 90)])
@@ -369,6 +370,8 @@ def test_dominant():
     assert [label.get_text() for label in chart.get_yticklabels()] == ["c", "a", "no word"]
     assert image[0, 2] == 0 != image[0, 0]
     assert image[1, 0] == image.max()
+    fills = [mpl.colors.to_hex(bar.get_facecolor()) for bar in chart.patches]
+    assert fills[:2] == [COLOURS[2], COLOURS[0]]
 
 
 def test_dominant_words_that_are_not_drawn():
@@ -391,7 +394,7 @@ def test_some_words():
     cells = draw_cells(shown, labels, [2, 0], 4, HEADING)
     assert [label for label in texts(cells) if label in labels] == ["a", "c"]
     for figure in (bars, cells):
-        assert figure.texts[1].get_text().endswith(" · 2 of 3 words")
+        assert figure.texts[1].get_text().endswith(" · 2 of 3 words shown")
 
 
 def test_titles_of_several_prompts():
@@ -458,6 +461,6 @@ def test_words_that_are_left_out():
         "16 of 50": draw_cells(maps, words, range(50), 4, HEADING),
     }
     for remark, figure in figures.items():
-        assert any(text.endswith(f" · {remark} words") for text in texts(figure))
+        assert any(text.endswith(f" · {remark} words shown") for text in texts(figure))
     assert "word49" in texts(figures["24 of 50"])
     assert "word49" in texts(figures["40 of 50"])

@@ -27,26 +27,27 @@ def draw(count, works=None):
     lows = [float(point.changes[0].change.low) for point in points]
     table = make_table({"low": lows, "level_low": lows})
     word = points[-1].changes[0]
-    sweep = Sweep("LoRA style", 0.0, tuple(points), word, works, None, table)
+    sweep = Sweep("LoRA style", 0.0, tuple(points), word, works, works, None, table, unit="scale")
     return draw_sweep(ComparisonScene("a cat", "toy", [], [], [], {}), sweep).figure, points
 
 
 @pytest.mark.parametrize(
     ("count", "works", "told"),
     [
-        (5, 2.0, ["works from 2", "breaks nowhere"]),
-        (5, None, ["works nowhere", "breaks nowhere"]),
-        (3, None, ["works: too few images to tell", "breaks: too few images to tell"]),
+        (5, 2.0, ["works from scale 2", "breaks nowhere", "visible from scale 2"]),
+        (5, None, ["works nowhere", "breaks nowhere", "not shown to be visible"]),
+        (3, None, ["works: too few images to tell", "breaks: too few images to tell", ""]),
     ],
 )
 def test_curves(count, works, told):
     """Curves go from the baseline through the means; marks say what is shown, or cannot be."""
     figure, points = draw(count, works)
-    word, images = figure.axes[:2]
+    word, images, rest = figure.axes[:3]
+    assert word.get_ylim() == rest.get_ylim()
     means = [0.0, *(float(point.changes[0].change.change) for point in points)]
     assert word.lines[0].get_xydata().tolist() == np.transpose([(0, *SCALES), means]).tolist()
     levels = [np.mean(list(point.levels.values())) for point in points]
     np.testing.assert_allclose(images.lines[0].get_ydata(), [0, *levels])
-    marks = [[text.get_text() for text in axes.texts] for axes in (word, images)]
+    marks = [[text.get_text() for text in axes.texts] for axes in (word, images, images)]
     assert all(mark in texts for mark, texts in zip(told, marks, strict=True))
     assert ("band: 95 % interval" in figure.texts[1].get_text()) == (count > 3)

@@ -104,6 +104,9 @@ def test_timestep_curve(trace):
     axes = sinks.draw_steps(array, ABOUT).axes[0]
     assert marks(axes) == ["1\n0", "0.7\n1", "0.2\n2"]
     np.testing.assert_allclose(axes.lines[-1].get_ydata(), array.mean("layer"))
+    names = [text.get_text() for text in axes.figure.legends[0].get_texts()]
+    assert names[0] == "mean over layers"
+    assert len(names) == 1 + min(3, array.sizes["layer"]) + (array.sizes["layer"] > 3)
 
 
 def test_roles(trace):
@@ -112,13 +115,13 @@ def test_roles(trace):
     tops = {round(bar.get_y() + bar.get_height(), 6) for bar in figure.axes[0].containers[-1]}
     assert tops == {1.0}
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names[0] == "clip bos"
+    assert names[0] == "clip start token"
     assert names[-1] == "image"
 
 
 def test_role_of_a_drawing():
     """A drawing's bar has a colour of its own, and is plain like those of the first segment."""
-    roles = ["clip bos", "clip word", "sketch"]
+    roles = ["clip start token", "clip words", "drawing"]
     values = xr.DataArray(
         [[0.2], [0.3], [0.5]],
         {"role": roles, "layer": [3]},

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from attn.backends.diffusers.sharing import here
 from attn.errors import CaptureError
 from attn.schema import Token
 
@@ -73,11 +74,11 @@ def labels_checked(
 
     handles = [
         encoder.module.register_forward_pre_hook(
-            partial(_note, read[encoder.name], encoder.is_padded), with_kwargs=True
+            here(partial(_note, read[encoder.name], encoder.is_padded)), with_kwargs=True
         )
         for encoder in encoders
     ]
-    handles.append(denoiser.register_forward_pre_hook(compare))
+    handles.append(denoiser.register_forward_pre_hook(here(compare)))
     try:
         yield unknown
         compare()  # also what was encoded after the denoiser's last forward but one

@@ -21,7 +21,7 @@ from attn.backends.diffusers.texts.templates import (
 )
 from attn.backends.diffusers.texts.tokens import Convert, decode, learned_tokens, zero_tokens
 from attn.errors import ModelError
-from attn.schema import Lengths, Segment, Token
+from attn.schema import UNCOND, Lengths, Segment, Token
 
 REMEMBERED = 128
 """So many texts stay decoded: a capture names the tokens of each, and then checks them."""
@@ -74,8 +74,8 @@ class Prompts:
         self._decoded = lru_cache(REMEMBERED)(self._decode)
         self._templated = lru_cache(REMEMBERED)(self._read_templated)
 
-    def read(self, text: str | None, segments: Sequence[Segment]) -> EncoderInput:
-        """Return the tokens of text segments; None is no text, but zeros, which have none.
+    def read(self, text: str | None, segments: Sequence[Segment], branch: str) -> EncoderInput:
+        """Return the tokens of a branch's text; None is no text, but zeros, which have none.
 
         Raises:
             RequestError: the pipeline changes the prompt in a way that cannot be followed.
@@ -86,7 +86,7 @@ class Prompts:
         truncated: dict[str, str] = {}
         warnings: list[str] = []
         for name in self._templates:
-            reading = self._templated(name, text)
+            reading = self._templated(name, text, branch)
             tokens += filled(reading, segments)
             truncated |= {name: reading.truncated} if reading.truncated else {}
         for segment in segments if not self._templates else ():
@@ -105,7 +105,7 @@ class Prompts:
     def row_lengths(
         self, texts: Mapping[str, Sequence[str]], images: int
     ) -> dict[str, list[Lengths]]:
-        """Return how long the text of every row is; see `Call.lengths`. Empty without templates.
+        """Return how long the text of every row is; see `Call.lengths`. Empty where all are alike.
 
         Args:
             texts: by branch, of every request.
@@ -113,9 +113,12 @@ class Prompts:
         """
         return {
             branch: [
-                self._templated(name, text).lengths for text in of_branch for _ in range(images)
+                self._templated(name, text, branch).lengths
+                for text in of_branch
+                for _ in range(images)
             ]
-            for name in self._templates
+            for name, template in self._templates.items()
+            if template.room is None
             for branch, of_branch in texts.items()
         }
 
@@ -148,7 +151,8 @@ class Prompts:
                 tokenizer=getattr(self._pipe, f"tokenizer{ending}"),
                 ids={
                     branch: [
-                        self._ids(ending, text, segment) for text in dict.fromkeys(branch_texts)
+                        self._ids(ending, text, segment, branch)
+                        for text in dict.fromkeys(branch_texts)
                     ]
                     for branch, branch_texts in texts.items()
                 },
@@ -207,15 +211,18 @@ class Prompts:
             )
         )
 
-    def _ids(self, ending: str, text: str, segment: Segment) -> tuple[int, ...]:
+    def _ids(self, ending: str, text: str, segment: Segment, branch: str) -> tuple[int, ...]:
         if segment.name in self._templates:
-            return self._templated(segment.name, text).ids
+            return self._templated(segment.name, text, branch).ids
         tokens, _ = self._decoded(ending, text, segment)
         return tuple(token.id for token in tokens)
 
-    def _read_templated(self, name: str, text: str) -> TemplatedText:
+    def _read_templated(self, name: str, text: str, branch: str) -> TemplatedText:
         tokenizer = getattr(self._pipe, f"tokenizer{self._encoders[name][0]}")
-        return read_templated(tokenizer, text, name, self._templates[name])
+        template = self._templates[name]
+        if branch == UNCOND and template.negative is not None:
+            template = template.negative
+        return read_templated(tokenizer, text, name, template, self._convert)
 
     def _decode(
         self, ending: str, text: str, segment: Segment

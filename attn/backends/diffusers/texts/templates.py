@@ -6,7 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from attn.backends.diffusers.texts.tokens import special_ids
+from attn.backends.diffusers.texts.tokens import (
+    Convert,
+    TypedText,
+    converted,
+    special_ids,
+    typed_span,
+)
 from attn.backends.loading.explain import explained
 from attn.errors import ModelError
 from attn.schema import (
@@ -35,12 +41,18 @@ class Template:
         longest: tokens of it that are read, the dropped ones included.
         dropped: tokens at its beginning of which the denoiser is given nothing.
         multiple: learned vectors fill the text up to a multiple of so many positions.
+        kept: of the dropped ones, so many at the very beginning that the denoiser is given.
+        room: positions that every text has, where padding, which is masked, fills it up.
+        negative: what negative prompts stand in, where that is another.
     """
 
     render: Callable[[Any, str], str]
     longest: int
     dropped: int = 0
     multiple: int = 1
+    kept: int = 0
+    room: int | None = None
+    negative: Template | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,13 @@ def chat(*, thinking: bool) -> Callable[[Any, str], str]:
     return render
 
 
-def read_templated(tokenizer: Any, prompt: str, segment: str, template: Template) -> TemplatedText:
+def read_templated(
+    tokenizer: Any,
+    prompt: str,
+    segment: str,
+    template: Template,
+    convert: Convert | None = None,
+) -> TemplatedText:
     """Tokenize a prompt in its template.
 
     Args:
@@ -93,29 +111,57 @@ def read_templated(tokenizer: Any, prompt: str, segment: str, template: Template
         prompt: the text.
         segment: name of the prompt's own tokens.
         template: around it.
+        convert: what the pipeline makes of the prompt first; see `decode`.
 
     Raises:
         ModelError: there is no template, or it changes the prompt.
     """
-    head, text = _rendered(tokenizer, prompt, template)
+    typed = converted(prompt, tokenizer, convert)
+    head, text = _rendered(tokenizer, str(typed), template)
     with explained(f"the tokenizer of {segment} cannot read the prompt"):
         whole = tokenizer(text, return_offsets_mapping=True, truncation=False, verbose=False)
         first = min(len(tokenizer(head)["input_ids"]), template.longest)
     ids, offsets = whole["input_ids"], whole["offset_mapping"]
-    begin, end = len(head), len(head) + len(prompt)
+    begin, end = len(head), len(head) + len(typed)
+    while 0 < first <= len(offsets) and _begins(text, offsets[first - 1], begin):
+        first -= 1
     inside = [at for at, (start, _) in enumerate(offsets) if at >= first and start < end]
     last = inside[-1] + 1 if inside else first
     read = min(len(ids), template.longest)
-    tokens = _tokens(tokenizer, ids[:read], offsets, text, (begin, prompt))
+    tokens = _tokens(tokenizer, ids[:read], offsets, text, (begin, prompt, typed))
+    cut = None
+    if read < last:
+        at = max(offsets[read][0] - begin, 0)
+        cut = prompt[typed_span(typed, slice(at, at))[0] :].strip()
+    if template.room is not None:
+        parts = _in_room(tokenizer, tokens, segment, template)
+        return TemplatedText(tuple(ids[:read]), _placed(parts), (), cut)
     parts = {
         TEMPLATE: tokens[template.dropped : first],
         segment: tokens[max(first, template.dropped) : last],
         TEMPLATE_END: tokens[max(last, template.dropped) :],
     }
-    cut = prompt[max(offsets[read][0] - begin, 0) :].strip() if read < last else None
     count = {name: len(here) for name, here in parts.items()}
     count[PADDING] = -sum(count.values()) % template.multiple
     return TemplatedText(tuple(ids[:read]), _placed(parts), tuple(count.items()), cut)
+
+
+def _in_room(
+    tokenizer: Any, tokens: Sequence[Token], segment: str, template: Template
+) -> dict[str, Sequence[Token]]:
+    """Return what is kept of a template, then the prompt's tokens and the padding behind them."""
+    kept = template.kept
+    shown = tokens[max(template.dropped, kept) :]
+    count = (template.room or 0) - kept - len(shown)
+    pad = Token(0, "", tokenizer.pad_token_id, tokenizer.pad_token, True, True, 0, 0, None)
+    return {TEMPLATE: tokens[:kept], segment: [*shown, *[pad] * count]}
+
+
+def _begins(text: str, offsets: tuple[int, int], begin: int) -> bool:
+    """Whether a token has the template's last spaces and the prompt's first letters."""
+    start, stop = offsets
+    is_astride = start < begin < stop
+    return is_astride and not text[start:begin].strip() and bool(text[begin:stop].strip())
 
 
 def lay_out(readings: Sequence[Lengths], segment: str, start: int) -> tuple[Segment, ...]:
@@ -171,20 +217,22 @@ def _tokens(
     ids: Sequence[int],
     offsets: Sequence[tuple[int, int]],
     text: str,
-    typed: tuple[int, str],
-) -> tuple[Token, ...]:
+    where: tuple[int, str, TypedText],
+) -> list[Token]:
     """Return tokens with offsets into the prompt; what is none of it is special."""
-    (begin, prompt), specials = typed, special_ids(tokenizer)
+    (begin, prompt, typed), specials = where, special_ids(tokenizer)
     words, names = find_words(prompt), tokenizer.convert_ids_to_tokens(list(ids))
     tokens = []
     for at, number in enumerate(ids):
-        start, stop = (min(max(edge - begin, 0), len(prompt)) for edge in offsets[at])
+        start, stop = (min(max(edge - begin, 0), len(typed)) for edge in offsets[at])
         is_astride = offsets[at][0] < begin  # ends of lines of both, which are one token
+        is_astride = is_astride and not _begins(text, offsets[at], begin)
         special = number in specials or start == stop or is_astride
         shown = _shown(text[slice(*offsets[at])]) or names[at]
-        span = (0, 0, None) if special else (start, stop, word_at(words, start, stop))
-        tokens.append(Token(at, "", number, shown, special, False, *span, piece=names[at]))
-    return tuple(tokens)
+        first, last = (0, 0) if special else typed_span(typed, slice(start, stop))
+        word = None if special else word_at(words, first, last)
+        tokens.append(Token(at, "", number, shown, special, False, first, last, word, names[at]))
+    return tokens
 
 
 def _shown(text: str) -> str:

@@ -87,7 +87,7 @@ def decode(
     words, specials = find_words(prompt), special_ids(tokenizer)
     pad = tokenizer.pad_token if not find_words(tokenizer.pad_token or "") else None  # such as !
     with explained(f"the tokenizer of {segment} cannot read the prompt"):
-        text = _converted(prompt, tokenizer, convert)
+        text = converted(prompt, tokenizer, convert)
         read = tokenizer(
             str(text),
             padding="max_length",
@@ -115,7 +115,7 @@ def decode(
 
 def _placed(token: Token, text: TypedText, piece: slice, words: Sequence[Word]) -> Token:
     """Return a token with the characters and the word that it stands for."""
-    first, last = _typed(text, piece)
+    first, last = typed_span(text, piece)
     shown = text[piece].strip() or token.text
     return replace(token, text=shown, start=first, stop=last, word=word_at(words, first, last))
 
@@ -143,7 +143,7 @@ def learned_tokens(segment: Segment) -> tuple[Token, ...]:
     )
 
 
-def _converted(prompt: str, tokenizer: Any, convert: Convert | None) -> TypedText:
+def converted(prompt: str, tokenizer: Any, convert: Convert | None) -> TypedText:
     """Return the text that is tokenized instead of the prompt."""
     typed = TypedText(prompt)
     text = typed if convert is None else convert(typed, tokenizer)
@@ -159,7 +159,7 @@ def _converted(prompt: str, tokenizer: Any, convert: Convert | None) -> TypedTex
     return typed
 
 
-def _typed(text: TypedText, piece: slice) -> Span:
+def typed_span(text: TypedText, piece: slice) -> Span:
     """Return the characters of the prompt that a piece of the text stands for."""
     if piece.start < piece.stop:
         return _around(text.spans[piece])
@@ -183,4 +183,4 @@ def _cut(tokenizer: Any, prompt: str, text: TypedText, count: int) -> str | None
     )
     pairs = zip(whole["offset_mapping"], whole["special_tokens_mask"], strict=True)
     unread = [slice(*offsets) for offsets, added in pairs if not added][count:]
-    return prompt[_typed(text, unread[0])[0] :].strip() if unread else None
+    return prompt[typed_span(text, unread[0])[0] :].strip() if unread else None

@@ -49,6 +49,7 @@ def load_model(cls: type[Any], folder: Path, dtype: torch.dtype, *, weights: boo
                 state_dict=state,
                 dtype=dtype,
                 local_files_only=True,
+                trust_remote_code=False,
                 output_loading_info=True,
             )
     misfit = _misfit(report)

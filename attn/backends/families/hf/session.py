@@ -21,8 +21,8 @@ from attn.backends.families.hf.layers import attention_layers
 from attn.backends.families.hf.options import HFOptions
 from attn.backends.families.hf.pictures import Picture, lay_out, read_with_picture
 from attn.backends.families.hf.writing import WrittenText, make_recipe
-from attn.backends.loading.devices import require_weights
 from attn.backends.types import ModelInfo, OnCall, Output, Session, image_seed
+from attn.engine.refuse import refuse_weightless
 from attn.errors import RequestError
 from attn.schema import UNKNOWN, Call, Layer, Request, Segment, Token
 from attn.schema import Sequence as TokenSequence
@@ -131,7 +131,7 @@ class HFSession(Session):
 
     def check(self) -> None:
         """Refuse a session without weights; see `Session.check`."""
-        require_weights(self.model)
+        refuse_weightless(self.model)
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:

@@ -19,8 +19,8 @@ from attn.backends.families.mmada import history
 from attn.backends.families.mmada.chat import MaskedVocabulary
 from attn.backends.families.mmada.options import MMaDAOptions
 from attn.backends.families.mmada.unmask import UnmaskSettings, Writing
-from attn.backends.loading.devices import require_weights
 from attn.backends.types import ModelInfo, OnCall, Output, Session, image_seed
+from attn.engine.refuse import refuse_weightless
 from attn.errors import RequestError
 from attn.schema import Layer, Request, Segment, Token
 from attn.schema import Sequence as TokenSequence
@@ -127,7 +127,7 @@ class MMaDASession(Session):
 
     def check(self) -> None:
         """Refuse a session without weights; see `Session.check`."""
-        require_weights(self.model)
+        refuse_weightless(self.model)
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:

@@ -24,6 +24,7 @@ from attn.backends.families.scribble.strokes import (
 from attn.errors import RequestError, UsageError
 from attn.files.images import read_content
 from attn.schema import SKETCH_GROUND
+from attn.wording import percent
 
 Fit = Literal["pad", "stretch"]
 
@@ -135,13 +136,15 @@ def describe(sketch: Sketch) -> str:
         "told": "as told",
         "edges": "edges of the photo by Canny",
     }[sketch.origin]
-    text = f"sketch: {tone} strokes on {sketch.ground} ground, {share:.1%} of the picture ({how})"
+    text = (
+        f"sketch: {tone} strokes on {sketch.ground} ground, {percent(share)} of the picture ({how})"
+    )
     if share > MUCH:
         text += "; more strokes than ground: are they the wrong way round?"
     if sketch.lost > FEW:
         text += (
-            f"; {sketch.lost:.1%} of what differs from the ground is left out, because it is faint "
-            "beside the strokes: draw it stronger if it belongs to them"
+            f"; {percent(sketch.lost)} of what differs from the ground is left out, because it is "
+            "faint beside the strokes: draw it stronger if it belongs to them"
         )
     return text
 

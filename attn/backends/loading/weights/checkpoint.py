@@ -27,6 +27,7 @@ CLASSES = {"CLIPTextModel": "clip_l", "CLIPTextModelWithProjection": "clip_l"} |
     "AutoencoderKL": "vae",
     "Qwen3Model": "qwen3",
     "Qwen2_5_VLForConditionalGeneration": "qwen25vl",
+    "Gemma2Model": "gemma2",
 }
 """Parts whose names changed over time, by the class of their model."""
 KERNELS = ("eager", "sdpa")

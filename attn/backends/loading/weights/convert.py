@@ -57,6 +57,10 @@ def may_hold(part: str, model: Any) -> set[str]:
     names = {name for owner, name in IDENTITY if owner == part}
     if part == "dit":
         names |= {name for layout in layouts() for name in layout.unused}
+    if part == "clip_h":
+        stem = f"{_LAYER}{model.config.num_hidden_layers}."
+        names |= {"text_projection", "text_projection.weight"}
+        names |= {stem + name for name in _OPEN_CLIP_LAYER}
     return names - set(model.state_dict())
 
 
@@ -116,8 +120,22 @@ def _vae(tensors: Tensors, model: Any) -> Tensors:
     return {names[name]: tensor for name, tensor in tensors.items()}
 
 
+_LAYER = "transformer.resblocks."
+_OPEN_CLIP_LAYER = (
+    *("attn.in_proj_weight", "attn.in_proj_bias"),
+    *(
+        f"{module}.{end}"
+        for module in ("attn.out_proj", "ln_1", "ln_2", "mlp.c_fc", "mlp.c_proj")
+        for end in ("weight", "bias")
+    ),
+)
+"""Tensors of a layer under OpenCLIP's names; Stable Diffusion 2.x leaves out the last."""
+
+
 def _clip(tensors: Tensors, model: Any) -> Tensors:
     if any(".resblocks." in name for name in tensors):
+        beyond = f"{_LAYER}{model.config.num_hidden_layers}."
+        tensors = {name: value for name, value in tensors.items() if not name.startswith(beyond)}
         tensors = dict(library.convert_open_clip_checkpoint(model, tensors, prefix=""))
     named = {name.removeprefix("text_model."): tensor for name, tensor in tensors.items()}
     state = model.state_dict()
@@ -180,7 +198,9 @@ _RENAME: dict[str, Callable[[Tensors, Any], Tensors]] = {
     "vae": _vae,
     "clip_l": _clip,
     "clip_g": _clip,
+    "clip_h": _clip,
     "t5xxl": _t5,
     "qwen3": _language,
     "qwen25vl": _seeing,
+    "gemma2": _language,
 }

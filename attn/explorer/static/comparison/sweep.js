@@ -41,14 +41,15 @@ export function SweepCurve({ rows, sweep, name, about }) {
 }
 
 /**
- * What is swept: a scale, or the files of a training, which are numbered in their order.
+ * What is swept: a scale, or the files of a training, which have the numbers of their names.
  * @param {any} sweep
  * @returns {{column: string, nameOf: (row: import("../data/tables.js").Row) => string}}
  */
 function axisOf(sweep) {
   const files = Array.isArray(sweep?.files) ? sweep.files : [];
   if (!files.length) return { column: "scale", nameOf: (row) => row.scale };
-  return { column: "file", nameOf: (row) => visible(String(files[numberOf(row.file) - 1] ?? row.file)) };
+  const scales = Array.isArray(sweep.scales) ? sweep.scales : [];
+  return { column: "file", nameOf: (row) => visible(String(files[scales.indexOf(numberOf(row.file))] ?? row.file)) };
 }
 
 /** @param {{rows: import("../data/tables.js").Row[], sweep: any, value: string, low: string, high: string, title: string, format: (value: number) => string, at: number | null, point: (at: number | null) => void}} props */

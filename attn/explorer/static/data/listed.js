@@ -18,7 +18,7 @@
  * @property {string} [error]
  */
 
-const PACE = 3000; // milliseconds between looks, while something is not finished or not checked
+const PACE = 3000; // milliseconds between looks, at least, while something is not finished or not checked
 
 export class Listed {
   /** @param {import("./source.js").Source} source */
@@ -50,14 +50,14 @@ export class Listed {
   /** Read all of it; the first time each piece is shown as it comes. */
   async read() {
     /** @type {Row[]} */
-    const items = [];
+    let items = [];
     let name = "index.json";
     while (name) {
       const { items: more, next, ...end } = await this.source.json(name);
-      items.push(...more);
+      items = items.concat(more); // a piece may have more rows than a call may have arguments
       name = Number.isInteger(next) ? `index/${next}.json` : "";
       if (!name) Object.assign(this, { failures: [], beside: [], unchecked: 0 }, end, { isWhole: true, error: "" });
-      if (!name || !this.isWhole) this.#show([...items]);
+      if (!name || !this.isWhole) this.#show(items);
     }
   }
 
@@ -66,12 +66,14 @@ export class Listed {
     let timer = 0;
     let isOver = false;
     const look = async () => {
+      const began = performance.now();
       if (this.isWhole && this.isChanging)
         await this.read().catch((/** @type {Error} */ error) => {
           this.error = error.message;
           this.#show(this.items);
         });
-      if (!isOver) timer = setTimeout(look, PACE);
+      const took = performance.now() - began; // seconds, where a hundred thousand are listed
+      if (!isOver) timer = setTimeout(look, Math.max(PACE, 9 * took));
     };
     timer = setTimeout(look, PACE);
     return () => {

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from attn.verbs.report_page import Sentence, digits
+from attn.verbs.report_page import Sentence
+from attn.wording import digits
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -120,7 +122,11 @@ def _tell_same_word(by_measure: Mapping[str, Row]) -> Iterator[Sentence]:
     if math.isnan(row["low"]):
         text = f"These are not shown to change “{row['word']}” itself."
     else:
-        text = f"On “{row['word']}” itself it is {_times(row['ratio'])} theirs ({_interval(row)})."
+        way = ", which goes the other way" if row["ratio"] < 0 else ""
+        text = (
+            f"On “{row['word']}” itself it is {_times(row['ratio'])} theirs{way} "
+            f"({_interval(row)})."
+        )
     yield Sentence(text, NULL)
 
 
@@ -146,7 +152,7 @@ def _tell_parts(rows: Sequence[Row]) -> Iterator[Sentence]:
         if any(row["kind"] == "alone" for row in told):
             yield Sentence(_tell_blocks(told), PARTS)
         else:
-            yield from (Sentence(_tell_left_out(row), PARTS) for row in told[:NAMED])
+            yield from (Sentence(text, PARTS) for text in _tell_left_out(group))
 
 
 def _tell_blocks(rows: Sequence[Row]) -> str:
@@ -161,10 +167,8 @@ def _tell_blocks(rows: Sequence[Row]) -> str:
     alone = next((row for row in rows if _is_alone(row, least)), None)
     if math.isnan(least["least"]):
         also = f", alone it gives {_percent(alone)}" if alone else ""
-        return (
-            f"Without {_part(least)} {_percent(least)} of the effect of {name} on {of} is left"
-            f"{also}, in too few images to tell from chance."
-        )
+        left = f"{_left(least)} of the effect of {name} on {of} is left"
+        return f"Without {_part(least)} {left}{also}, in too few images to tell from chance."
     if not _is_below(least, 1.0):
         return (
             f"No block of {name} is shown to be needed for its effect on {of}: without any of them "
@@ -174,18 +178,35 @@ def _tell_blocks(rows: Sequence[Row]) -> str:
     also = f", alone it gives {_percent(alone)} ({_interval(alone, 100)})" if alone else ""
     return (
         f"{amount} of the effect of {name} on {of} is carried by {_part(least)}: without it "
-        f"{_percent(least)} is left ({_interval(least, 100)}){also}."
+        f"{_left(least)} is left ({_interval(least, 100)}){also}."
     )
 
 
-def _tell_left_out(row: Row) -> str:
-    start = (
-        f"Without {row['part']} {_percent(row)} of the effect of {row['whole_name']} on {_of(row)}"
-    )
+def _tell_left_out(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield what is left of the effects of a stack without each of its first LoRAs."""
+    groups = _groups([row for row in rows if math.isfinite(row["ratio"])], "part")
+    for part in islice(groups, NAMED):
+        first = f"of the effect of {part[0]['whole_name']} on {_of(part[0])}"
+        effects = [first, *(f"of that on {_of(row)}" for row in part[1:])]
+        told = [_tell_left(row, effect) for row, effect in zip(part, effects, strict=True)]
+        yield f"Without {part[0]['part']} {', and '.join(told)}."
+
+
+def _tell_left(row: Row, effect: str) -> str:
+    start = f"{_left(row)} {effect} is left"
     if unknown := _unknown(row):
-        return f"{start} is left, {unknown}."
-    held = "" if not row["low"] <= 1 <= row["high"] else ", which may be all of it"
-    return f"{start} is left ({_interval(row, 100)}){held}."
+        return f"{start}, {unknown}"
+    held = "" if row["high"] < 1 else ", which may be all of it"
+    if row["low"] > 1:
+        held = ", which is more than with it"
+    return f"{start} ({_interval(row, 100)}){held}"
+
+
+def _left(row: Row) -> str:
+    """Say how much is left; an effect below 0 is turned round, or there is nothing left of it."""
+    if row["ratio"] > 0:
+        return _percent(row)
+    return f"the reverse of {digits(-100 * row['ratio'])} %" if row["high"] < 0 else "nothing"
 
 
 def _tell_leaks(rows: Sequence[Row]) -> Iterator[Sentence]:
@@ -206,8 +227,7 @@ def summarise_leak(rows: Sequence[Row]) -> str:
     if row is None or math.isnan(row["ratio"]):
         return "The images change neither with nor without the words"
     without = f"Without {_quoted(row['trigger'])} {_percent(row)} of the change of the images"
-    least = {**row, "low": max(row["low"], 0.0)}  # levels are not negative
-    return f"{without} is left ({_unknown(row) or _interval(least, 100)})"
+    return f"{without} is left ({_unknown(row) or _interval(row, 100)})"
 
 
 def _unknown(row: Row) -> str:
@@ -284,5 +304,6 @@ def _interval(row: Row, factor: float = 1.0) -> str:
     if factor == 1:
         ends = [f"over {FAR:.0f}" if end > FAR else digits(end) for end in _ends(row)]
         return f"95 % interval {' to '.join(dict.fromkeys(ends))}"
-    low, high = (digits(factor * row[key]) for key in ("low", "high"))
+    least = 0.0 if row["measure"] == "level" else -math.inf  # images never differ by less
+    low, high = (digits(factor * max(row[key], least)) for key in ("low", "high"))
     return f"95 % interval {low} to {high} %"

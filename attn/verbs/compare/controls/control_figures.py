@@ -38,10 +38,7 @@ def draw_controls(
     files = write_figures(draw_nulls(base, controls, options), folder)
     if rows := controls.part_rows:
         files += write_figures(_draw_parts(base, controls, rows, options), folder)
-    if cuts := controls.cut_rows:
-        files += write_figures([_draw_cuts(base, controls, cuts, options)], folder)
-    if rows := controls.weakening_rows:
-        files += write_figures([_draw_weakening(base, controls, rows, options)], folder)
+    files += write_figures(_draw_cuts(base, controls, options), folder)
     if controls.leak is not None:
         files += write_figures(_draw_leaks(base, controls, controls.leak, options), folder)
     return files
@@ -62,26 +59,20 @@ def _draw_parts(
         yield draw_parts(of_whole, heading, f"parts{ending}.png", scene.texts | {"whole": name})
 
 
-def _draw_cuts(
-    base: ComparedRun, controls: Controls, rows: Sequence[Row], options: PairOptions
-) -> FigureFile:
-    from attn.viz.cuts import draw_cuts
+def _draw_cuts(base: ComparedRun, controls: Controls, options: PairOptions) -> Iterator[FigureFile]:
+    """Draw what each cut changes, and what heads that are weakened in two orders do."""
+    if not (controls.cut_rows or controls.weakening_rows):
+        return
+    from attn.viz.cuts import draw_cuts, draw_weakening
 
     scene = make_scene(base, controls.drawn, options.words)
-    about = f"{scene.title_of_charts} · {scene.subtitle} · mean and 95 % interval"
-    heading = "How much each cut changes", about
-    return draw_cuts(rows, heading, scene.texts)
-
-
-def _draw_weakening(
-    base: ComparedRun, controls: Controls, rows: Sequence[Row], options: PairOptions
-) -> FigureFile:
-    from attn.viz.cuts import draw_weakening
-
-    scene = make_scene(base, controls.drawn, options.words)
-    about = f"{scene.title_of_charts} · {scene.subtitle} · mean, band: 95 % interval"
-    heading = "How much weakened heads change", about
-    return draw_weakening(rows, heading, scene.texts)
+    about = f"{scene.title_of_charts} · {scene.subtitle} · mean"
+    if rows := controls.cut_rows:
+        heading = "How much each cut changes", f"{about} and 95 % interval"
+        yield draw_cuts(rows, heading, scene.texts)
+    if rows := controls.weakening_rows:
+        heading = "How much weakened heads change", f"{about}, band: 95 % interval"
+        yield draw_weakening(rows, heading, scene.texts)
 
 
 def _draw_leaks(

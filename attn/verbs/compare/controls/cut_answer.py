@@ -8,11 +8,12 @@ more than after cutting as much at random, both with intervals above 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from attn.verbs.compare.controls.cut_effects import AIMED, FEW, INSIDE, LEVEL, OUTSIDE
-from attn.verbs.report_page import Sentence, digits
+from attn.verbs.report_page import Sentence
+from attn.wording import digits
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -24,14 +25,28 @@ Row = Mapping[str, Any]
 
 def tell_cuts(table: DataFrame | None) -> list[Sentence]:
     """Return what the cuts of `cuts.csv` did; nothing without one."""
-    rows = [] if table is None else table.to_dict("records")
+    return tell_each([] if table is None else table.to_dict("records"), _tell, _tell_many)
+
+
+def tell_each(
+    rows: Sequence[Row],
+    tell: Callable[[Mapping[str, Row]], Iterable[str]],
+    tell_many: Callable[[Sequence[Row]], Iterable[str]],
+) -> list[Sentence]:
+    """Return what is told of `cuts.csv`.
+
+    Args:
+        rows: of the table.
+        tell: says what one cut did, of its rows by measure.
+        tell_many: says what is told of cuts that are too many to tell of each.
+    """
     cuts = dict.fromkeys(row["cut"] for row in rows)
     if len(cuts) > FEW:
-        return [Sentence(text, CUTS) for text in _tell_many(rows)]
+        return [Sentence(text, CUTS) for text in tell_many(rows)]
     return [
         Sentence(text, CUTS)
         for cut in cuts
-        for text in _tell({row["measure"]: row for row in rows if row["cut"] == cut})
+        for text in tell({row["measure"]: row for row in rows if row["cut"] == cut})
     ]
 
 
@@ -115,11 +130,7 @@ def _tell_size(level: Row) -> str:
         f"as much cut at random changes it by {digits(level['random_change'])} "
         f"({_difference(level)})"
     )
-    if level["difference_low"] > 0:
-        return f"{start}, more than chance: {told}."
-    if level["difference_high"] < 0:
-        return f"{start}, less than chance: {told}."
-    return f"{start}, which is not shown to differ from chance: {told}."
+    return f"{start}, {against_chance(level)}: {told}."
 
 
 def _tell_aim(measures: Mapping[str, Row]) -> str:
@@ -152,6 +163,17 @@ def _tell_aim(measures: Mapping[str, Row]) -> str:
     return (
         f"Cutting {name} acts where its map points, but {than} cutting as much at random: {sides}, "
         f"{random} (difference {_difference(aimed)})."
+    )
+
+
+def against_chance(row: Row) -> str:
+    """Say how a change compares with that of cutting as much at random."""
+    if row["difference_low"] > 0:
+        return "more than chance"
+    return (
+        "less than chance"
+        if row["difference_high"] < 0
+        else "which is not shown to differ from chance"
     )
 
 

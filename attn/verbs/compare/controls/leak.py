@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attn.errors import DamagedError
 from attn.files.disk import is_file, is_folder
+from attn.files.outside import read_json
 from attn.verbs.compare.pairing import ComparedRun, open_run
 from attn.verbs.compare.runs.variant_runs import WITHOUT
 from attn.verbs.compare.variants import Variant, compare_traces
@@ -48,7 +47,13 @@ def find_leak(base: ComparedRun, variants: Sequence[Variant], options: PairOptio
     folder = base.path.parent / WITHOUT
     if not is_file(folder / LEAK):
         return None
-    triggers, prompts = _read(folder / LEAK)
+    facts = read_json(
+        folder / LEAK,
+        _LeakFacts,
+        expected="the list of what was generated without trigger words",
+        error=DamagedError,
+        hint="Remove it to compare without it, or generate again.",
+    )
     beside = [of for of in variants if is_folder(folder / of.run.path.name)]
     if not beside or not is_folder(folder / base.path.name):
         return None
@@ -57,7 +62,8 @@ def find_leak(base: ComparedRun, variants: Sequence[Variant], options: PairOptio
     ]
     plain = replace(options, words=None, phrases=(), seed=None)
     compared = compare_traces(runs, plain)
-    return Leak(triggers, prompts, {variant.label: variant for variant in compared})
+    by_label = {variant.label: variant for variant in compared}
+    return Leak(facts.triggers, facts.prompts, by_label)
 
 
 def tabulate_leak(leak: Leak, variants: Sequence[Variant]) -> Table:
@@ -72,14 +78,9 @@ def tabulate_leak(leak: Leak, variants: Sequence[Variant]) -> Table:
     return leak_table(sides, leak.prompts, leak.triggers)
 
 
-def _read(path: Path) -> tuple[tuple[str, ...], dict[str, str]]:
-    import msgspec
+@dataclass(frozen=True)
+class _LeakFacts:
+    """What `leak.json` holds."""
 
-    try:
-        facts = json.loads(path.read_bytes())
-        triggers = msgspec.convert(facts["triggers"], tuple[str, ...])
-        return triggers, msgspec.convert(facts["prompts"], dict[str, str])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamagedError(
-            f"{path} cannot be read ({error}); remove it to compare without it, or generate again"
-        ) from error
+    triggers: tuple[str, ...]
+    prompts: dict[str, str]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attn.verbs.compare.controls.cut_effects import interval
-from attn.verbs.report_page import Sentence, digits
+from attn.verbs.report_page import Sentence
+from attn.wording import digits
 
 if TYPE_CHECKING:
     from attn.analysis.compare.controls.controls import Values

@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from attn.analysis.compare.written import CONFIDENCE, ORDER, TEXT, TOKEN
-from attn.verbs.compare.controls.cut_answer import CUTS, name_cut
-from attn.verbs.compare.controls.cut_effects import FEW
-from attn.verbs.report_page import Sentence, digits
-from attn.wording import count_noun
+from attn.verbs.compare.controls.cut_answer import against_chance, name_cut, tell_each
+from attn.verbs.report_page import Sentence
+from attn.wording import count_noun, digits, percent
 
 LITTLE = 0.001
 """Smaller changes of confidence are not told."""
@@ -23,14 +22,7 @@ Row = Mapping[str, Any]
 
 def tell_texts(rows: Sequence[Row]) -> list[Sentence]:
     """Return what the cuts of `cuts.csv` did to texts."""
-    cuts = dict.fromkeys(row["cut"] for row in rows)
-    if len(cuts) > FEW:
-        return [Sentence(text, CUTS) for text in _tell_many(rows)]
-    return [
-        Sentence(text, CUTS)
-        for cut in cuts
-        for text in _tell({row["measure"]: row for row in rows if row["cut"] == cut})
-    ]
+    return tell_each(rows, _tell, _tell_many)
 
 
 def _tell(measures: Mapping[str, Row]) -> Iterator[str]:
@@ -40,8 +32,8 @@ def _tell(measures: Mapping[str, Row]) -> Iterator[str]:
         yield f"Cutting {name} does nothing: {texts}, each decided as before."
         return
     start = (
-        f"Cutting {name} writes another text in {_percent(measures[TEXT]['change'])} of {texts}, "
-        f"and {_percent(token['change'])} of the tokens are others"
+        f"Cutting {name} writes another text in {percent(measures[TEXT]['change'])} of {texts}, "
+        f"and {percent(token['change'])} of the tokens are others"
     )
     if math.isnan(token["low"]):
         yield f"{start}: too few to tell from chance."
@@ -54,13 +46,10 @@ def _against(row: Row) -> str:
     """Hold the part of the tokens against random controls, or against nothing."""
     if not row["controls"]:
         return f" (95 % {_ends(row, '')}); nothing as large could be cut at random"
-    random = f"as much cut at random changes {_percent(row['random_change'])}"
-    told = f"{random} (difference {_percent(row['difference_change'])}, 95 % "
+    random = f"as much cut at random changes {percent(row['random_change'])}"
+    told = f"{random} (difference {percent(row['difference_change'])}, 95 % "
     told += f"{_ends(row, 'difference_')})"
-    if row["difference_low"] > 0:
-        return f", more than chance: {told}"
-    than = "less than" if row["difference_high"] < 0 else "which is not shown to differ from"
-    return f", {than} chance: {told}"
+    return f", {against_chance(row)}: {told}"
 
 
 def _tell_rest(measures: Mapping[str, Row]) -> Iterator[str]:
@@ -77,9 +66,9 @@ def _tell_rest(measures: Mapping[str, Row]) -> Iterator[str]:
             f"{_shown(confidence)}."
         )
     if order is not None and order["change"]:
-        random = f" (at random {_percent(order['random_change'])})" if order["controls"] else ""
+        random = f" (at random {percent(order['random_change'])})" if order["controls"] else ""
         yield (
-            f"{_percent(order['change'])} of the pairs of positions are unmasked in another order"
+            f"{percent(order['change'])} of the pairs of positions are unmasked in another order"
             f"{random}{_shown(order)}."
         )
 
@@ -100,8 +89,8 @@ def _tell_many(rows: Sequence[Row]) -> Iterator[str]:
     still = sum(row["change"] == 0 for row in tokens)
     yield (
         f"Of {len(tokens)} cuts {name_cut(most)} changes the text most, "
-        f"{_percent(most['change'])} of its tokens; then comes {name_cut(second)} "
-        f"({_percent(second['change'])}). {still} change no token."
+        f"{percent(most['change'])} of its tokens; then comes {name_cut(second)} "
+        f"({percent(second['change'])}). {still} change no token."
     )
     surest = [row for row in rows if row["measure"] == CONFIDENCE]
     if surest:
@@ -110,10 +99,6 @@ def _tell_many(rows: Sequence[Row]) -> Iterator[str]:
             f"The model is least sure without {name_cut(least)}: its confidence changes by "
             f"{least['change']:+.2g} of 1."
         )
-
-
-def _percent(part: float) -> str:
-    return f"{digits(100 * part)} %"
 
 
 def _ends(row: Row, name: str) -> str:

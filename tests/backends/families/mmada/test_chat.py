@@ -1,6 +1,10 @@
 """Which token of a chat is which part of the prompt."""
 
+import json
 import os
+import signal
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -206,6 +210,15 @@ def test_what_fills_templates_is_started_again():
     process.wait()
     assert read("a cat") == tokens
     assert templates._RUNNING[0] is not process
+
+
+def test_a_template_is_ended_by_the_clock():
+    """On a busy machine a loop gets little of the processor, and would be waited for long."""
+    loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    asked = json.dumps({"template": loop, "messages": [], "words": {}})
+    code = "from attn.backends.chat import template_process as t; t.ELAPSED = 0.1; t.main()"
+    done = subprocess.run([sys.executable, "-c", code], input=asked, text=True, check=False)
+    assert done.returncode == -signal.SIGALRM
 
 
 def test_a_fork_has_another():

@@ -39,11 +39,11 @@ def test_ground_is_told(tmp_path):
     seen, told = read_sketch(path), read_sketch(path, "dark")
     assert (told.strokes == ~seen.strokes).all()
     assert describe(seen) == (
-        "sketch: dark strokes on light ground, 5.2% of the picture "
+        "sketch: dark strokes on light ground, 5.17 % of the picture "
         "(detected; --set ground=dark for the other way round)"
     )
     assert describe(told) == (
-        "sketch: light strokes on dark ground, 94.8% of the picture (as told); more strokes than "
+        "sketch: light strokes on dark ground, 94.8 % of the picture (as told); more strokes than "
         "ground: are they the wrong way round?"
     )
 
@@ -204,7 +204,7 @@ def test_strokes_of_every_strength(tmp_path):
     kept, clear = (strengths > 255 / 2).sum(), (strengths > 64).sum()
     lost = (clear - kept - 1) / (clear - 1)  # the first that is too faint touches a stroke
     assert result.strokes.sum() == 3 * kept
-    assert f"; {lost:.1%} of what differs from the ground is left out" in describe(result)
+    assert f"; {100 * lost:.3g} % of what differs from the ground is left out" in describe(result)
 
 
 def test_no_numbers(tmp_path):

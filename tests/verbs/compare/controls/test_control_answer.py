@@ -95,8 +95,19 @@ def block(part, kind, numbers, measure="word"):
          "Without b 30 % of the effect of a on “cat” is left (95 % interval 20 to 40 %). Without c "
          "100 % of the effect of a on “cat” is left (95 % interval 80 to 120 %), which may be all "
          "of it."),
-        ([block("b", "without", ratio(0.3, 0.2, 0.4), "level")],
-         "Without b 30 % of the effect of a on the picture is left (95 % interval 20 to 40 %)."),
+        ([block("b", "without", ratio(0.3, -0.2, 0.4), "level")],
+         "Without b 30 % of the effect of a on the picture is left (95 % interval 0 to 40 %)."),
+        ([block("b", "without", ratio(-0.008, -0.02, 0.01)),
+          block("b", "without", ratio(0.9, 0.8, 1.2), "level")],
+         "Without b nothing of the effect of a on “cat” is left (95 % interval -2 to 1 %), and "
+         "90 % of that on the picture is left (95 % interval 80 to 120 %), which may be all of "
+         "it."),
+        ([block("b", "without", ratio(1.25, 1.1, 1.5))],
+         "Without b 125 % of the effect of a on “cat” is left (95 % interval 110 to 150 %), which "
+         "is more than with it."),
+        ([block("b", "without", ratio(-0.4, -0.6, -0.2))],
+         "Without b the reverse of 40 % of the effect of a on “cat” is left (95 % interval -60 to "
+         "-20 %)."),
     ],
 )  # fmt: skip
 def test_parts(rows, text):

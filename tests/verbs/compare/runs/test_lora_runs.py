@@ -18,7 +18,7 @@ from tests.helpers.models import lora_demo
 from tests.helpers.models.lora_files import write
 from tests.helpers.toy_traces import read_csv
 
-SMALL = {"steps": 2, "size": (96, 64), "seed": range(4), "pictures": False}
+SMALL = {"steps": 2, "size": (96, 64), "seed": range(4), "batch": 4, "pictures": False}
 
 
 @pytest.fixture(scope="module")

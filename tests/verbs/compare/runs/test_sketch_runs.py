@@ -1,10 +1,16 @@
 """Drawings that are compared: how they are typed, and what is made of them."""
 
 import json
+from itertools import product
 
+import numpy as np
 import pytest
 
+from attn.analysis.images import read_image
+from attn.analysis.sketch.edges import measure_deviation
+from attn.analysis.sketch.strokes import read_strokes
 from attn.errors import UsageError
+from attn.trace.trace import open_trace
 from attn.verbs.capture.folders import name_folders
 from attn.verbs.compare.compare import compare
 from attn.verbs.compare.runs.sketch_runs import parse_sketches
@@ -90,3 +96,13 @@ def test_compare(demo_cache, tmp_path):
     overlap = done.tables["sketch.csv"]
     assert {"on", "inside"} < set(overlap["measure"])
     assert (overlap["change"] != 0).any()
+    followed = {name: [] for name in ("ring.png", "none")}
+    strokes = read_strokes(open_trace(traces[0].parents[1]))
+    for name, seed in product(followed, ("0000", "0001")):
+        image = read_image(open_trace(tmp_path / "out" / name / seed), 0)
+        deviation = measure_deviation(strokes, image)
+        followed[name].append(0.0 if deviation is None else deviation.followed)
+    row = done.tables["sketch_images.csv"].to_dict("records")[0]
+    assert row["measure"] == "followed"
+    means = [np.mean(parts) for parts in followed.values()]
+    assert [row["base"], row["variant"]] == pytest.approx(means)

@@ -1,6 +1,6 @@
 """What it costs to compare the tokens of a trace with what the text encoders are given.
 
-    python -m benchmarks.label_cost [--rounds 3]
+    python -m benchmarks.demo.label_cost [--rounds 3]
 
 CPU seconds of the check alone, beside those of the whole generation with a built-in demo model: its
 texts are as long as those of published models, while everything else is many times smaller.
@@ -18,7 +18,7 @@ from unittest import mock
 import torch
 
 from attn.backends import find, load
-from attn.backends.diffusers import encoders
+from attn.backends.diffusers.texts import encoders
 from attn.backends.diffusers.texts.prompts import Prompts
 from attn.schema import Request
 
