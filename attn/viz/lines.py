@@ -78,9 +78,9 @@ def style(index: int) -> tuple[str, Dashes]:
     return COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS) % len(DASHES)]
 
 
-def line_handles(count: int) -> list[Line2D]:
-    """Return the first lines of `style`, for a legend."""
-    looks = [style(number) for number in range(count)]
+def line_handles(numbers: int | Sequence[int]) -> list[Line2D]:
+    """Return the lines of `style` with these numbers, or the first ones, for a legend."""
+    looks = [style(number) for number in (range(numbers) if isinstance(numbers, int) else numbers)]
     return [Line2D([], [], color=colour, linestyle=dashes) for colour, dashes in looks]
 
 

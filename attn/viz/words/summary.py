@@ -38,6 +38,8 @@ SPREAD = (10.0, 90.0)
 def draw_summary(digests: Mapping[str, Gathered], heading: tuple[str, str]) -> FigureFile:
     """Draw a plot per digest: for every series its mean over traces, and a band of its spread.
 
+    A word has one colour in all plots.
+
     Args:
         digests: by title, in the order in which they are drawn; how many traces are left out since
             they differ from the first in x, the plot says.
@@ -49,20 +51,28 @@ def draw_summary(digests: Mapping[str, Gathered], heading: tuple[str, str]) -> F
     figure, panels = new_charts(heading, size, nrows=rows, ncols=COLUMNS)
     for axes in panels[len(digests) :]:
         axes.remove()
+    words = dict.fromkeys(
+        name for of in digests.values() if of.first.is_of_prompt for name in of.series
+    )
+    numbers = {name: number for number, name in enumerate(words)}
     for axes, (title, gathered) in zip(panels, digests.items(), strict=False):
-        _draw(axes, gathered, title)
+        every = numbers if gathered.first.is_of_prompt else {}
+        _draw(
+            axes, gathered, title, [every.get(name, at) for at, name in enumerate(gathered.series)]
+        )
     low, high = SPREAD
     spread = f"mean, and {low:.0f}th to {high:.0f}th percentile, over traces"
     return FigureFile("summary.png", figure, {"unit": spread})
 
 
-def _draw(axes: Axes, digest: Gathered, title: str) -> None:
+def _draw(axes: Axes, digest: Gathered, title: str, looks: Sequence[int]) -> None:
+    """Draw one plot; `looks` are the numbers of the series' lines."""
     first, across = digest.first, digest.first.axis
     time = lay_out_time(first.x, first.noise) if across == "step" else None
     x = np.arange(len(first.x), dtype=np.float64) if time is None else time.x
     top = 0.0
     gathered = [digest.values(name) for name in digest.series]
-    for number, values in enumerate(gathered):
+    for number, values in zip(looks, gathered, strict=True):
         top = max(top, _draw_series(axes, x, values, number))
     dress(axes, 1.05 * top)
     if time is None:
@@ -77,7 +87,8 @@ def _draw(axes: Axes, digest: Gathered, title: str) -> None:
     if digest.others:
         remark += f", {digest.others} with other {across}s left out"
     write_title(axes, title, remark, size=10.5)
-    _name_series(axes, [printable(name) for name in digest.series], layer_room(first.names))
+    names = [printable(name) for name in digest.series]
+    _name_series(axes, names, looks, layer_room(first.names))
 
 
 def _draw_series(
@@ -95,11 +106,11 @@ def _draw_series(
     return float(high.max())
 
 
-def _name_series(axes: Axes, names: Sequence[str], room: float) -> None:
+def _name_series(axes: Axes, names: Sequence[str], looks: Sequence[int], room: float) -> None:
     """Name lines below axes and the names of their layers, which take some inches."""
     below = ScaledTranslation(0, -(LEGEND + room), axes.figure.dpi_scale_trans)
     axes.legend(
-        line_handles(len(names)),
+        line_handles(looks),
         list(names),
         loc="upper left",
         bbox_to_anchor=(0, 0),

@@ -196,3 +196,19 @@ def test_roles_that_a_trace_lacks(trace):
     masses = run_sinks(trace, SinkOptions()).digests["3 roles by layer"]
     assert masses.absent == 0
     np.testing.assert_allclose(sum(masses.series.values()), 1)
+
+
+def test_words_of_several_prompts_have_one_colour():
+    """A word of two prompts has the same line in both plots of a collection's page."""
+    series = ({"red": [0.1, 0.2], "cat": [0.3, 0.4]}, {"cat": [0.2, 0.1], "sea": [0.3, 0.3]})
+    panels = {}
+    for number, of_prompt in enumerate(series):
+        lines = {name: np.array(values) for name, values in of_prompt.items()}
+        digest = Digest(lines, "layer", (0, 1), "Words", "share", is_of_prompt=True)
+        panels[f"prompt {number}"] = gather([digest])
+    plots = draw_summary(panels, ("a collection", "")).figure.axes[:2]
+    colours = [
+        dict(zip(of, [line.get_color() for line in axes.lines], strict=True))
+        for of, axes in zip(series, plots, strict=True)
+    ]
+    assert colours[0]["cat"] == colours[1]["cat"] != colours[1]["sea"] != colours[0]["red"]
