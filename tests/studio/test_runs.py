@@ -161,7 +161,7 @@ def test_bars_beside_a_picture(box, size):
     [
         ("sd35", "demo", ("demo", "demo:medium")),
         ("hf", "demo", ()),
-        ("sd15", "none-such", "none-such is no file or folder"),
+        ("sd15", "none-such", "no model at 'none-such'"),
     ],
 )
 def test_models_of_a_family(backend, model, said):
