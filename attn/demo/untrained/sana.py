@@ -65,13 +65,13 @@ def transformer() -> SanaTransformer2DModel:
 
 
 def vae() -> AutoencoderDC:
-    """Return four levels: a latent pixel is 8 x 8 pixels, where the published VAE has 32 x 32."""
-    channels = (4, 4, 8, 8)
+    """Return six levels: a latent pixel is 32 x 32 pixels."""
+    channels = (4, 4, 4, 4, 8, 8)
     each = {
-        "block_types": ("ResBlock",) * 3 + ("EfficientViTBlock",),
+        "block_types": ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3,
         "block_out_channels": channels,
         "layers_per_block": (1,) * len(channels),
-        "qkv_multiscales": ((), (), (), (5,)),
+        "qkv_multiscales": ((), (), (), (5,), (5,), (5,)),
     }
     sides = {
         f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in each.items()

@@ -28,7 +28,6 @@ FAMILIES = {
     "qwen-image": {},
     "z-image": {},
     "sd2": {},
-    "sdxl-refiner": {},
 }
 FLOWS = {"sd35", "gated", "flux", "qwen-image", "z-image"}
 LEVELS = (0.7, 0.25)

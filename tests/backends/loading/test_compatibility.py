@@ -56,7 +56,7 @@ def test_swapped_clips(demo_cache, weights):
         ),
         (
             *("sdxl", "vae", "tiny:sd15", "vae"),
-            "vae=FOLDER: it scales latents by 0.18215, as sd15 does; sdxl expects 0.13025",
+            "vae=FOLDER: it scales latents by 0.18215, as sd15, sd2 do; sdxl expects 0.13025",
         ),
         (
             *("sd15", "vae", "tiny:sd35", "vae"),
@@ -87,7 +87,7 @@ def test_vae_of_other_channels(demo_cache, copied, weights):
     path = folder / "vae" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"latent_channels": 7}))
     assert refusal("sdxl", folder, weights=weights).startswith(
-        "the parts do not go together: unet has in_channels 4, but vae has latent_channels 7"
+        "the parts do not go together: unet has out_channels 4, but vae has latent_channels 7"
     )
 
 

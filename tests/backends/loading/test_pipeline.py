@@ -211,6 +211,10 @@ PIPELINES = {
     "sd15": "StableDiffusionPipeline",
     "sd35": "StableDiffusion3Pipeline",
 }
+EXPECTED = PIPELINES | {
+    "sdxl": "StableDiffusionXLPipeline or StableDiffusionXLInpaintPipeline",
+    "sd15": "StableDiffusionPipeline or StableDiffusionInpaintPipeline",
+}
 
 
 @pytest.mark.parametrize(
@@ -219,7 +223,7 @@ PIPELINES = {
 def test_another_family(demo_cache, backend, name):
     """A model of another family is refused with the backend that takes it."""
     folder = demo.checkpoint(name)
-    message = f"this is a {PIPELINES[name]}, not a {PIPELINES[backend]}; use --backend {name}"
+    message = f"this is a {PIPELINES[name]}, not a {EXPECTED[backend]}; use --backend {name}"
     assert refusal(folder, backend=backend) == f"FOLDER: {message}"
     with pytest.raises(ModelError, match=f"^{message}$"):
         opening(DiffusionPipeline.from_pretrained(folder, local_files_only=True), backend)
@@ -232,7 +236,7 @@ def test_loaded_pipelines_of_another_task(demo_cache):
     with pytest.raises(ModelError) as error:
         opening(from_picture, "sd15")
     assert str(error.value) == (
-        "this is a StableDiffusionImg2ImgPipeline, not a StableDiffusionPipeline; run it yourself "
+        f"this is a StableDiffusionImg2ImgPipeline, not a {EXPECTED['sd15']}; run it yourself "
         "to record it: with attn.tap(pipe.unet, '*.attn2') as tapped: pipe(…), then tapped.trace"
     )
 

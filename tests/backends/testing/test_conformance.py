@@ -35,7 +35,7 @@ SIZES = {
     "pixart": {"width": 112, "height": 80},
     "z-image": {"width": 112, "height": 80},
     "qwen-image": {"width": 112, "height": 80},
-    "sana": {"width": 112, "height": 80},
+    "sana": {"width": 160, "height": 96},
     "chroma": {"width": 112, "height": 80},
     "mmada": {"width": None, "height": None},
 }

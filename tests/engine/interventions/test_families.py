@@ -35,6 +35,7 @@ SESSIONS = {
 }
 SCENE = "a red square left of a purple triangle on a white background"
 CHANGES = {
+    "sana": {"width": 96, "height": 160},
     "mmada": {"width": None, "height": None},
     "scribble": {"prompt": SCENE, "width": 64, "height": 64},
 }
