@@ -30,8 +30,6 @@ StepMaps = Float64[Array, "sample step word row column"]
 """The same, step by step."""
 KeyMaps = Float64[Array, "sample row column key"]
 """Where each key is attended to."""
-StoredMaps = Float[NDArray[np.floating], "sample row column key"]
-"""The same, as they are stored."""
 HeadMaps = Float64[Array, "sample head row column key"]
 """`KeyMaps` head by head."""
 AnyKeyMaps = Float64[Array, "*axes row column key"]

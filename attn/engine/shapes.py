@@ -15,8 +15,6 @@ RowMask = Float[Tensor, "#head #query #key"]
 """What is added to the logits of one row of the batch; an axis of size 1 repeats."""
 PerHead = Float32[Tensor, "head"]
 """One number a head."""
-SegmentMass = Float32[Tensor, "head segment"]
-"""How the rows of each head share out their probability between segments of keys."""
 ColumnMembers = Float32[Tensor, "key column"]
 """1 where a key belongs to a column of the map, else 0."""
 GateValues = Float[Tensor, "query channel"]

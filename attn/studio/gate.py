@@ -32,7 +32,7 @@ GOTTEN = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/gradio_api/queue/data"
     r"|/gradio_api/heartbeat/[a-z0-9]+|/gradio_api/startup-events"
 )
-POSTED = re.compile(r"/gradio_api/(?:queue/join|cancel|reset)/?")
+POSTED = re.compile(r"/gradio_api/(?:queue/join|run/predict|cancel|reset)/?")
 SCRIPT = re.compile(rb"<script([^>]*)>(.*?)</script>", re.DOTALL)
 POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-eval' {scripts}; "

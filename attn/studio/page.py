@@ -11,18 +11,21 @@ import gradio as gr
 from attn.studio.acts import Acts, RunView
 from attn.studio.form import FIRST, FURTHER, OF_DRAWING, Field, capture_fields, setting_fields
 from attn.studio.parts import field_parts, lora_parts, pad_parts
-from attn.studio.studio import Studio
+from attn.studio.studio import BUSY, Studio
 from attn.studio.telling import with_fields
 
 TITLE = "attn studio"
 SCRIPT = "/studio/pad.js"
 HEAD = f'<script type="module" src="{SCRIPT}"></script>'
-LATEST: Mapping[str, Any] = {
-    "trigger_mode": "always_last",
-    "show_progress": "hidden",
+LATEST: Mapping[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}
+LATER: Mapping[str, Any] = {
+    **LATEST,
     "concurrency_id": "plan",
     "concurrency_limit": 8,  # those that wait for a run must not take all of Gradio's threads
 }
+AT_ONCE: Mapping[str, Any] = {"show_progress": "hidden", "queue": False}
+"""Beside Gradio's stream of events: what begins while the last one of a stream ends may never be
+heard of again."""
 QUIET: Mapping[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 
 
@@ -104,6 +107,7 @@ class _Page:
 
     def _build_view(self) -> None:
         self._plan = gr.Textbox(label="Before the run", lines=2, elem_classes="plan")
+        self._waits = gr.Textbox(visible="hidden")
         self._is_analyzed = gr.Checkbox(True, label="Analyse when it is done")
         with gr.Row():
             self._run = gr.Button("Run", variant="primary")
@@ -156,7 +160,11 @@ class _Page:
         form += [self._parts[about.name] for about in self._fields]
         watched = self._watched()
 
-        def plan(*values: Any) -> Iterator[str]:
+        def plan(waits: str, *values: Any) -> tuple[str, Any]:
+            told = next(acts.plan(self._values(values)))
+            return told, f"{waits}." if told == BUSY else gr.skip()
+
+        def plan_later(*values: Any) -> Iterator[str]:
             yield from acts.plan(self._values(values))
 
         def run(is_analyzed: bool, *values: Any) -> Iterator[RunView]:
@@ -167,25 +175,27 @@ class _Page:
         changes = [part.change for part in form if not isinstance(part, apart)]
         # a change that falls into a plan may come with the number before it
         changes += [part.blur for part in form if isinstance(part, gr.Textbox | gr.Number)]
-        gr.on([page.load, *changes], plan, form, self._plan, **LATEST)
+        planning = (plan, [self._waits, *form], [self._plan, self._waits])
+        gr.on([page.load, *changes], *planning, **LATEST, queue=False)
+        self._waits.change(plan_later, form, self._plan, **LATER)
         ends = [self._run.click(run, [self._is_analyzed, *form], watched, **QUIET)]
-        self._cancel.click(acts.cancel, self._job, None, **QUIET)
-        self._die.click(acts.throw, None, self._seed, **QUIET)
+        self._cancel.click(acts.cancel, self._job, None, **AT_ONCE)
+        self._die.click(acts.throw, None, self._seed, **AT_ONCE)
         self._analyze.click(acts.analyze, self._job, watched, **QUIET)
         self._page.click(acts.save_page, self._job, self._files, **QUIET)
         for name, button in self._again.items():
             ends.append(button.click(acts.again(name), self._job, watched, **QUIET))
         for end in ends:
-            over = end.then(acts.ready, self._job, watched, **QUIET)
-            over.then(plan, form, self._plan, **LATEST)
-        self._tab.select(acts.index, None, self._index, **QUIET)
+            over = end.then(acts.ready, self._job, watched, **AT_ONCE)
+            over.then(*planning, **LATEST, queue=False)
+        self._tab.select(acts.index, None, self._index, **AT_ONCE)
         numbers = [name for name in ("steps", "guidance", "size") if name in self._parts]
         shown = [self._parts[name] for name in numbers]
         if shown:
-            self._model.input(acts.defaults(numbers), self._model, shown, **QUIET)
+            self._model.input(acts.defaults(numbers), self._model, shown, **AT_ONCE)
         if self._pad:
             pad, _, shapes, button = self._pad
-            button.click(acts.draw, shapes, [pad, self._plan], **QUIET)
+            button.click(acts.draw, shapes, [pad, self._plan], **AT_ONCE)
 
     def _values(self, values: tuple[Any, ...]) -> dict[str, Any]:
         """Return what the form holds, by name."""

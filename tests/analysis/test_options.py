@@ -93,7 +93,22 @@ def drawn(folder):
     return open_trace(folder)
 
 
+def beside():
+    """Return a trace with maps of words that are not in its prompt."""
+    about = manifest(JOINT, branches=("cond", "uncond"))
+    about = replace(about, request=replace(about.request, concepts=("sky", "grass", "dog")))
+    files, rng = tensors(about), np.random.default_rng(7)
+    for step in about.steps:
+        for layer in JOINT:
+            queries = sum(segment.length for segment in layer.queries if segment.grid)
+            maps = rng.random((2, about.samples, queries, 3))
+            maps /= maps.sum(-1, keepdims=True)
+            files[shard_file(step)][f"{layer.index}/concepts.image"] = maps.astype(np.float16)
+    return make_trace(about, files)
+
+
 TRACES = {
+    "concepts": lambda _: beside(),
     "concentration": lambda _: make_trace(manifest(level="heads")),
     "sinks": lambda _: make_full()[0],
     "sketch": drawn,

@@ -14,4 +14,4 @@ def test_parts_and_loras(name):
     assert tuple(part.name for part in backend.family.parts if part.optional) == files.optional
     assert {cls.__name__ for cls in backend.pipelines} >= set(files.pipelines)
     kinds = tuple(kind.name for kind in files.loras)
-    assert not kinds or backend.session.lora_families == kinds
+    assert not kinds or backend.session.lora_families[: len(kinds)] == kinds

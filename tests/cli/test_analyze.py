@@ -162,6 +162,7 @@ def test_list():
         "sinks",
         "gates",
         "sketch",
+        "concepts",
         "concentration",
         "evolution",
         "stepavg",
@@ -255,7 +256,7 @@ analysis
             ["run", "--only", "word"],
             2,
             "unknown analysis 'word'. Did you mean 'words'? "
-            "There is: words, curves, sinks, gates, sketch, concentration, evolution, stepavg, "
+            "There is: words, curves, sinks, gates, sketch, concepts, concentration, evolution, stepavg, "
             "unmasking, flow, blocks, patterns, matrices, influence, similarity, report.",
         ),
         (

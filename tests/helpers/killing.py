@@ -15,7 +15,6 @@ import time
 import traceback
 from collections import Counter
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 
 import torch
@@ -45,7 +44,7 @@ LONG = {
     "steps": 1,
 }
 """Prompts of which the fake family reads only the beginning."""
-STRIDE = 43
+STRIDE, ANALYSIS_STRIDE = 43, 11
 """Changes between two places where a run with its analysis is killed: prime, to meet all kinds."""
 STRIDES = {"batches": 5, "failing": 7, "single": 2}
 """The same for the small scenes; `benchmarks.campaign` kills a run at every place."""
@@ -87,12 +86,15 @@ def analysed(folder):
     whole = folder / "whole" / "run"
     _capture_and_analyze(whole, **LONG)
     expected, result = contents(whole), Counter()
-    for change in count(1, STRIDE):
+    change = 1
+    while True:
         out = folder / str(change) / "run"
         status = os.waitpid(_fork(out, LONG, change, _capture_and_analyze), 0)[1]
         if not os.WIFSIGNALED(status):
             return dict(result)
-        result["in capture" if _is_missing(out) else "in analysis"] += 1
+        is_missing = _is_missing(out)
+        result["in capture" if is_missing else "in analysis"] += 1
+        change += STRIDE if is_missing else ANALYSIS_STRIDE
         assert os.waitpid(_fork(out, LONG, None, _capture_and_analyze), 0)[1] == 0
         assert contents(out) == expected, f"{out} differs from an unbroken run"
 

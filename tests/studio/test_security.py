@@ -67,6 +67,7 @@ ROUTES = (
     "/gradio_api/heartbeat/a",
     "/gradio_api/file=/etc/passwd",
     "/gradio_api/queue/join",
+    "/gradio_api/run/predict",
     "/gradio_api/upload",
     "/gradio_api/component_server",
 )
@@ -190,7 +191,8 @@ def test_files_of_a_form(file, toy_server):
     form = {"fn_index": 0, "data": [json.loads(text)], "session_hash": "a"}
     body = json.dumps(form).encode()
     sent = cookie(toy_server) | {"Content_Type": "application/json"}
-    for path in ("/gradio_api/queue/join", "/gradio_api/queue/join/", "/gradio_api/cancel"):
+    for name in ("queue/join", "queue/join/", "run/predict", "run/predict/", "cancel"):
+        path = f"/gradio_api/{name}"
         assert ask(toy_server, path, method="POST", body=body, **sent)[0] == 403
 
 

@@ -97,7 +97,8 @@ def resolve(intervention: Intervention, layout: RequestLayout) -> Resolved:
         return Resolved(intervention, _heads(intervention, layers, layout), None)
     if target.sinks:
         layers = [of for of in layers if part(of.keys, "text")] or layers
-    distinct = list({of.keys: of for of in layers}.values())  # a picture has thousands of keys
+    by_keys = {of.keys: of for of in reversed(layers)}  # a picture has thousands of keys
+    distinct = [*by_keys.values()][::-1]
     if not target.sinks:
         require_keys(target, distinct, texts)
     offsets = {name: select_offsets(target, distinct, text) for name, text in texts.items()}
