@@ -256,8 +256,8 @@ analysis
             ["run", "--only", "word"],
             2,
             "unknown analysis 'word'. Did you mean 'words'? "
-            "There is: words, curves, sinks, gates, sketch, concepts, concentration, evolution, stepavg, "
-            "unmasking, flow, blocks, patterns, matrices, influence, similarity, report.",
+            "There is: words, curves, sinks, gates, sketch, concepts, concentration, evolution, "
+            "stepavg, unmasking, flow, blocks, patterns, matrices, influence, similarity, report.",
         ),
         (
             ["run", "--set", "words.scale=both"],

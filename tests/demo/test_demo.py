@@ -315,8 +315,8 @@ def test_an_unknown_name_lists_the_known_ones(call: Callable[[str], object]) -> 
         call("sdx")
     assert str(caught.value) == (
         "unknown demo model 'sdx': expected one of sd15, sdxl, sd35, sd35:medium, scribble, "
-        "scribble:sd15, scribble:tokens, sd15:inpainting, sdxl:inpainting, gated, gated:medium, mmada."
-        " Did you mean 'sdxl'?"
+        "scribble:sd15, scribble:tokens, sd15:inpainting, sdxl:inpainting, gated, "
+        "gated:medium, mmada. Did you mean 'sdxl'?"
     )
 
 

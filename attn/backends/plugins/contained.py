@@ -24,6 +24,10 @@ LIMIT = 60.0
 """Seconds after which a plugin counts as one that never ends."""
 
 
+_ALONE = threading.RLock()
+"""What is changed for the whole process is put back before another thread changes it."""
+
+
 class Endless(BaseException):
     """Code of a stranger took longer than `LIMIT`; no `except Exception` in it catches this."""
 
@@ -50,6 +54,7 @@ def contained(what: str, *, is_limited: bool = True) -> Iterator[None]:
         raise KeyboardInterrupt
 
     with (
+        _ALONE,
         redirect_stdout(sys.stderr),
         _no_exit(),
         _daemons(),

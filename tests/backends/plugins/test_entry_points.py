@@ -1,7 +1,9 @@
 """One plugin, well-behaved or hostile."""
 
 import builtins
+import os
 import signal
+import sys
 import threading
 
 import pytest
@@ -291,3 +293,21 @@ def test_disabling_what_is_not_there(offer, monkeypatch, value, remarks):
     monkeypatch.setenv("ATTN_DISABLE_PLUGINS", value)
     expected = tuple(f"ATTN_DISABLE_PLUGINS: {remark}" for remark in remarks)
     assert registry.installed().remarks == expected
+
+
+def test_two_threads_leave_the_process_as_it_was():
+    """What is changed while plugins load is put back, also where two threads load some at once."""
+    before = (sys.stdout, os._exit, threading.Thread.start)
+    left = threading.Event()
+
+    def second():
+        with contained.contained("second"):
+            pass
+        left.set()
+
+    thread = threading.Thread(target=second)
+    with contained.contained("first"):
+        thread.start()
+        assert not left.wait(0.1)  # it has to wait for the first
+    thread.join()
+    assert (sys.stdout, os._exit, threading.Thread.start) == before
