@@ -125,7 +125,7 @@ def _tell_size(level: Row) -> str:
         f"Cutting {name_cut(level)} changes the picture by {digits(level['change'])} of 255 levels"
     )
     if not level["controls"]:
-        return f"{start}; nothing as large could be cut at random to hold it against."
+        return f"{start}; no cut as large was made at random to hold it against."
     told = (
         f"as much cut at random changes it by {digits(level['random_change'])} "
         f"({_difference(level)})"
@@ -147,8 +147,8 @@ def _tell_aim(measures: Mapping[str, Row]) -> str:
         return f"Cutting {name} {verdict} what its map says: {sides} ({_interval(aimed)})."
     if not aimed["controls"]:
         return (
-            f"Cutting {name} acts where its map points: {sides} ({_interval(aimed)}); nothing as "
-            "large could be cut at random to hold it against."
+            f"Cutting {name} acts where its map points: {sides} ({_interval(aimed)}); no cut as "
+            "large was made at random to hold it against."
         )
     random = (
         f"after cutting as much at random by {digits(measures[INSIDE]['random_change'])} and "

@@ -45,7 +45,7 @@ def _tell(measures: Mapping[str, Row]) -> Iterator[str]:
 def _against(row: Row) -> str:
     """Hold the part of the tokens against random controls, or against nothing."""
     if not row["controls"]:
-        return f" (95 % {_ends(row, '')}); nothing as large could be cut at random"
+        return f" (95 % {_ends(row, '')}); no cut as large was made at random"
     random = f"as much cut at random changes {percent(row['random_change'])}"
     told = f"{random} (difference {percent(row['difference_change'])}, 95 % "
     told += f"{_ends(row, 'difference_')})"

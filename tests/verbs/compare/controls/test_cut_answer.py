@@ -39,7 +39,7 @@ CASES = {
     "Cutting red does nothing: these are the same pictures.": (row("level", (0.0, 0.0, 0.0)),),
     "Cutting red changes the picture by 5 of 255 levels, in too few pictures to tell from "
     "chance.": (row("level", (5.0, NAN, NAN)),),
-    "Cutting red changes the picture by 5 of 255 levels; nothing as large could be cut at random "
+    "Cutting red changes the picture by 5 of 255 levels; no cut as large was made at random "
     "to hold it against.": (row("level", (5.0, 4.0, 6.0)),),
     "Cutting red changes the picture by 5 of 255 levels, more than chance: as much cut at random "
     "changes it by 1 (4, 95 % 3 to 5).": (LEVEL,),
