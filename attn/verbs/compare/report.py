@@ -19,7 +19,7 @@ CAPTIONS = {
     "weakening.png": "Heads weakened in the order of their effect, and the reverse; bands: 95 %.",
     "sweep.png": "The leading word, the images and all other words against the scale.",
     "null.png": "The LoRA's effect, and that of random weights of the same size.",
-    "parts.png": "What each part of the LoRA gives alone, and what is lost without it.",
+    "parts.png": "What is lost without each part, and, of blocks, what it gives alone.",
     "leak.png": "What the LoRA changes with its trigger words in the prompt, and without them.",
     "sketch_changes.png": "How far words lie on the drawing, and the change of each.",
     "difference.png": "Where the image and each word's attention changed, mean over all pairs.",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 _HOW = "; --prompt-syntax a1111 reads it"
-_WEIGHT = f"no weight is read from it, as A1111 and ComfyUI do{_HOW}"
+_WEIGHT = f"no weight is read from it, which A1111 and ComfyUI would do{_HOW}"
 SYNTAX = (
     (r"<lora:([^<>:]+)(?::([^<>]*))?>", "it adds no LoRA; give --lora {}"),
     (r"<(?:lyco|hypernet):[^<>]+>", "it adds nothing to the model"),
