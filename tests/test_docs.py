@@ -106,7 +106,7 @@ def test_the_first_picture_is_what_the_first_command_makes(
 
     monkeypatch.chdir(tmp_path)
     # which it took when it was loaded, perhaps without the weights
-    monkeypatch.setattr(load(find("sdxl")), "example_prompt", example_prompt("sdxl"))
+    monkeypatch.setattr(type(load(find("sdxl"))), "example_prompt", example_prompt("sdxl"))
     recipe = re.search(r"^demo:.*?\n\n", (ROOT / "Makefile").read_text(), re.MULTILINE | re.DOTALL)
     assert recipe is not None
     command = re.search(r"attn (capture .*)", recipe[0])
