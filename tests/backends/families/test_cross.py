@@ -170,13 +170,7 @@ def test_file_of_alpha():
 @pytest.fixture(scope="module")
 def loras(tmp_path_factory):
     """One LoRA in every spelling: the key of one cross-attention."""
-    generator = torch.Generator().manual_seed(0)
-    down, up = (torch.randn(*shape, generator=generator) for shape in ((5, 24), (24, 5)))
-    return lora_spellings.write(
-        tmp_path_factory.mktemp("loras"),
-        {"transformer_blocks.1.attn2.to_k": (down, up)},
-        {"blocks.1.cross_attn.kv_linear": (down, torch.cat([up, torch.zeros(24, 5)]))},
-    )
+    return lora_spellings.write_cross_key(tmp_path_factory.mktemp("loras"))
 
 
 @pytest.mark.parametrize("spelling", lora_spellings.SPELLINGS)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
@@ -48,6 +49,17 @@ def write(folder: Path, library: Factors, authors: Factors) -> Path:
         }
         save_file(tensors, folder / f"{spelling}.safetensors")
     return folder
+
+
+def write_cross_key(folder: Path) -> Path:
+    """Write one that changes the key of a cross-attention, which PixArt and Sana call alike."""
+    generator = torch.Generator().manual_seed(0)
+    down, up = (torch.randn(*shape, generator=generator) for shape in ((5, 24), (24, 5)))
+    return write(
+        folder,
+        {"transformer_blocks.1.attn2.to_k": (down, up)},
+        {"blocks.1.cross_attn.kv_linear": (down, torch.cat([up, torch.zeros(24, 5)]))},
+    )
 
 
 def check_spelling(
