@@ -1,7 +1,5 @@
 """What places and words read, against probabilities of which every number is known."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -10,10 +8,7 @@ from attn.analysis.relations.readers import OTHERS, ReadersOptions, run_to_image
 from attn.analysis.words.words import WordsOptions, run
 from attn.errors import AnalysisError, UsageError
 from attn.options import describe_options, parse_options
-from attn.schema import block_columns
-from attn.trace.store import shard_file
-from attn.trace.trace import MemoryFiles, Trace
-from tests.helpers.toy_probs import BLOCKS, block, fold, full_manifest, make_probs
+from tests.helpers.toy_probs import block, full_manifest, make_related
 from tests.helpers.toy_traces import CLIP_WORDS, CROSS, T5_WORDS, make_trace, manifest
 
 FINE = (6, 10)
@@ -22,34 +17,7 @@ FINE = (6, 10)
 @pytest.fixture(scope="module")
 def made():
     """A trace of two joint layers on two grids, with the maps of all four relations, and probs."""
-    about = full_manifest(branches=("cond",), level="maps")
-    about = replace(about, kept=replace(about.kept, blocks=BLOCKS))
-    probs = make_probs(about)
-    files = fold(about, probs)
-    for (step, index), rows in probs.items():
-        layer = about.layers[0 if index == 0 else 1]
-        for name in BLOCKS:
-            values = block(rows, layer, name).mean(2)
-            if name.endswith(".text"):
-                values = gather(layer, name, about.kept.columns, values)
-            file = files[shard_file(about.steps[step])]
-            file[f"{index}/map.{name}"] = values.astype(np.float32)
-    return Trace(MemoryFiles(about, files)), about, probs
-
-
-def gather(layer, name, columns, values):
-    """Keep the columns of content, and one of the rest of each segment."""
-    starts = {"clip": (0, 11), "t5": (11, 24)}
-    listed = block_columns(layer, name, columns)
-    single = {column.position for column in listed}
-    parts = []
-    for column in listed:
-        own = range(*starts[column.segment])
-        keys = (
-            [at for at in own if at not in single] if column.position is None else [column.position]
-        )
-        parts.append(values[..., keys].sum(-1))
-    return np.stack(parts, -1)
+    return make_related()
 
 
 def mean_rows(about, probs, name, rows):
