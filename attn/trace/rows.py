@@ -90,7 +90,7 @@ class _RowSums:
 
     def add(self, layer: Layer, rows: GroupKeys) -> None:
         """Add one step of one layer; a sample in which it did not run is NaN and does not count."""
-        ran = ~np.isnan(rows).any((1, 2))
+        ran = np.asarray(~np.isnan(rows).any((1, 2)))
         if ran.any():
             known = np.where(ran[:, None, None], rows, 0)
             self._sum = known if self._sum is None else self._sum + known

@@ -66,7 +66,7 @@ class Place:
             _touched(self.top, self.bottom, self.grid[0], grid[0]),
             _touched(self.left, self.right, self.grid[1], grid[1]),
         ] = 1
-        return touched.reshape(-1, 1) / touched.sum()
+        return np.asarray(touched.reshape(-1, 1) / touched.sum(), np.float64)
 
 
 def check_numbers(numbers: Sequence[int] | None) -> None:
