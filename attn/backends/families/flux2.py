@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -14,9 +14,10 @@ from attn.backends.diffusers import DiffusersBackend, JointSession, Template, ch
 from attn.backends.loading.family import DIT, VAE, Family, Joint, ModelOptions, Part
 from attn.backends.types import ModelInfo
 from attn.demo.untrained import flux2 as untrained
+from attn.errors import RequestError
 from attn.schema import UNCOND, Request, Segment
 
-LONGEST = 512
+SHORTEST, LONGEST = 16, 512
 """Positions of the text: what Qwen3 makes of padding fills it up, and is attended to."""
 STATES = 3
 """Layers of the text encoder whose states are given to the denoiser side by side."""
@@ -30,6 +31,9 @@ class Flux2Options(ModelOptions):
     qwen3: str | None = field(
         default=None, metadata={"help": "text encoder Qwen3 (4B or 8B): file or folder"}
     )
+    qwen3_tokens: int = field(
+        default=LONGEST, metadata={"help": "positions of the text (16 to 512)"}
+    )
 
 
 class Flux2Session(JointSession):
@@ -38,9 +42,6 @@ class Flux2Session(JointSession):
     stacks = ("transformer_blocks", "single_transformer_blocks")
     lora_families = ("flux2",)
     encoders: ClassVar = {"qwen3": ("",)}
-    templates: ClassVar = {
-        "qwen3": Template(chat(thinking=False), longest=LONGEST, multiple=LONGEST)
-    }
     guidance = "calls"
     custom_sigmas = True
     unread_negative = "the negative prompt is not read: FLUX.2 klein is guided by an empty one"
@@ -49,6 +50,12 @@ class Flux2Session(JointSession):
         super().__init__(pipe, info, options, device)
         self.default_steps = 4 if self.is_distilled else 50
         self.default_guidance = 1.0 if self.is_distilled else 4.0
+
+    @property
+    def templates(self) -> Mapping[str, Template]:  # type: ignore[override]
+        """A user's turn of a chat, without thinking, and room for the padding behind it."""
+        length = self.options.qwen3_tokens
+        return {"qwen3": Template(chat(thinking=False), longest=length, multiple=length)}
 
     @property
     def is_distilled(self) -> bool:
@@ -69,7 +76,11 @@ class Flux2Session(JointSession):
         return ("cond",) if self.is_distilled else super().branches(request)
 
     def complete(self, request: Request) -> Request:
-        """Leave out what the pipeline does not take; see `Session.complete`."""
+        """Check the option, and leave out what the pipeline does not take."""
+        if not SHORTEST <= self.options.qwen3_tokens <= LONGEST:
+            raise RequestError(
+                f"qwen3_tokens must be {SHORTEST} to {LONGEST}; got {self.options.qwen3_tokens}"
+            )
         guidance = None if self.is_distilled else request.guidance
         return super().complete(replace(request, negative=None, guidance=guidance))
 
@@ -91,6 +102,10 @@ class Flux2Session(JointSession):
     def leading_segments(self, request: Request) -> tuple[Segment, ...]:
         """Return the text, and the padding that fills it up."""
         return self.templated_segments(request, 0)
+
+    def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
+        """Return the length of the text."""
+        return {"max_sequence_length": self.options.qwen3_tokens}
 
     def pipeline_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
         """Return all arguments but the negative prompt, which the pipeline does not take."""

@@ -5,6 +5,7 @@ import torch
 
 from attn.demo.untrained import flux2 as untrained
 from attn.engine.plan import Keep, make_plan
+from attn.errors import RequestError
 from attn.schema import Request
 from tests.helpers.models import layouts, lora_spellings
 from tests.helpers.models.every_option import capture_everything
@@ -37,9 +38,9 @@ def published(folder, tmp_path_factory):
     return opened
 
 
-def session():
+def session(**options):
     """Return the tiny model."""
-    return shared_session("flux2")
+    return shared_session("flux2", **options)
 
 
 def sequence(prompt, **more):
@@ -135,6 +136,14 @@ def test_distilled_takes_no_guidance(published):
     assert any("--guidance is not used" in told for told in model.remarks(asked, request))
 
 
+@pytest.mark.parametrize("tokens", [15, 513])
+def test_impossible_option(tokens):
+    """A length that has no room for the template, or that the model was not trained with."""
+    with pytest.raises(RequestError) as error:
+        session(qwen3_tokens=tokens).complete(Request("a cat"))
+    assert str(error.value) == f"qwen3_tokens must be 16 to 512; got {tokens}"
+
+
 # files
 
 
@@ -202,9 +211,12 @@ def loras(tmp_path_factory):
 def test_loras_of_every_spelling(loras, files, spelling):
     """One LoRA draws one picture however it is spelled, and is placed in every layout."""
     models = [files[layout][0] for layout in ("folder", "one file")]
-    lora_spellings.check_spelling(session(), loras, spelling, models, 2, guidance=1.0)
+    lora_spellings.check_spelling(
+        session(qwen3_tokens=29), loras, spelling, models, 2, guidance=1.0
+    )
 
 
 def test_every_option_of_capture(loras, tmp_path):
     """Prompts, seeds, batches, LoRAs, both branches, all blocks: every option works together."""
-    capture_everything("flux2", loras / "kohya.safetensors", tmp_path / "out", "factors")
+    lora = loras / "kohya.safetensors"
+    capture_everything("flux2", lora, tmp_path / "out", "factors", qwen3_tokens="29")
