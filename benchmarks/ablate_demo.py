@@ -236,7 +236,7 @@ def _sign_test(differences: np.ndarray) -> float:
     """Return the two-sided p of a mean difference, if each could as well have the other sign."""
     from scipy.stats import permutation_test
 
-    if len(differences) < 2 or not np.any(differences):  # noqa: PLR2004
+    if len(differences) < 2 or not np.any(differences):
         return 1.0
     result = permutation_test(
         (differences,),

@@ -60,7 +60,7 @@ def plain(model: str, session: Session, request: Request) -> np.ndarray:
 def cut(model: str, session: Session, request: Request) -> np.ndarray:
     """Generate a variant of `attn ablate`, which keeps means: the kernel is given another mask."""
     word = find_words(request.prompt)[0].text
-    return attn(model, session, request, cut=f"word {word}", keep="means")
+    return attn(model, session, request, cut=f"word {word}", keep="means", forming=False)
 
 
 def attn(
@@ -70,6 +70,7 @@ def attn(
     *,
     cut: str | None = None,
     keep: str = "maps",
+    forming: bool = True,
     sizes: dict[str, int] | None = None,
 ) -> np.ndarray:
     """Generate with a capture, as `attn capture` does.
@@ -80,6 +81,7 @@ def attn(
         request: completed.
         cut: what is cut.
         keep: level of detail, by default that of `attn capture`; with `+full` and all masses.
+        forming: whether a small picture of each step is kept, as `attn capture` does.
         sizes: takes the bytes of `attention/`, by `keep`.
     """
     level, _, full = keep.partition("+")
@@ -95,6 +97,7 @@ def attn(
             size=(request.width or 0, request.height or 0),
             cut=cut,
             budget="100GB",
+            forming=forming,
             **kept,
         )
         if sizes is not None:
