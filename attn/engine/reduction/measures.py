@@ -13,15 +13,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from attn.engine.attention import Attention, Index
+from attn.engine.attention import LEAST, Attention, Index
 from attn.engine.layer_plans import BlockPlan, LayerPlan, Pass, TotalPlan
 from attn.engine.shapes import ColumnMembers, Logits, PerHead, Probs
 
 CHUNK = 2**20
 """Largest number of probabilities that are held at once: 4 MB, which stays in the cache."""
-
-_LEAST = torch.finfo(torch.float32).min
-"""In place of the logarithm of 0, so that times 0 it is 0."""
 
 Measures = dict[str, Tensor]
 
@@ -233,8 +230,6 @@ def _chunks(
             logs = scratch.take("logs", device, *shape)
             attention.log_probs(row, some, index, columns, logs)
             probs = torch.exp(logs, out=out)
-            if attention.hides_keys:
-                logs.clamp_(min=_LEAST)
         else:
             logs, probs = None, attention.probs(row, some, index, columns, out)
         if valid is not None:
@@ -255,7 +250,7 @@ def _pieces(num_heads: int, queries: int, keys: int) -> Iterator[tuple[slice, sl
 def _products(probs: Probs, logs: Logits | None) -> PerHead:
     """Return the sum of p log p over all rows; a logarithm costs as much as all else together."""
     if logs is None:
-        logs = probs.log().clamp_(min=_LEAST)
+        logs = probs.log().clamp_(min=LEAST)
     products: Tensor = torch.linalg.vecdot(probs.flatten(1), logs.flatten(1))
     return products
 
