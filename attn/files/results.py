@@ -21,7 +21,7 @@ from attn.files.disk import reported, resolved
 from attn.files.exchange import link, put
 from attn.files.markers import MARKER, digests, entries, is_marked, ours, read_marker, write_marker
 from attn.files.outside import read_json
-from attn.files.scratch import scratch
+from attn.files.scratch import part, scratch
 
 COMPARISON = "comparison.json"
 """The file that tells what a folder of results of a comparison holds."""
@@ -30,7 +30,11 @@ HINT = "Choose another folder with --out."
 
 @contextmanager
 def replaced(
-    folder: Path, command: str, index: str, note: Callable[[str], None] | None = None
+    folder: Path,
+    command: str,
+    index: str,
+    note: Callable[[str], None] | None = None,
+    whole: Path | None = None,
 ) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `folder` if the block succeeds.
 
@@ -43,25 +47,49 @@ def replaced(
         command: whose results they are.
         index: file that such results always have.
         note: told if earlier results are kept.
+        whole: what another call yielded, of whose results these are a part.
 
     Raises:
         AnalysisError: `folder` holds something else, or something of the same name as a result.
         TraceError: the disk is full, permission is missing, ….
     """
-    refuse_others(folder, command, index)
-    goal = resolved(folder)
-    with reported(folder, hint=HINT), scratch(goal) as built:
-        built.mkdir()
-        yield built
-        write_marker(built, command=command, files=digests(built))
-        if is_unmarked(goal, index):
-            kept = _keep(goal)
-            if note is not None:
-                note(f"{folder} held results of an attn that did not mark its files: see {kept}")
-        elif goal.is_dir():
-            _link_others(goal, built)
-            shutil.copymode(goal, built)
-        put(built, goal)
+    goal = refuse_others(folder, command, index)
+    with reported(folder, hint=HINT):
+        if whole is None or os.path.lexists(goal):
+            with scratch(goal) as built:
+                built.mkdir()
+                yield built
+                write_marker(built, command=command, files=digests(built))
+                _put(built, goal, index, note)
+        else:
+            with part(whole, goal) as built:
+                yield built
+                write_marker(built, command=command, files=digests(built))
+                if not _is_renamed(built, goal):  # another run was faster, or it is another disk
+                    with scratch(goal) as moved:
+                        shutil.move(built, moved)
+                        _put(moved, goal, index, note)
+
+
+def _put(built: Path, goal: Path, index: str, note: Callable[[str], None] | None) -> None:
+    """Put results in place, with what others put into the earlier ones."""
+    if is_unmarked(goal, index):
+        kept = _keep(goal)
+        if note is not None:
+            note(f"{goal} held results of an attn that did not mark its files: see {kept}")
+    elif goal.is_dir():
+        _link_others(goal, built)
+        shutil.copymode(goal, built)
+    put(built, goal)
+
+
+def _is_renamed(built: Path, goal: Path) -> bool:
+    """Rename results to what is free; say whether it is."""
+    try:
+        built.rename(goal)
+    except OSError:
+        return False
+    return True
 
 
 def withdraw(folder: Path, command: str, index: str) -> None:
@@ -83,13 +111,16 @@ def withdraw(folder: Path, command: str, index: str) -> None:
             goal.rmdir()
 
 
-def refuse_others(folder: Path, command: str, index: str) -> None:
+def refuse_others(folder: Path, command: str, index: str) -> Path:
     """Refuse a folder for results that holds something else than results of this command.
 
     Args:
         folder: may be missing.
         command: whose results it is for.
         index: file that such results always have.
+
+    Returns:
+        The folder without symbolic links.
 
     Raises:
         AnalysisError: says what it holds.
@@ -100,7 +131,7 @@ def refuse_others(folder: Path, command: str, index: str) -> None:
         try:
             goal.lstat()  # the name may be too long, which is known before any work this way
         except FileNotFoundError:
-            return
+            return goal
     with reported(folder, "read", HINT):
         is_folder = goal.is_dir()
         is_empty = is_folder and not any(goal.iterdir())
@@ -117,6 +148,7 @@ def refuse_others(folder: Path, command: str, index: str) -> None:
             f"{folder} is no folder of results of `attn {command}`, and not empty: it is not "
             "replaced; choose another with --out"
         )
+    return goal
 
 
 def is_unmarked(folder: Path, index: str) -> bool:

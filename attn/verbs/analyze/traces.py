@@ -41,7 +41,17 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class AnalysisJob:
-    """What is asked of every trace; `vocabulary` has the words of all of them, where known."""
+    """What is asked of every trace.
+
+    Attributes:
+        only: the analyses; None is all that fit.
+        options: of every analysis.
+        draws: whether figures are made.
+        size: of these.
+        report: told what happens.
+        vocabulary: the words of all traces, where known.
+        whole: where results of the collection are built, if they are.
+    """
 
     only: tuple[str, ...] | None
     options: Settings
@@ -49,6 +59,7 @@ class AnalysisJob:
     size: FigureSize
     report: Report
     vocabulary: tuple[str, ...] = ()
+    whole: Path | None = None
 
 
 def read_job(options: AnalyzeOptions, report: Report) -> AnalysisJob:
@@ -123,7 +134,7 @@ def analyze_trace(
 
 def replaced_results(folder: Path, job: AnalysisJob) -> AbstractContextManager[Path]:
     """Give a folder for new results, which replace the earlier ones when the context ends."""
-    return replaced(folder, "analyze", INDEX, job.report.warn)
+    return replaced(folder, "analyze", INDEX, job.report.warn, job.whole)
 
 
 def write_index(folder: Path, facts: Mapping[str, Any]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
-from itertools import chain, count
+from itertools import accumulate, chain, count, islice
 from pathlib import Path
 
 from attn.errors import AnalysisError, TraceError
@@ -138,12 +139,23 @@ def refuse_outside(path: Path, folder: Path) -> None:
     Raises:
         TraceError: says where it leads.
     """
+    if _is_below(path, folder):
+        return
     full, within = resolved(path), resolved(folder)
     if not full.is_relative_to(within):
         raise TraceError(
             f"{path} leads out of {folder}, to {full}: nothing is written there; choose another "
             "folder with --out, or name that one"
         )
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    """Whether a path is in a folder by its name, and no link leads elsewhere on the way."""
+    names = path.parts[len(folder.parts) :]
+    if path.parts[: len(folder.parts)] != folder.parts or ".." in names:
+        return False
+    steps = accumulate(names, "{}/{}".format, initial=str(folder))
+    return not any(map(os.path.islink, islice(steps, 1, None)))
 
 
 @contextmanager
