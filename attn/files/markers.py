@@ -118,7 +118,7 @@ def entries(folder: Path) -> list[str]:
     paths: list[str] = []
     for parent, folders, files in os.walk(folder, onerror=_fail):
         below = parent[len(str(folder)) :].strip(os.sep).replace(os.sep, "/")
-        links = [name for name in folders if os.path.islink(f"{parent}/{name}")]
+        links = [name for name in folders if Path(f"{parent}/{name}").is_symlink()]
         paths += [f"{below}/{name}" if below else name for name in (*files, *links)]
         if below and not folders and not files:
             paths.append(below)

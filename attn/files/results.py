@@ -18,7 +18,7 @@ from typing import Any
 
 from attn.errors import AnalysisError, TraceError
 from attn.files.disk import reported, resolved
-from attn.files.exchange import link, put
+from attn.files.exchange import NEW, PART, link, put
 from attn.files.markers import MARKER, digests, entries, is_marked, ours, read_marker, write_marker
 from attn.files.outside import read_json
 from attn.files.scratch import part, scratch
@@ -54,33 +54,48 @@ def replaced(
         TraceError: the disk is full, permission is missing, ….
     """
     goal = refuse_others(folder, command, index)
-    with reported(folder, hint=HINT):
-        if whole is None or os.path.lexists(goal):
-            with scratch(goal) as built:
-                built.mkdir()
-                yield built
-                write_marker(built, command=command, files=digests(built))
-                _put(built, goal, index, note)
-        else:
-            with part(whole, goal) as built:
-                yield built
-                write_marker(built, command=command, files=digests(built))
-                if not _is_renamed(built, goal):  # another run was faster, or it is another disk
-                    with scratch(goal) as moved:
-                        shutil.move(built, moved)
-                        _put(moved, goal, index, note)
+    with reported(folder, hint=HINT), _building(goal, whole) as built:
+        yield built
+        write_marker(built, command=command, files=digests(built))
+        if built.name == PART and _is_renamed(built, goal):
+            return
+        kept = _put(built, goal, index) if built.name == NEW else _move(built, goal, index)
+        if kept is not None and note is not None:
+            note(f"{folder} held results of an attn that did not mark its files: see {kept}")
 
 
-def _put(built: Path, goal: Path, index: str, note: Callable[[str], None] | None) -> None:
-    """Put results in place, with what others put into the earlier ones."""
+@contextmanager
+def _building(goal: Path, whole: Path | None) -> Iterator[Path]:
+    """Yield an empty folder, which is removed at the end unless it was put in place."""
+    if whole is not None and not os.path.lexists(goal):
+        with part(whole, goal) as built:
+            yield built
+    else:
+        with scratch(goal) as built:
+            built.mkdir()
+            yield built
+
+
+def _put(built: Path, goal: Path, index: str) -> Path | None:
+    """Put results in place, with what others put into the earlier ones; say where these are kept.
+
+    They are if they have no marker.
+    """
+    kept = None
     if is_unmarked(goal, index):
         kept = _keep(goal)
-        if note is not None:
-            note(f"{goal} held results of an attn that did not mark its files: see {kept}")
     elif goal.is_dir():
         _link_others(goal, built)
         shutil.copymode(goal, built)
     put(built, goal)
+    return kept
+
+
+def _move(built: Path, goal: Path, index: str) -> Path | None:
+    """Put results in place that another run, or another disk, was in the way of."""
+    with scratch(goal) as moved:
+        shutil.move(built, moved)
+        return _put(moved, goal, index)
 
 
 def _is_renamed(built: Path, goal: Path) -> bool:

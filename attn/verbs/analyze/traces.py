@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from attn.analysis.needs import Lack
 from attn.analysis.registry import ANALYSES, Analysis, AnalysisPlan, plan
@@ -188,7 +190,7 @@ def _run(
     findings.take(analysis.joins, result)
     return {
         "name": analysis.name,
-        "options": asdict(options),
+        "options": msgspec.to_builtins(options),
         "files": [*result.columns, *result.files, *drawn],
         "notes": notes,
     }
@@ -211,6 +213,6 @@ def _describe(
             "seed": manifest.request.seed,
         },
         "analyses": sorted(ran, key=lambda facts: order.index(facts["name"])),
-        "skipped": {name: asdict(lack) for name, lack in planned.skipped.items()},
-        "reduced": {name: asdict(lack) for name, lack in planned.reduced.items()},
+        "skipped": {name: msgspec.to_builtins(lack) for name, lack in planned.skipped.items()},
+        "reduced": {name: msgspec.to_builtins(lack) for name, lack in planned.reduced.items()},
     }
