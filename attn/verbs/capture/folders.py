@@ -19,7 +19,7 @@ from attn.files.names import COLLECTION
 from attn.files.scratch import is_debris
 from attn.files.scratch import sweep as sweep_results
 from attn.trace.store import MANIFEST
-from attn.verbs.capture.collection import SHARD_JOURNAL
+from attn.verbs.capture.collection import SHARD_JOURNAL, is_collection, read_index
 
 ANALYSIS = "analysis"
 """Where the results of a trace or of a collection are, in its folder."""
@@ -119,6 +119,8 @@ def refuse_contents(folder: Path) -> None:
 def refuse_parts(folder: Path) -> None:
     """Refuse a folder for something new that is part of a trace, or in a folder of results.
 
+    The folder of a trace that a collection lists, and that is not made yet, is part of it too.
+
     Raises:
         AnalysisError: says which.
         TraceError: it cannot be found.
@@ -131,6 +133,23 @@ def refuse_parts(folder: Path) -> None:
                 f"{ancestor} holds results of attn or a part of a trace, and nothing else goes "
                 "into it; choose another folder with --out"
             )
+    for collection in filter(is_collection, full.parents):
+        if name := _find_unmade(full, collection):
+            raise AnalysisError(
+                f"{collection / name} is the folder of a trace that is not made yet, and nothing "
+                f"else goes into it: `attn capture --resume --out {collection}` makes it; choose "
+                "another folder with --out"
+            )
+
+
+def _find_unmade(folder: Path, collection: Path) -> str:
+    """Return which trace of a collection a folder is in, if that has no manifest yet."""
+    below = folder.relative_to(collection)
+    names = {path.as_posix() for path in (below, *below.parents)}
+    listed: list[str] = []
+    with suppress(TraceError):  # whose index is damaged knows of none
+        listed = [entry.folder for entry in read_index(collection) if entry.folder in names]
+    return next((name for name in listed if not is_there(collection / name / MANIFEST)), "")
 
 
 def refuse_outside(path: Path, folder: Path) -> None:
