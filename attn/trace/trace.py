@@ -62,6 +62,7 @@ class Trace:
         self.manifest = source.manifest
         self.folder = source.folder
         self._source = source
+        self._views: dict[tuple[str, int | str, str | None, bool], MeasureView] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Trace, (self._source,)
@@ -193,10 +194,15 @@ class Trace:
         self, name: str, layer: int | str, block: str | None, *, lay_out: bool = False
     ) -> MeasureView:
         """Return one measure of one layer to be read piece by piece, without labels."""
-        index_of("measure", name, tuple(MEASURES))
-        if name == "total":
-            return find_total(self._source, self.layer(layer), block)
-        return find(self._source, name, self.layer(layer), block, lay_out=lay_out)
+        key = name, layer, block, lay_out
+        if key not in self._views:
+            index_of("measure", name, tuple(MEASURES))
+            self._views[key] = (
+                find_total(self._source, self.layer(layer), block)
+                if name == "total"
+                else find(self._source, name, self.layer(layer), block, lay_out=lay_out)
+            )
+        return self._views[key]
 
     def maps(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
         """Return a block's probs, mean over heads: (…, row, column, key), lazily.
