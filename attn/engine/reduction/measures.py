@@ -102,9 +102,9 @@ def _fold(
             if start < stop:
                 here = slice(start - rows.start, stop - rows.start)
                 inside = slice(start - span.start, stop - span.start)
-                each.add(some, inside, probs[:, here])
-                if each.wants_entropy and products is not None:
-                    each.add_products(some, products[:, here])
+                each.add(
+                    some, inside, probs[:, here], None if products is None else products[:, here]
+                )
     for each, _ in sums:
         yield each.block, each.folded()
 
@@ -132,18 +132,16 @@ class _Sums:
                 dtype=torch.float16,
             )
 
-    def add(self, some: slice, rows: slice, probs: Probs) -> None:
-        """Add the probabilities of some heads and rows."""
+    def add(self, some: slice, rows: slice, probs: Probs, products: PerQuery | None) -> None:
+        """Add the probabilities of some heads and rows, and each row's sum of p log p."""
         queries, keys = len(self.block.queries), len(self.block.keys)
         self._mass = _plus(self._mass, probs.sum(1), (self._heads, keys), some)
         if self._wants_map:
             self._map = _plus(self._map, probs.sum(0), (queries, keys), rows)
         if self._headmap is not None:
             self._headmap[some, rows] = _columns(probs, self.block)
-
-    def add_products(self, some: slice, products: PerQuery) -> None:
-        """Add the sums of p log p of some heads and rows."""
-        self._products = _plus(self._products, products.sum(1), (self._heads,), some)
+        if self.wants_entropy and products is not None:
+            self._products = _plus(self._products, products.sum(1), (self._heads,), some)
 
     def folded(self) -> Folded:
         """Return the means; what was added is changed in place."""
