@@ -78,6 +78,7 @@ def find_concern(manifest: Manifest) -> Callable[[Needs], bool]:
     """
     is_of_text, is_growing = _is_of_text(manifest), _is_growing(manifest)
     is_gated = any(layer.gates for layer in manifest.layers)
+
     def concerns(needs: Needs) -> bool:
         return (
             not (needs.decided and is_growing)
