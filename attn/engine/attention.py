@@ -136,9 +136,10 @@ class Attention:
             return self.open_probs[row, heads][:, queries][:, :, keys].float()
         norm = _pick(self.factors()[2], row, heads, queries).unsqueeze(-1)
         probs = self._logits(row, heads, queries, keys, minus=norm, out=out).exp_()
-        if self.mask is not None and bool((uniform := norm < UNIFORM_BELOW).any()):
-            shown = ~_part(self.row_mask(row), heads, queries, keys).isneginf()
-            count = self._num_shown(self.row_mask(row))[heads][:, queries]
+        mask = self.row_mask(row)
+        if mask is not None and bool((uniform := norm < UNIFORM_BELOW).any()):
+            shown = ~_part(mask, heads, queries, keys).isneginf()
+            count = self._num_shown(mask)[heads][:, queries]
             torch.where(uniform, shown / count, probs, out=probs)
         return probs
 
