@@ -65,6 +65,15 @@ def _sum(view: MeasureView, file: str, lead: Sequence[AxisPart], keys: slice) ->
     return np.where(is_empty, np.nan, np.nansum(values, -1))
 
 
+def find_any(
+    source: TensorSource, name: str, layer: Layer, block: str | None, *, lay_out: bool = False
+) -> MeasureView:
+    """Find a measure as `find` does, a `total` too."""
+    if name == "total":
+        return find_total(source, layer, block)
+    return find(source, name, layer, block, lay_out=lay_out)
+
+
 def find_total(source: TensorSource, layer: Layer, query: str | None) -> MeasureView:
     """Find the `total` of a query part, or make it of masses where not all of it is stored.
 
