@@ -12,7 +12,6 @@ import numpy as np
 from attn.errors import TraceError
 from attn.files.digests import read_output
 from attn.schema import (
-    MEASURES,
     SKETCH,
     Grid,
     Layer,
@@ -195,7 +194,6 @@ class Trace:
         """Return one measure of one layer to be read piece by piece, without labels."""
         key = name, layer, block, lay_out
         if key not in self._views:
-            index_of("measure", name, tuple(MEASURES))
             selected = self.layer(layer)
             self._views[key] = find_any(self._source, name, selected, block, lay_out=lay_out)
         return self._views[key]
