@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from attn.schema import SKETCH, Kind, Layer, Level, Manifest, SegmentKind, part
@@ -70,17 +71,25 @@ Every level keeps the measures that are not named.
 _PLURALS = {"query": "queries", "lse": "lse", "share_max": "largest shares (share_max)"}
 
 
-def concerns(needs: Needs, manifest: Manifest) -> bool:
-    """Whether a trace is of the kind of model that an analysis with these needs is about."""
+def find_concern(manifest: Manifest) -> Callable[[Needs], bool]:
+    """Return what says whether a trace is of the kind of model that an analysis is about.
+
+    It is told the needs of the analysis.
+    """
+    is_of_text, is_growing = _is_of_text(manifest), _is_growing(manifest)
     is_gated = any(layer.gates for layer in manifest.layers)
-    return (
-        not (needs.decided and _is_growing(manifest))
-        and (needs.texts or needs.written) == _is_of_text(manifest)
-        and (is_gated or not needs.gates)
-        and (_has_sketch(manifest) or not needs.sketch)
-        and (bool(manifest.request.concepts) or not needs.concepts)
-        and not (needs.by_block and _blocks(needs) - {*manifest.kept.blocks})
-    )
+
+    def concerns(needs: Needs) -> bool:
+        return (
+            not (needs.decided and is_growing)
+            and (needs.texts or needs.written) == is_of_text
+            and (is_gated or not needs.gates)
+            and (_has_sketch(manifest) or not needs.sketch)
+            and (bool(manifest.request.concepts) or not needs.concepts)
+            and not (needs.by_block and _blocks(needs) - {*manifest.kept.blocks})
+        )
+
+    return concerns
 
 
 def _blocks(needs: Needs) -> set[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from attn.analysis import gates
-from attn.analysis.needs import Lack, Needs, concerns, find_lack
+from attn.analysis.needs import Lack, Needs, find_concern, find_lack
 from attn.analysis.relations import readers
 from attn.analysis.result import Result
 from attn.analysis.sinks import sinks
@@ -275,7 +275,8 @@ def plan(trace: Trace, only: Iterable[str] | None = None) -> AnalysisPlan:
         raise AnalysisError(f"{trace.folder} has no finished step: capture it again")
     offered: tuple[str, ...] = ()
     if only is None:
-        about = [analysis for analysis in ANALYSES if concerns(analysis.needs, trace.manifest)]
+        concerns = find_concern(trace.manifest)
+        about = [analysis for analysis in ANALYSES if concerns(analysis.needs)]
         requested = tuple(analysis for analysis in about if not analysis.on_request)
         offered = tuple(
             analysis.name
