@@ -30,9 +30,8 @@ from attn.trace.labels import key_labels
 from attn.trace.means import MapSums, find_layers, image_views
 from attn.trace.measures.axes import LISTED, index_of
 from attn.trace.measures.exact import read_probs
-from attn.trace.measures.lookup import find
 from attn.trace.measures.sources import MemoryFiles, TensorSource
-from attn.trace.measures.totals import find_total
+from attn.trace.measures.totals import find_view
 from attn.trace.measures.views import MeasureView
 from attn.trace.step_tokens import read_written
 from attn.trace.store import open_files
@@ -197,11 +196,7 @@ class Trace:
         key = name, layer, block, lay_out
         if key not in self._views:
             index_of("measure", name, tuple(MEASURES))
-            self._views[key] = (
-                find_total(self._source, self.layer(layer), block)
-                if name == "total"
-                else find(self._source, name, self.layer(layer), block, lay_out=lay_out)
-            )
+            self._views[key] = find_view(self._source, name, self.layer(layer), block, lay_out)
         return self._views[key]
 
     def maps(self, layer: int | str, block: str = "image.text") -> xr.DataArray:

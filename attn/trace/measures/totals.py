@@ -89,3 +89,16 @@ def find_total(source: TensorSource, layer: Layer, query: str | None) -> Measure
             start += segment.length
     parts = tuple(addends[segment] for segment in layer.keys)
     return SumView(source, shards, parts[0][0].tensor, "total", layer, query, None, parts)
+
+
+def find_view(
+    source: TensorSource, name: str, layer: Layer, block: str | None, lay_out: bool
+) -> MeasureView:
+    """Find any measure; see `find`.
+
+    Raises:
+        TraceError: the trace does not hold it.
+    """
+    if name == "total":
+        return find_total(source, layer, block)
+    return find(source, name, layer, block, lay_out=lay_out)
