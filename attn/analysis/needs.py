@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from attn.schema import SKETCH, Kind, Layer, Level, Manifest, SegmentKind
+from attn.schema import SKETCH, Kind, Layer, Level, Manifest, SegmentKind, part
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Needs:
         sketch: the model was given a drawing.
         gates: gates act on some captured layer.
         concepts: words outside the prompt were looked for.
+        by_block: it is about those traces only of which the blocks of the measures were kept.
     """
 
     segments: tuple[SegmentKind, ...] = ()
@@ -41,6 +42,7 @@ class Needs:
     sketch: bool = False
     gates: bool = False
     concepts: bool = False
+    by_block: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,15 @@ def find_concern(manifest: Manifest) -> Callable[[Needs], bool]:
             and (is_gated or not needs.gates)
             and (_has_sketch(manifest) or not needs.sketch)
             and (bool(manifest.request.concepts) or not needs.concepts)
+            and not (needs.by_block and _blocks(needs) - {*manifest.kept.blocks})
         )
 
     return concerns
+
+
+def _blocks(needs: Needs) -> set[str]:
+    """Return the blocks of the measures."""
+    return {measure.partition(".")[2] for measure in needs.measures}
 
 
 def find_lack(needs: Needs, manifest: Manifest) -> Lack | None:
@@ -127,7 +135,7 @@ def _find_measures(measures: tuple[str, ...], manifest: Manifest) -> Lack | None
     """Look for measures, and for a layer that has the blocks of all of them."""
     lacks = (_find_measure(measure, manifest) for measure in measures)
     lack = next(filter(None, lacks), None)
-    blocks = {measure.partition(".")[2] for measure in measures}
+    blocks = _blocks(Needs(measures=measures))
     if lack or any(blocks <= {*layer.blocks} for layer in manifest.layers):
         return lack
     return Lack(f"{' and '.join(sorted(blocks))} in one layer, which none has", None)
@@ -215,6 +223,8 @@ def _find_measure(needed: str, manifest: Manifest) -> Lack | None:
     if by_product and not _is_reached(rows, manifest):
         return Lack(f"the block {block}: no step that was kept reads anything of '{rows}'", None)
     is_requested = block in manifest.kept.blocks or measure in ("share_max", "peak")
+    if rows == "text" and not any(part(layer.queries, rows) for layer in manifest.layers):
+        return Lack(f"the block {block}: no captured layer's text reads anything", None)
     if not by_product or (levels and not is_requested):
         return Lack(f"the block {block}, which was not captured", f"--blocks {block}")
     if measure == "map" and manifest.kept.level == "means" and manifest.status == "partial":

@@ -12,7 +12,6 @@ import numpy as np
 from attn.errors import TraceError
 from attn.files.digests import read_output
 from attn.schema import (
-    MEASURES,
     SKETCH,
     Grid,
     Layer,
@@ -31,7 +30,7 @@ from attn.trace.means import MapSums, find_layers, image_views
 from attn.trace.measures.axes import LISTED, index_of
 from attn.trace.measures.exact import read_probs
 from attn.trace.measures.sources import MemoryFiles, TensorSource
-from attn.trace.measures.totals import find_view
+from attn.trace.measures.totals import find_any
 from attn.trace.measures.views import MeasureView
 from attn.trace.step_tokens import read_written
 from attn.trace.store import open_files
@@ -195,8 +194,8 @@ class Trace:
         """Return one measure of one layer to be read piece by piece, without labels."""
         key = name, layer, block, lay_out
         if key not in self._views:
-            index_of("measure", name, tuple(MEASURES))
-            self._views[key] = find_view(self._source, name, self.layer(layer), block, lay_out)
+            selected = self.layer(layer)
+            self._views[key] = find_any(self._source, name, selected, block, lay_out=lay_out)
         return self._views[key]
 
     def maps(self, layer: int | str, block: str = "image.text") -> xr.DataArray:

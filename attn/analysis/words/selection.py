@@ -195,8 +195,8 @@ def _prompt(trace: Trace, branch: str, names: tuple[str, ...]) -> Prompt:
     return read_prompt(trace.manifest, branch, names)
 
 
-def choose(trace: Trace, options: Scope) -> Selection:
-    """Find what the options name.
+def choose(trace: Trace, options: Scope, block: str = BLOCK) -> Selection:
+    """Find what the options name, of the layers that kept a block.
 
     Raises:
         AnalysisError: a word, phrase, layer, step or branch is not there.
@@ -208,7 +208,7 @@ def choose(trace: Trace, options: Scope) -> Selection:
     prompt = _prompt(trace, branch, options.names)
     if not prompt.words and branch == "uncond":
         raise AnalysisError("the negative prompt has no words; leave branch out for the prompt's")
-    captured = [layer for layer in trace.layers if BLOCK in layer.blocks]
+    captured = [layer for layer in trace.layers if block in layer.blocks]
     steps = select_steps(trace.steps, options.steps)
     if options.layers == (BEST,):
         tower = select_tower(captured, ())

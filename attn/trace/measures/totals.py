@@ -8,8 +8,8 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from attn.schema import Layer, part, without_mass
-from attn.trace.measures.axes import AxisPart
+from attn.schema import MEASURES, Layer, part, without_mass
+from attn.trace.measures.axes import AxisPart, index_of
 from attn.trace.measures.growing import GrowingView
 from attn.trace.measures.lookup import find
 from attn.trace.measures.sources import TensorSource
@@ -65,6 +65,16 @@ def _sum(view: MeasureView, file: str, lead: Sequence[AxisPart], keys: slice) ->
     return np.where(is_empty, np.nan, np.nansum(values, -1))
 
 
+def find_any(
+    source: TensorSource, name: str, layer: Layer, block: str | None, *, lay_out: bool = False
+) -> MeasureView:
+    """Find a measure as `find` does, a `total` too."""
+    index_of("measure", name, tuple(MEASURES))
+    if name == "total":
+        return find_total(source, layer, block)
+    return find(source, name, layer, block, lay_out=lay_out)
+
+
 def find_total(source: TensorSource, layer: Layer, query: str | None) -> MeasureView:
     """Find the `total` of a query part, or make it of masses where not all of it is stored.
 
@@ -89,16 +99,3 @@ def find_total(source: TensorSource, layer: Layer, query: str | None) -> Measure
             start += segment.length
     parts = tuple(addends[segment] for segment in layer.keys)
     return SumView(source, shards, parts[0][0].tensor, "total", layer, query, None, parts)
-
-
-def find_view(
-    source: TensorSource, name: str, layer: Layer, block: str | None, lay_out: bool
-) -> MeasureView:
-    """Find any measure; see `find`.
-
-    Raises:
-        TraceError: the trace does not hold it.
-    """
-    if name == "total":
-        return find_total(source, layer, block)
-    return find(source, name, layer, block, lay_out=lay_out)
