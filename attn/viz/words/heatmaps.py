@@ -16,6 +16,7 @@ from attn.viz.compare.comparison_scene import SceneSide
 from attn.viz.figures import FigureFile, Pixels, Subject, new_figure, shrink
 from attn.viz.labels import file_stem, ranges, short
 from attn.viz.overlay import (
+    DIM,
     ColourScale,
     Heat,
     Scale,
@@ -38,7 +39,7 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
-from attn.viz.strokes import Lines, show_strokes
+from attn.viz.strokes import Lines, say_strokes, show_strokes
 from attn.viz.words.run_figures import RunWords, draw_run
 from attn.viz.words.word_colours import colour_words
 from attn.wording import count_noun
@@ -51,8 +52,6 @@ NARROWEST = 4.6  # inches: as wide as the colour bar and its label
 FOOTER = 0.72
 BAR = 0.13  # height of the colour bar
 LARGE, SMALL = 13.0, 10.5  # points of a title
-DIM = 0.15
-"""A map whose largest value is a smaller part of the scale is all but black."""
 DARK = "\na dark panel: the word gets little attention; a scale of its own shows where"
 SAID = {True: "the scale of all words", False: "the scale of this map"}
 
@@ -133,6 +132,7 @@ def draw_word(maps: xr.DataArray, word: int, image: Pixels | None, subject: Subj
     panels = 1 if image is None else 2
     across = max(panels * (wide + GAP) - GAP, NARROWEST)
     facts = f"{subject.backend} · seed {subject.seed} · {maps.attrs['segment']}"
+    facts += say_strokes(subject.strokes)
     lines = (short(subject.prompt, int(across / LETTER)), short(facts, int(across / LETTER)))
     top = MARGIN + 2 * LINE + GAP
     figure = new_figure(across + 2 * MARGIN, top + TITLE + high + FOOTER + MARGIN)
@@ -210,7 +210,7 @@ def _subtitle(maps: xr.DataArray, subject: Subject, scale: Scale) -> str:
     facts = f"{subject.backend} · seed {subject.seed} · {attrs['segment']}{branch}"
     told = f" · {attrs['told']}" if attrs.get("told") else ""
     mean = f" · mean: of the map of each {name}" if scale == "shared" else ""
-    return f"{facts}{mean}{_left_out(maps)}{told}"
+    return f"{facts}{mean}{_left_out(maps)}{told}{say_strokes(subject.strokes)}"
 
 
 def _left_out(maps: xr.DataArray) -> str:

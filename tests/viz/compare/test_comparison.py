@@ -260,7 +260,7 @@ def test_scale_of_differences(scale):
         TermChange(term, change(size, (3, 5)))
         for term, size in zip(terms(), (1, 2, 4, 8), strict=True)
     ]
-    figure = draw_difference(scene(), changed, None, scale).figure
+    figure = next(draw_difference(scene(), changed, None, scale)).figure
     largest = [np.abs(entry.change.change).max() for entry in changed]
     ends = largest if scale == "own" else [max(largest)] * 4
     np.testing.assert_allclose(
@@ -277,7 +277,7 @@ def test_what_is_not_shown_is_paler_than_a_small_change():
     small = np.where(np.arange(5) < 2, 0.0, 0.15)  # of a scale that another word's change of 1 ends
     changes = [paired_change(base, base + size + noise) for size in (small, 1.0)]
     entries = [TermChange(*both) for both in zip(terms(["red", "cat"]), changes, strict=True)]
-    figure = draw_difference(scene(), entries, None).figure
+    figure = next(draw_difference(scene(), entries, None)).figure
     figure.canvas.draw()
     (left, bottom), (right, top) = figure.axes[0].get_window_extent().get_points().astype(int)
     pixels = np.asarray(figure.canvas.buffer_rgba())[::-1, :, :3].mean(-1)
@@ -305,7 +305,7 @@ def test_who_leads(article, noun, first):
 def test_equal_images_have_a_reason_to_be_black(level, told):
     """Where no image changed the black panel says so."""
     image = ImageDifference(np.full((3, 5), level), 4, 0)
-    assert told in texts(draw_difference(scene(), [], image).figure)
+    assert told in texts(next(draw_difference(scene(), [], image)).figure)
 
 
 @pytest.mark.parametrize("scale", ["shared", "own"])
