@@ -62,7 +62,7 @@ def draw_change_heads(
             _label(axes, layers, spread(np.arange(heads, dtype=np.float64), height, 0.2))
             title, remark = titles[column]
             write_title(axes, title, short(remark, LETTERS), size=9)
-    dark = say_dark(np.array([values[:2] for values in tables]), scales[0][1], "heads")
+    dark = say_dark(np.array([np.fmax(*values[:2]) for values in tables]), heat, "heads")
     masses = [axes for number, axes in enumerate(panels) if number % 3 < 2]  # noqa: PLR2004
     show_scale(
         figure,

@@ -270,6 +270,23 @@ def test_scale_of_differences(scale):
     assert told == [f"to ±{100 * end:.3g} %" for end in largest if scale == "own"]
 
 
+@pytest.mark.parametrize(("sizes", "is_pale"), [((1, 2), False), ((0.01, 2), True)])
+def test_a_pale_word_has_a_scale_of_its_own(sizes, is_pale):
+    """Beside the sheet on one scale is one with a scale for each word, and a pale panel says so."""
+    rng = np.random.default_rng(5)
+    base = np.full((9, 3, 5), 0.1)
+    changes = [
+        paired_change(base, base + size * (1 + rng.random(base.shape) / 99)) for size in sizes
+    ]
+    entries = [TermChange(*both) for both in zip(terms(["red", "cat"]), changes, strict=True)]
+    sheets = list(draw_difference(scene(), entries, None))
+    paths = ["difference.png", "difference-own-scale.png"]
+    assert [sheet.path for sheet in sheets] == paths
+    labels = [" ".join(axes.get_xlabel() for axes in sheet.figure.axes) for sheet in sheets]
+    said = ["a pale panel" in label for label in labels]
+    assert said == [is_pale, False]
+
+
 def test_what_is_not_shown_is_paler_than_a_small_change():
     """Cells whose interval holds 0 are the palest of a page, though lines mark them."""
     base = np.full((9, 3, 5), 0.1)

@@ -46,8 +46,8 @@ def told(overlaps, images=(), measure="inside", lifts=()):
         (OVERLAPS, "inside",
          f"“red” has 50 % of its attention {REGIONS['inside']}, and 12.5 % with the baseline "
          "(difference: 95 % interval 25 to 50 percentage points). “square” has 25 % of its "
-         f"attention {REGIONS['inside']}, and 50 % with the baseline (difference: 95 % interval -30 "
-         "to -20 percentage points)."),
+         f"attention {REGIONS['inside']}, and 50 % with the baseline (difference: 95 % interval "
+         "-30 to -20 percentage points)."),
         ({"red": CLEAR}, "on",
          "“red” has 50 % of its attention on the drawing's strokes, and 12.5 % with the baseline "
          "(difference: 95 % interval 25 to 50 percentage points)."),
