@@ -187,8 +187,8 @@ FUNCTION_WORDS = (
 """English articles, prepositions, conjunctions and pronouns, which name nothing to be seen."""
 DIRECTIONS = "bottom centre center front left lower middle right top upper"
 """English words that say where something is, beside the prepositions."""
-NAMING = "no article, preposition, pronoun or direction such as “left”"
-"""Which words name something, for readers of the page."""
+NAMING = "“a”, “of” and “left” do not"
+"""Which words name nothing, for readers of the page."""
 
 
 def is_content(word: str) -> bool:
