@@ -231,10 +231,14 @@ def rank_told(items: Iterable[Told], numbers: Callable[[Told], tuple[float, floa
         items: to order.
         numbers: takes the absolute change and the relative one out of an item.
     """
-    sizes = [(item, *map(abs, numbers(item))) for item in items]
-    least = MATTERS * max((size for _, size, _ in sizes), default=0.0)
-    sizes.sort(key=lambda entry: (entry[1] < least, -entry[2] if entry[2] >= 0 else -math.inf))
-    return [item for item, _, _ in sizes]
+    listed = list(items)
+    least = MATTERS * max((abs(numbers(item)[0]) for item in listed), default=0.0)
+
+    def rank(item: Told) -> tuple[bool, float]:
+        change, relative = numbers(item)
+        return abs(change) < least, -math.inf if math.isnan(relative) else -abs(relative)
+
+    return sorted(listed, key=rank)
 
 
 def headline(entries: Iterable[TermChange]) -> TermChange | None:
