@@ -7,8 +7,9 @@ of processes with one thread, those of the two programs in turn:
     python -m benchmarks.many_traces 50 500
     python -m benchmarks.many_traces 50 500 --against DIR    # beside a checkout of f952691
 
-Each program has traces of its own, so that none finds the results of another. Beside f952691 it is
-also measured without what that commit does not make: see `ALIKE`.
+Each program has traces of its own, so that none finds the results of another. Nothing is removed
+before all is measured: ext4 takes longer to make a file for minutes after many were removed. Beside
+f952691 it is also measured without what that commit does not make: see `ALIKE`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -98,23 +100,29 @@ def measure(program: Program, verb: str, folder: Path) -> Cost:
     return Cost(seconds, kib)
 
 
-def main(few: int, many: int, programs: dict[str, Program]) -> None:
-    """Print milliseconds and kilobytes per trace, at two sizes of a collection."""
+def prepare(size: int, many: int, folders: Sequence[Path]) -> None:
+    """Write two runs of so many traces into each folder."""
     from tests.helpers.toy_traces import write_collection
 
+    first, *others = folders
+    with patch("os.fsync"):  # these traces are for once
+        for seed, side in enumerate(("base", "variant")):
+            write_collection(first / side, range(size), seed=seed * many)
+    for other in others:
+        shutil.copytree(first, other)
+
+
+def main(few: int, many: int, programs: dict[str, Program]) -> None:
+    """Print milliseconds and kilobytes per trace, at two sizes of a collection."""
     sizes = (1, few, many)
     costs: dict[tuple[str, str], list[Cost]] = {
         (verb, name): [] for verb in VERBS for name in programs
     }
-    for size in sizes:
-        with TemporaryDirectory() as index, patch("os.fsync"):  # these traces are for once
-            first, *others = [Path(index, name) for name in programs]
-            for seed, side in enumerate(("base", "variant")):
-                write_collection(first / side, range(size), seed=seed * many)
-            for other in others:
-                shutil.copytree(first, other)
+    with TemporaryDirectory() as folder:
+        for size in sizes:
+            prepare(size, many, [Path(folder, str(size), name) for name in programs])
             for (verb, name), measured in costs.items():
-                measured.append(measure(programs[name], verb, Path(index, name)))
+                measured.append(measure(programs[name], verb, Path(folder, str(size), name)))
     print(f"{'verb':8} {'of':8} {'traces':>7} {'ms/trace':>9} {'KB/trace':>9} {'peak MB':>8}")
     for (verb, name), (start, *others) in costs.items():
         for size, cost in zip(sizes[1:], others, strict=True):

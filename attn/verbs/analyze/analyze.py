@@ -141,6 +141,7 @@ def _analyze_collection(
     if out is None:
         refuse_outside(target, folder)
     with replaced_results(target, job) as staging:
+        traces.begin(staging)
         joined = Joined(staging)
         looked = (
             _analyze_entry(folder, entry, traces, joined, lost.get(at), job.report)
@@ -149,7 +150,7 @@ def _analyze_collection(
         done = SpooledList(TraceResults, looked)
         if not any(entry.path for entry in done):
             raise AnalysisError(f"no trace of {folder} could be analysed: {_gather_errors(done)}")
-        joined.draw(folder.resolve().name, job.size)
+        joined.draw(folder.resolve().name, job.size, traces.vocabulary)
         made = _list_analyses(joined.files, job)
         kept = keep_earlier(target, staging, joined.manifests, [facts["name"] for facts in made])
         about = {"manifests": iter(joined.manifests), "analyses": [*made, *kept]}

@@ -38,7 +38,11 @@ PATHS = ("trace", "path")
 
 
 class CollectionTraces:
-    """The traces of a collection as they are analysed, one by one, here or elsewhere."""
+    """The traces of a collection as they are analysed, one by one, here or elsewhere.
+
+    Attributes:
+        vocabulary: the words of all of them, each of which has one colour in all figures.
+    """
 
     def __init__(
         self, folder: Path, out: Path | None, job: AnalysisJob, entries: Iterable[Entry]
@@ -52,11 +56,16 @@ class CollectionTraces:
             entries: all of them.
         """
         vocabulary = list_vocabulary(entry.prompt for entry in entries)
+        self.vocabulary = vocabulary
         self._folder, self._out = folder, out
         self._job = replace(job, vocabulary=vocabulary)
         decides = {name: asdict(options) for name, options in job.options.items()}
         about = [job.only, decides, job.draws, asdict(job.size), vocabulary]
         self._pieces = PieceFolder((out or folder) / PIECES, about)
+
+    def begin(self, staging: Path) -> None:
+        """Build results of traces beside those of the collection, which lie in `staging`."""
+        self._job = replace(self._job, whole=staging)
 
     def analyze(self, entry: Entry) -> tuple[TraceResults, Findings]:
         """Analyse a trace.
@@ -94,6 +103,8 @@ class CollectionTraces:
 
     def find(self, entry: Entry) -> tuple[TraceResults, SpelledFindings] | None:
         """Return what was kept of a trace, if that and its results are as they were."""
+        if not self._pieces.is_there():
+            return None
         try:
             digest = trace_digest(self._folder / entry.folder)
             piece = self._pieces.read(entry.folder, digest)

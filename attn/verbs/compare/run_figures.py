@@ -110,7 +110,7 @@ def _gallery(run: RunWords, scale: Literal["shared", "own"]) -> Figure:
     """Draw words beside the image, as `attn analyze` does."""
     import xarray as xr
 
-    from attn.viz.words.heatmaps import draw_sheet
+    from attn.viz.words.sheets import draw_sheet
 
     maps = xr.DataArray(
         np.asarray(run.side.maps),
@@ -118,7 +118,8 @@ def _gallery(run: RunWords, scale: Literal["shared", "own"]) -> Figure:
         coords={"label": ("word", list(run.labels))},
         attrs={"unit": "attention probability"},
     )
-    return draw_sheet(maps, run.side.image, (run.title, run.about), scale)
+    heading = run.title, run.about_images
+    return draw_sheet(maps, run.side.image, heading, scale, run.side.strokes)
 
 
 def write_figures(figure_files: Iterable[FigureFile], folder: Path, prefix: str = "") -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import attn
-from tests.helpers.racing import ROUNDS
+from tests.verbs.capture.failures.racing import ROUNDS
 
 pytestmark = pytest.mark.slow
 
@@ -17,9 +17,9 @@ HELD = "another capture is writing into {}; wait for its end, or choose another 
 
 
 def race(folder, kind):
-    """Return what `tests.helpers.racing` prints; it checks what each round left."""
+    """Return what `tests.verbs.capture.failures.racing` prints; it checks what each round left."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.helpers.racing", folder, kind],
+        [sys.executable, "-m", "tests.verbs.capture.failures.racing", folder, kind],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         cwd=Path(attn.__file__).parents[1],
         capture_output=True,
