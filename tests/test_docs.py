@@ -184,7 +184,7 @@ def test_what_every_command_takes_is_documented() -> None:
 
 THEIRS = {
     *("--constraint", "--group", "--strict", "--no-deps", "--net", "--files", "--minutes"),
-    *("--memory", "--explicit", "--rounds", "--sample", "--against", "--shape"),
+    *("--memory", "--explicit", "--rounds", "--sample", "--against", "--shape", "--first"),
 }
 """Options of pip, mypy and the benchmarks that the manual shows."""
 
