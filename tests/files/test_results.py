@@ -97,7 +97,7 @@ def rename_near(path, goal):
     """Rename as where a trace is on another disk than its collection."""
     if path.name == "part":
         fail(errno.EXDEV)
-    Path(path).rename(goal)
+    os.rename(path, goal)
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "other results", "another disk", "an error"])
