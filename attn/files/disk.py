@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -33,7 +34,10 @@ def reported(path: Path, verb: str = "write", hint: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        raise TraceError(f"could not {verb} {path}: {os_reason(exc)}. {hint}".rstrip()) from exc
+        reason = os_reason(exc)
+        if verb == "write" and exc.errno == errno.ENOENT:  # folders are made before
+            reason += ", or another process removed it meanwhile"
+        raise TraceError(f"could not {verb} {path}: {reason}. {hint}".rstrip()) from exc
 
 
 def resolved(path: Path, hint: str = "") -> Path:
