@@ -70,7 +70,7 @@ def say_dark(values: NDArray[np.floating[Any]], scale: ColourScale, noun: str) -
     bright = int((known >= DIM * (scale.vmax or 1.0)).sum())
     if not 0 < bright < SELDOM * known.size:
         return ""
-    told = f"{bright} of {known.size} {noun} are above {percent(DIM)} of the scale"
+    told = f"above {percent(DIM)} of the scale: {bright} of {known.size} {noun}"
     return f"\n{told}; the others are dark"
 
 

@@ -155,7 +155,7 @@ def _show_deviation(
     edges = trace_lines(find_edges(image))
     show_strokes(panel, edges, EDGE, halo=False)
     show_strokes(panel, strokes, halo=False)
-    write_title(panel, "strokes and edges", "black: the image's edges · cyan: strokes", size=10.5)
+    write_title(panel, "deviation", "cyan: strokes · black: the image's edges", size=10.5)
     label = f"stroke to nearest edge, % of shorter side; red: {100 * FAR:.0f} or more"
     show_scale(figure, axes, (DEVIATIONS, scale), label)
 

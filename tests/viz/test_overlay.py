@@ -9,7 +9,7 @@ from attn.viz.overlay import colour_scale, say_dark
 @pytest.mark.parametrize(
     ("bright", "told"),
     [
-        (2, "\n2 of 34 heads are above 15 % of the scale; the others are dark"),
+        (2, "\nabove 15 % of the scale: 2 of 34 heads; the others are dark"),
         (20, ""),
         (0, ""),
     ],

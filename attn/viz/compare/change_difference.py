@@ -35,7 +35,7 @@ MOST = 11
 COLUMNS = 4
 PANEL, BARS = 2.5, 1.3  # inches of a panel, and of the bars below all
 LETTERS = 18
-PALE = "\na pale panel: the word changes little beside others; a scale of its own shows where"
+PALE = "\npale: the word changes little beside others;\na scale of its own shows where"
 MASK, HATCH = "#c3c7cd", "////"
 """Colour and kind of the thin lines on bare paper where the interval holds 0."""
 
