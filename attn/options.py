@@ -44,6 +44,14 @@ class Option(NamedTuple):
     help: str
 
 
+def option_names(options: type[DataclassInstance]) -> dict[str, str]:
+    """Return the fields of a dataclass by the names that `--set` takes.
+
+    A name that is a word of Python has an underscore behind it in the dataclass: `from_`.
+    """
+    return {field.name.removesuffix("_"): field.name for field in fields(options)}
+
+
 def describe_options(options: type[DataclassInstance]) -> list[Option]:
     """Return name, type, default and help of every option of a dataclass.
 
@@ -53,12 +61,12 @@ def describe_options(options: type[DataclassInstance]) -> list[Option]:
     types = get_type_hints(options)
     return [
         Option(
-            field.name,
+            name,
             _type_text(types[field.name]),
             _value_text(_default(field)),
             field.metadata.get("help", ""),
         )
-        for field in fields(options)
+        for name, field in zip(option_names(options), fields(options), strict=True)
     ]
 
 
@@ -93,14 +101,14 @@ def parse_options(options: type[T], pairs: Mapping[str, str], owner: str) -> T:
         UsageError: an option is unknown, or a value is not of its type.
     """
     types = get_type_hints(options)
-    names = [field.name for field in fields(options)]
+    names = option_names(options)
     values = {}
     for key, text in pairs.items():
         if key not in names:
             listed = f"Options: {', '.join(names)}." if names else "It has no options."
             raise UsageError(f"{owner} has no option '{key}'.{did_you_mean(key, names)} {listed}")
         try:
-            values[key] = _convert(text, types[key])
+            values[names[key]] = _convert(text, types[names[key]])
         except msgspec.ValidationError as error:
             expected = _type_text(types[key])
             message = f"option '{key}' of {owner}: got '{text}', expected {expected}."

@@ -51,6 +51,11 @@ Points = Float64[Array, "point 4"]
 Image = UInt8[NDArray[np.uint8], "height width 3"]
 """Red, green and blue, 0 to 255."""
 
+GroupKeys = Float64[Array, "sample group key"]
+"""What groups of queries give to each key."""
+QueryWeights = Float64[Array, "query group"]
+"""The part of each query in each group; columns sum to 1."""
+
 TokenMaps = Float64[Array, "sample query key"]
 """Attention between the tokens of a text; rows sum to 1."""
 HeadTokenMaps = Float64[Array, "sample head query key"]

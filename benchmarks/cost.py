@@ -7,8 +7,11 @@
 The methods take turns in one process, one whole generation each (text encoding, sampling, picture,
 and for `attn` every file on disk), and ratios are taken pair by pair, so that a machine whose speed
 drifts does not decide the result. Beside other busy processes, the processor's time with one thread
-(`OMP_NUM_THREADS=1`) says more than the clock on the wall. `--cut` also takes the time of a capture
-in which the first word is cut, as each variant of an ablation is one. `--keep` takes that of each
+(`OMP_NUM_THREADS=1`) says more than the clock on the wall. `--cut` also takes the time of a variant
+of `attn ablate --cut WORD`: a generation in which a word's keys are masked, and what the ablation
+keeps of it is recorded and written; held against a plain generation of the same picture, it is what
+an ablation takes for each of its pictures, but for the comparison (`benchmarks.compare_cost`).
+`--keep` takes that of each
 level, with `+full` of `--mass full`, and says what its bytes cost: the ratio of a capture that took
 the plain time and that of writing its bytes, at the rate at which a file of as many was just
 written, and a tenth more. `--memory` starts one process per method and number of steps and
@@ -55,8 +58,9 @@ def plain(model: str, session: Session, request: Request) -> np.ndarray:
 
 
 def cut(model: str, session: Session, request: Request) -> np.ndarray:
-    """Generate with a word cut, as `attn ablate` does: the kernel is given another mask."""
-    return attn(model, session, request, cut=f"word {find_words(request.prompt)[0].text}")
+    """Generate a variant of `attn ablate`, which keeps means: the kernel is given another mask."""
+    word = find_words(request.prompt)[0].text
+    return attn(model, session, request, cut=f"word {word}", keep="means", forming=False)
 
 
 def attn(
@@ -66,6 +70,7 @@ def attn(
     *,
     cut: str | None = None,
     keep: str = "maps",
+    forming: bool = True,
     sizes: dict[str, int] | None = None,
 ) -> np.ndarray:
     """Generate with a capture, as `attn capture` does.
@@ -76,6 +81,7 @@ def attn(
         request: completed.
         cut: what is cut.
         keep: level of detail, by default that of `attn capture`; with `+full` and all masses.
+        forming: whether a small picture of each step is kept, as `attn capture` does.
         sizes: takes the bytes of `attention/`, by `keep`.
     """
     level, _, full = keep.partition("+")
@@ -91,6 +97,7 @@ def attn(
             size=(request.width or 0, request.height or 0),
             cut=cut,
             budget="100GB",
+            forming=forming,
             **kept,
         )
         if sizes is not None:

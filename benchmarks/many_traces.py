@@ -7,8 +7,9 @@ of processes with one thread, those of the two programs in turn:
     python -m benchmarks.many_traces 50 500
     python -m benchmarks.many_traces 50 500 --against DIR    # beside a checkout of f952691
 
-Each program has traces of its own, so that none finds the results of another. Beside f952691 it is
-also measured without what that commit does not make: see `ALIKE`.
+Each program has traces of its own, so that none finds the results of another. Nothing is removed
+before all is measured: ext4 takes longer to make a file for minutes after many were removed. Beside
+f952691 it is also measured without what that commit does not make: see `ALIKE`.
 """
 
 from __future__ import annotations
@@ -106,15 +107,16 @@ def main(few: int, many: int, programs: dict[str, Program]) -> None:
     costs: dict[tuple[str, str], list[Cost]] = {
         (verb, name): [] for verb in VERBS for name in programs
     }
-    for size in sizes:
-        with TemporaryDirectory() as index, patch("os.fsync"):  # these traces are for once
-            first, *others = [Path(index, name) for name in programs]
-            for seed, side in enumerate(("base", "variant")):
-                write_collection(first / side, range(size), seed=seed * many)
+    with TemporaryDirectory() as folder:
+        for size in sizes:
+            first, *others = [Path(folder, str(size), name) for name in programs]
+            with patch("os.fsync"):  # these traces are for once
+                for seed, side in enumerate(("base", "variant")):
+                    write_collection(first / side, range(size), seed=seed * many)
             for other in others:
                 shutil.copytree(first, other)
             for (verb, name), measured in costs.items():
-                measured.append(measure(programs[name], verb, Path(index, name)))
+                measured.append(measure(programs[name], verb, Path(folder, str(size), name)))
     print(f"{'verb':8} {'of':8} {'traces':>7} {'ms/trace':>9} {'KB/trace':>9} {'peak MB':>8}")
     for (verb, name), (start, *others) in costs.items():
         for size, cost in zip(sizes[1:], others, strict=True):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from attn.schema import SKETCH, Kind, Layer, Level, Manifest, SegmentKind
+from attn.schema import SKETCH, Kind, Layer, Level, Manifest, SegmentKind, part
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Needs:
         sketch: the model was given a drawing.
         gates: gates act on some captured layer.
         concepts: words outside the prompt were looked for.
+        by_block: it is about those traces only of which the blocks of the measures were kept.
     """
 
     segments: tuple[SegmentKind, ...] = ()
@@ -40,6 +42,7 @@ class Needs:
     sketch: bool = False
     gates: bool = False
     concepts: bool = False
+    by_block: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,16 +71,30 @@ Every level keeps the measures that are not named.
 _PLURALS = {"query": "queries", "lse": "lse", "share_max": "largest shares (share_max)"}
 
 
-def concerns(needs: Needs, manifest: Manifest) -> bool:
-    """Whether a trace is of the kind of model that an analysis with these needs is about."""
+def find_concern(manifest: Manifest) -> Callable[[Needs], bool]:
+    """Return what says whether a trace is of the kind of model that an analysis is about.
+
+    It is told the needs of the analysis.
+    """
+    is_of_text, is_growing = _is_of_text(manifest), _is_growing(manifest)
     is_gated = any(layer.gates for layer in manifest.layers)
-    return (
-        not (needs.decided and _is_growing(manifest))
-        and (needs.texts or needs.written) == _is_of_text(manifest)
-        and (is_gated or not needs.gates)
-        and (_has_sketch(manifest) or not needs.sketch)
-        and (bool(manifest.request.concepts) or not needs.concepts)
-    )
+
+    def concerns(needs: Needs) -> bool:
+        return (
+            not (needs.decided and is_growing)
+            and (needs.texts or needs.written) == is_of_text
+            and (is_gated or not needs.gates)
+            and (_has_sketch(manifest) or not needs.sketch)
+            and (bool(manifest.request.concepts) or not needs.concepts)
+            and not (needs.by_block and _blocks(needs) - {*manifest.kept.blocks})
+        )
+
+    return concerns
+
+
+def _blocks(needs: Needs) -> set[str]:
+    """Return the blocks of the measures."""
+    return {measure.partition(".")[2] for measure in needs.measures}
 
 
 def find_lack(needs: Needs, manifest: Manifest) -> Lack | None:
@@ -118,7 +135,7 @@ def _find_measures(measures: tuple[str, ...], manifest: Manifest) -> Lack | None
     """Look for measures, and for a layer that has the blocks of all of them."""
     lacks = (_find_measure(measure, manifest) for measure in measures)
     lack = next(filter(None, lacks), None)
-    blocks = {measure.partition(".")[2] for measure in measures}
+    blocks = _blocks(Needs(measures=measures))
     if lack or any(blocks <= {*layer.blocks} for layer in manifest.layers):
         return lack
     return Lack(f"{' and '.join(sorted(blocks))} in one layer, which none has", None)
@@ -206,6 +223,8 @@ def _find_measure(needed: str, manifest: Manifest) -> Lack | None:
     if by_product and not _is_reached(rows, manifest):
         return Lack(f"the block {block}: no step that was kept reads anything of '{rows}'", None)
     is_requested = block in manifest.kept.blocks or measure in ("share_max", "peak")
+    if rows == "text" and not any(part(layer.queries, rows) for layer in manifest.layers):
+        return Lack(f"the block {block}: no captured layer's text reads anything", None)
     if not by_product or (levels and not is_requested):
         return Lack(f"the block {block}, which was not captured", f"--blocks {block}")
     if measure == "map" and manifest.kept.level == "means" and manifest.status == "partial":

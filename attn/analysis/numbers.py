@@ -13,6 +13,8 @@ Numbers = NDArray[np.float64]
 def mean_present(array: Numbers, axis: int) -> Numbers:
     """Return the mean of what is not NaN along an axis; NaN where nothing is."""
     present = ~np.isnan(array)
+    if present.all() and array.shape[axis]:
+        return np.asarray(np.where(present, array, 0.0).sum(axis) / array.shape[axis])
     count = present.sum(axis)
     total = np.where(present, array, 0.0).sum(axis)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from attn.analysis import gates
-from attn.analysis.needs import Lack, Needs, concerns, find_lack
+from attn.analysis.needs import Lack, Needs, find_concern, find_lack
+from attn.analysis.relations import readers
 from attn.analysis.result import Result
 from attn.analysis.sinks import sinks
 from attn.analysis.sketch import sketch
@@ -83,6 +84,24 @@ ANALYSES: tuple[Analysis, ...] = (
         wants=words.WANTS,
         lost="heatmaps and peaks",
         joins=("words_summary.csv", "phrases_summary.csv"),
+    ),
+    Analysis(
+        name="text_to_image",
+        summary="which places of the picture each word reads",
+        needs=readers.IMAGE_NEEDS,
+        Options=readers.ReadersOptions,
+        run=readers.run_to_image,
+        draw="attn.viz.words.readers:draw_images",
+        joins=("readers.csv",),
+    ),
+    Analysis(
+        name="text_to_text",
+        summary="what the words of a prompt read of each other",
+        needs=readers.TEXT_NEEDS,
+        Options=readers.ReadersOptions,
+        run=readers.run_to_text,
+        draw="attn.viz.words.readers:draw_texts",
+        joins=("pairs.csv",),
     ),
     Analysis(
         name="curves",
@@ -256,7 +275,8 @@ def plan(trace: Trace, only: Iterable[str] | None = None) -> AnalysisPlan:
         raise AnalysisError(f"{trace.folder} has no finished step: capture it again")
     offered: tuple[str, ...] = ()
     if only is None:
-        about = [analysis for analysis in ANALYSES if concerns(analysis.needs, trace.manifest)]
+        concerns = find_concern(trace.manifest)
+        about = [analysis for analysis in ANALYSES if concerns(analysis.needs)]
         requested = tuple(analysis for analysis in about if not analysis.on_request)
         offered = tuple(
             analysis.name

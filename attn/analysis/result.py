@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from attn.analysis.digest import Digest
 from attn.analysis.tables import Columns, Frames
-from attn.files.disk import json_text
+from attn.files.disk import json_text, open_new
 from attn.files.safe_text import csv_cell, visible
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ class Document:
 
     def write(self, path: Path) -> None:
         """Write it indented, in UTF-8."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(visible(json_text(self.content, indent=2)), encoding="utf-8")
+        with open_new(path) as stream:
+            stream.write(visible(json_text(self.content, indent=2)).encode())
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class Text:
 
     def write(self, path: Path) -> None:
         """Write them in UTF-8."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(visible(self.content), encoding="utf-8")
+        with open_new(path) as stream:
+            stream.write(visible(self.content).encode())
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from attn.files.disk import open_new
+from attn.files.outside import BUFFER
 from attn.files.safe_text import csv_cell
 
 if TYPE_CHECKING:
@@ -185,15 +187,9 @@ def with_layer_names(table: Columns, names: Mapping[int, str]) -> Table:
 
 def write_table(table: Columns | DataFrame, path: Path) -> None:
     """Write a table as CSV: UTF-8, one header line."""
-    try:
-        stream = path.open("w", encoding="utf-8", newline="")
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("w", encoding="utf-8", newline="")
-    with stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(map(csv_cell, table))
-        _spell_rows(table, writer)
+    with open_new(path) as stream:
+        stream.write(_spell_header(table).encode())
+        stream.writelines(rows.encode() for rows in _spell_rows(table))
 
 
 def append_table(table: Columns | DataFrame, path: Path) -> None:
@@ -201,35 +197,42 @@ def append_table(table: Columns | DataFrame, path: Path) -> None:
 
     By the csv module, for the same reason as `Frames`.
     """
-    with path.open("a", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
+    with path.open("ab", BUFFER) as stream:
         if not stream.tell():
-            writer.writerow(map(csv_cell, table))
-        _spell_rows(table, writer)
+            stream.write(_spell_header(table).encode())
+        stream.writelines(rows.encode() for rows in _spell_rows(table))
 
 
 def append_spelled(header: str, rows: str, path: Path) -> None:
     """Add rows that are spelled already, as `append_table` does."""
-    with path.open("a", encoding="utf-8", newline="") as stream:
+    with path.open("ab", BUFFER) as stream:
         if not stream.tell():
-            stream.write(header)
-        stream.write(rows)
+            stream.write(header.encode())
+        stream.write(rows.encode())
 
 
 def spell_table(table: Columns | DataFrame) -> tuple[str, str]:
     """Return the header line and the rows of a table as `append_table` writes them."""
-    header, rows = StringIO(newline=""), StringIO(newline="")
-    csv.writer(header, lineterminator="\n").writerow(map(csv_cell, table))
-    _spell_rows(table, csv.writer(rows, lineterminator="\n"))
-    return header.getvalue(), rows.getvalue()
+    return _spell_header(table), "".join(_spell_rows(table))
 
 
-def _spell_rows(table: Columns | DataFrame, writer: Any) -> None:
+def _spell_header(table: Columns | DataFrame) -> str:
+    return _spell([map(csv_cell, table)])
+
+
+def _spell_rows(table: Columns | DataFrame) -> Iterator[str]:
+    """Yield the rows as they are written, some at a time."""
     for part in table_parts(table):
         columns = [np.asarray(column) for _, column in part.items()]
         for start in range(0, len(columns[0]), CHUNK):
             cells = [_cells(column[start : start + CHUNK]) for column in columns]
-            writer.writerows(zip(*cells, strict=True))
+            yield _spell(zip(*cells, strict=True))
+
+
+def _spell(rows: Iterable[Iterable[object]]) -> str:
+    text = StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def _cells(column: np.ndarray) -> Sequence[object]:

@@ -146,6 +146,8 @@ class Session(ABC):
     """What the user should know of the loaded model, whatever is generated with it."""
     watch: Callable[[Preview], None] | None = None
     """Told of a `Preview` after each step, where somebody looks on and the model knows it."""
+    keeps_forming: bool = True
+    """Whether `Output.forming` is kept; where it is not, a session need not make it."""
     weighs_words: bool = False
     """Whether `Request.emphasis` is applied; a request that has it is refused where it is not."""
     shows_pictures: bool = False

@@ -52,7 +52,7 @@ def _summary(content: Facts) -> list[tuple[str, str]]:
         ("file", f"{plain(file['path'])}, {filesize.decimal(file['bytes'])}, {dtypes}"),
         ("format", f"{kinds}, in the names of {spelling}"),
         *_labelled_lines("made for", [family["title"], *_indented(family["evidence"])]),
-        *_labelled_lines("loadable", ["yes"] if stored["loadable"] else _refusal(stored)),
+        *_labelled_lines("loadable", _loadable(stored)),
         ("rank", _counts(stored["ranks"]) or "none"),
         ("alpha", _counts(stored["alphas"]) or "none, which means the rank"),
         ("scale", _counts(stored["scales"]) or "none"),
@@ -79,7 +79,12 @@ def plain_indented(text: str) -> str:
     return " " * (len(text) - len(text.lstrip())) + plain(text)
 
 
-def _refusal(stored: Facts) -> list[str]:
+def _loadable(stored: Facts) -> list[str]:
+    """Say which backend takes the file, why none does, or that the file does not tell."""
+    if stored["loadable"]:
+        return [f"yes, by --backend {stored['backend']}"]
+    if stored["loadable"] is None:
+        return ["perhaps: its modules tell no family", "  --model MODEL says what it fits"]
     return ["no", *_indented(stored["reasons"])]
 
 

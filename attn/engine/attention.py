@@ -17,6 +17,9 @@ Index = slice | Tensor
 """Positions along one axis: a slice where they are contiguous, else a vector of integers."""
 
 
+LEAST = torch.finfo(torch.float32).min
+"""In place of the logarithm of 0, so that times 0 it is 0."""
+
 HIDDEN = -5e3
 """A key with a mask, or a logit, of less than this is hidden: the least that models use is -1e4."""
 
@@ -34,6 +37,15 @@ def _pick(values: Tensor, row: int, heads: slice, positions: Index) -> Tensor:
     if isinstance(positions, slice):
         return values[row, heads, positions]
     return values[row, heads][:, positions]
+
+
+def _part(mask: RowMask | None, heads: slice, queries: Index, keys: Index) -> Tensor:
+    """Return a block of a mask, an axis that repeats left at size 1."""
+    if mask is None:
+        raise ValueError("there is no mask")
+    mask = mask[heads] if mask.shape[0] > 1 else mask
+    mask = mask[:, queries] if mask.shape[1] > 1 else mask
+    return mask[..., keys] if mask.shape[2] > 1 else mask
 
 
 def _count(side: RowLayout) -> int:
@@ -126,7 +138,9 @@ class Attention:
         probs = self._logits(row, heads, queries, keys, minus=norm, out=out).exp_()
         mask = self.row_mask(row)
         if mask is not None and bool((uniform := norm < UNIFORM_BELOW).any()):
-            probs /= torch.where(uniform, self._num_shown(mask)[heads][:, queries], 1.0)
+            shown = ~_part(mask, heads, queries, keys).isneginf()
+            count = self._num_shown(mask)[heads][:, queries]
+            torch.where(uniform, shown / count, probs, out=probs)
         return probs
 
     def alone(self, row: int, padding: int) -> Attention:
@@ -298,14 +312,9 @@ class Attention:
         return self.mask is None or not bool((self.lse[row] < UNIFORM_BELOW).any())
 
     def log_probs(self, row: int, heads: slice, queries: Index, keys: Index, out: Logits) -> Logits:
-        """Compute the natural logarithm of `probs` (`has_logs`), -inf where a key is hidden."""
+        """Compute the natural logarithm of `probs` (`has_logs`), `LEAST` where a key is hidden."""
         norm = _pick(self.factors()[2], row, heads, queries).unsqueeze(-1)
-        return self._logits(row, heads, queries, keys, minus=norm, out=out)
-
-    @property
-    def hides_keys(self) -> bool:
-        """Whether some probabilities may be exactly 0, so that their logarithm is not a number."""
-        return self.mask is not None or self.causal or self.open_probs is not None
+        return self._logits(row, heads, queries, keys, minus=norm, out=out, hidden=LEAST)
 
     def log_sum_exp(self, slab: int = 256) -> Norms:
         """Compute every row's log-sum-exp from query and key, a slab of queries at a time.
@@ -356,7 +365,9 @@ class Attention:
         keys: Index,
         minus: Tensor,
         out: Logits | None = None,
+        hidden: float = -torch.inf,
     ) -> Logits:
+        """Compute logits minus a number for each query, no less than `hidden`."""
         query, key, _ = self.factors()
         left = _pick(query, row, heads, queries).float()
         ratio = query.shape[1] // key.shape[1]
@@ -365,11 +376,15 @@ class Attention:
             right = key[row, key_heads][:, keys].float()
         else:
             right = _pick(key, row, heads, keys).float()
-        logits = torch.baddbmm(-minus, left, right.mT, alpha=self.scale, out=out)
-        if self.mask is not None:
-            logits += self.mask.expand(self.shape)[row, heads][:, queries][:, :, keys]
+        added = -minus
+        if self.mask is not None:  # before the product, which is then added in the same pass
+            mask = _part(self.row_mask(row), heads, queries, keys).float()
+            mask = mask.clamp(min=hidden) if hidden > -torch.inf else mask
+            shape = (left.shape[0], left.shape[1], right.shape[1])
+            added = torch.sub(mask.expand(shape), minus, out=out)
+        logits = torch.baddbmm(added, left, right.mT, alpha=self.scale, out=out)
         if self.causal:
-            logits.masked_fill_(self._hidden(queries, keys), -torch.inf)
+            logits.masked_fill_(self._hidden(queries, keys), hidden)
         return logits
 
     def _num_shown(self, mask: RowMask) -> Tensor:

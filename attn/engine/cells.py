@@ -72,9 +72,16 @@ class Cells:
         Raises:
             CaptureError: one is not a number.
         """
-        for (trace, name), cells in self._values.items():
-            is_exempt = "/mass." not in name or (trace, int(name.split("/")[0])) in gaps
-            if not is_exempt and any(bool(value.isnan().any()) for value in cells.values()):
+        checked = {
+            (trace, name): [value.flatten() for value in cells.values()]
+            for (trace, name), cells in self._values.items()
+            if "/mass." in name and (trace, int(name.split("/")[0])) not in gaps
+        }
+        everything = [value for values in checked.values() for value in values]
+        if not everything or not bool(torch.cat(everything).isnan().any()):
+            return
+        for (trace, name), values in checked.items():
+            if bool(torch.cat(values).isnan().any()):
                 raise CaptureError(_not_a_number(self._plans[trace], name, step))
 
     def stack(

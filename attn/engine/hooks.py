@@ -12,13 +12,12 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import (
     TorchDispatchMode,
-    _get_current_dispatch_mode,
     _get_current_dispatch_mode_stack,
 )
 from torch.utils.hooks import RemovableHandle
 
 from attn.engine.attention import Attention
-from attn.engine.kernels import KernelMode, Report, raise_it
+from attn.engine.kernels import KernelMode, OperatorMode, Report, raise_it
 from attn.engine.walks import walk_modules
 from attn.errors import CaptureError
 
@@ -238,6 +237,7 @@ class AttentionHooks(ModeHooks[Key]):
             lambda: axes(self.running),
         )
         self._paused: nn.Module | None = None
+        self._off: list[TorchDispatchMode] = []
         super().__init__(
             modules, self._kernels, done=done, wanted=wanted, refuse=refuse, begun=begun
         )
@@ -253,14 +253,20 @@ class AttentionHooks(ModeHooks[Key]):
 
     def _pause(self, module: nn.Module, args: Any) -> None:
         """Look away while a linear layer runs: of what a module of attention runs it is most."""
-        if not self._kernels.is_waiting and _get_current_dispatch_mode() is self._kernels:
-            self._kernels.__exit__(None, None, None)
-            self._paused = module
+        stack = _get_current_dispatch_mode_stack()
+        first = next((at for at, mode in enumerate(stack) if mode is self._kernels), len(stack))
+        off = stack[first:]  # what changes the calls lies inside of what looks at them
+        if not off or not all(isinstance(of, OperatorMode) and not of.is_waiting for of in off):
+            return
+        for mode in reversed(off):
+            mode.__exit__(None, None, None)
+        self._off, self._paused = off, module
 
     def _go_on(self, module: nn.Module, args: Any, output: Any) -> None:
         if self._paused is module and self._thread == get_ident():
             self._paused = None
-            self._kernels.__enter__()
+            for mode in self._off:
+                mode.__enter__()
 
     @property
     def report(self) -> list[Report]:

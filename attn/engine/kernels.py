@@ -71,24 +71,29 @@ def raise_it(error: Exception) -> None:
     raise error
 
 
-def _is_other(func: Any) -> bool:
+def is_other(func: Any) -> bool:
     """Whether an operator has nothing to do with attention."""
     if id(func) in _others:
         return True
-    is_other = (
+    is_unrelated = (
         not isinstance(func, torch._ops.HigherOrderOperator)
         and func not in FUSED | SOFTMAX | DROPOUT | COMPOSITE
         and func.namespace not in ELSEWHERE
     )
-    if is_other:
+    if is_unrelated:
         _others[id(func)] = func
-    return is_other
+    return is_unrelated
 
 
 class OperatorMode(TorchDispatchMode):
     """Take every operator that runs under this mode, composite ones by their parts."""
 
     supports_higher_order_operators = True
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether what was seen waits for another operator."""
+        return False
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -167,7 +172,7 @@ class KernelMode(OperatorMode):
 
     def passes(self, func: Any) -> bool:
         """Whether it has nothing to do with attention, and no softmax waits for values."""
-        return _is_other(func) and not self._softmaxes
+        return is_other(func) and not self._softmaxes
 
     def divides(self, func: Any) -> bool:
         """Whether it is composite, or a product that a softmax may wait for."""

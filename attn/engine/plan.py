@@ -56,6 +56,7 @@ class Keep:
         layers: index ranges (`0-11`) and path globs; empty is every layer that has a kept block.
         branches: guidance rows to keep.
         entropy: also where the rows of a kept block are not computed in full anyway.
+        forming: how each picture formed, too, a small picture of each step.
     """
 
     level: Level = "maps"
@@ -65,6 +66,7 @@ class Keep:
     layers: tuple[str, ...] = ()
     branches: tuple[str, ...] = ("cond",)
     entropy: bool = False
+    forming: bool = True
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class Plan:
 
     `positions` is the length of the sequence where the model writes a part of it in place, else 0.
     `spans` are the positions that each step reads, where the text grows; see `schema.Step.span`.
+    `forming` is whether it is kept how the pictures formed.
     """
 
     layers: tuple[LayerPlan, ...]
@@ -83,6 +86,7 @@ class Plan:
     dtype: str
     positions: int = 0
     spans: tuple[Span, ...] = ()
+    forming: bool = True
 
     def step_shapes(self, span: Span | None = None) -> Shapes:
         """Return every tensor of one step's shard, shapes in full; of a step that reads a span."""
@@ -219,7 +223,10 @@ def make_plan(
     )
     length = max((segment.stop for segment in sequences[keep.branches[0]].segments), default=0)
     positions = length if written and not spans else 0
-    return Plan(plans, kept, keep.branches, samples, steps, dtype, positions, tuple(spans))
+    return Plan(
+        *(plans, kept, keep.branches, samples, steps, dtype, positions, tuple(spans)),
+        forming=keep.forming,
+    )
 
 
 def _shapes_of(layer: LayerPlan, span: Span | None) -> Shapes:

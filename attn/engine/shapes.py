@@ -14,6 +14,7 @@ Norms = Float[Tensor, "batch head query"]
 RowMask = Float[Tensor, "#head #query #key"]
 """What is added to the logits of one row of the batch; an axis of size 1 repeats."""
 PerHead = Float32[Tensor, "head"]
+PerQuery = Float32[Tensor, "head query"]
 """One number a head."""
 ColumnMembers = Float32[Tensor, "key column"]
 """1 where a key belongs to a column of the map, else 0."""

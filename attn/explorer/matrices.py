@@ -17,7 +17,7 @@ from attn.schema import (
     part,
     positions,
 )
-from attn.trace.measures.axes import all_columns, query_grid
+from attn.trace.measures.axes import all_columns, all_rows, query_grid
 from attn.trace.shapes import step_windows
 
 BLOCK = "image.text"
@@ -42,7 +42,7 @@ def describe_matrices(manifest: Manifest) -> list[dict[str, Any]]:
                 key = (
                     block,
                     layer.tower,
-                    _rows(manifest, layer, block),
+                    all_rows(manifest, layer, block),
                     _columns(manifest, layer, block),
                 )
                 groups.setdefault(key, []).append(layer)
@@ -57,16 +57,6 @@ def _is_kept(manifest: Manifest, layer: Layer, block: str) -> bool:
     """Whether a layer has a block, other than that of words over a picture."""
     is_of_picture = block == BLOCK and query_grid(layer, BLOCK) is not None
     return block in block_names(layer) and block in layer.blocks and not is_of_picture
-
-
-def _rows(manifest: Manifest, layer: Layer, block: str) -> tuple[Column, ...]:
-    """Return what the rows of a block stand for: positions of text are those of the sequence."""
-    sequence = {segment.name: segment.start for segment in manifest.segments[manifest.branches[0]]}
-    rows: list[Column] = []
-    for segment in part(layer.queries, block.partition(".")[0]):
-        start = sequence.get(segment.name, 0) if segment.kind == "text" else segment.start
-        rows += [Column(segment.name, start + offset) for offset in range(segment.length)]
-    return tuple(rows)
 
 
 def _columns(manifest: Manifest, layer: Layer, block: str) -> tuple[Column, ...]:

@@ -111,6 +111,13 @@ def read_sealed(path: Path, kind: type[T], *, newest: int, expected: str, hint: 
         DamagedError: it is no such file, or not as it was written.
     """
     data = read_bytes(path, hint=hint)
+    return decode_sealed(path, data, kind, newest=newest, expected=expected, hint=hint)
+
+
+def decode_sealed(
+    path: Path, data: bytes, kind: type[T], *, newest: int, expected: str, hint: str
+) -> T:
+    """Return the value in the content of such a file; see `read_sealed`."""
     how: dict[str, Any] = {"expected": expected, "error": DamagedError, "hint": hint}
     head = decode_json(path, data, _Head, **how)
     require_seal(path, data, hint)

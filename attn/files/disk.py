@@ -7,13 +7,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BufferedWriter
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
 import msgspec
 
 from attn.errors import DamagedError, TraceError
-from attn.files.outside import DAMAGED, decode, decode_reason, open_regular, os_reason
+from attn.files.outside import BUFFER, DAMAGED, decode, decode_reason, open_regular, os_reason
 
 T = TypeVar("T")
 
@@ -67,6 +68,19 @@ def write_atomic(path: Path, data: bytes, hint: str = "") -> None:
         finally:
             with suppress(OSError):
                 part.unlink()
+
+
+def open_new(path: Path) -> BufferedWriter:
+    """Open a file in a folder that is being built; missing folders are made.
+
+    Raises:
+        OSError: the disk is full, permission is missing, ….
+    """
+    try:
+        return path.open("wb", BUFFER)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("wb", BUFFER)
 
 
 def remove_parts(path: Path) -> None:
@@ -140,14 +154,14 @@ def json_text(value: Any, indent: int = 1) -> str:
 
 def write_json(path: Path, fields: Mapping[str, Any]) -> None:
     """Write an object as `json_text` spells it; of an iterator, which becomes a list, in parts."""
-    with path.open("w", encoding="utf-8") as stream:
+    with path.open("wb", BUFFER) as stream:
         before = "{"
         for name, value in fields.items():
-            stream.write(f"{before}\n {_indented(name, 1)}: ")
+            stream.write(f"{before}\n {_indented(name, 1)}: ".encode())
             parts = _list_parts(value) if isinstance(value, Iterator) else [_indented(value, 1)]
-            stream.writelines(parts)
+            stream.writelines(part.encode() for part in parts)
             before = ","
-        stream.write("\n}\n")
+        stream.write(b"\n}\n")
 
 
 def _list_parts(values: Iterator[Any]) -> Iterator[str]:

@@ -10,7 +10,7 @@ import shutil
 import stat
 from pathlib import Path
 
-NEW, WHOLE, EARLIER = "new", "whole", "earlier"
+NEW, PART, WHOLE, EARLIER = "new", "part", "whole", "earlier"
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux
 
 

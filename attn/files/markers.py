@@ -17,7 +17,7 @@ from types import MappingProxyType
 import msgspec
 
 from attn.files.digests import hash_stream, require_digest, require_seal, seal
-from attn.files.outside import read_bytes
+from attn.files.outside import BUFFER, open_regular, read_bytes
 from attn.versions import attn_version
 
 MARKER = ".attn.json"
@@ -81,7 +81,8 @@ def write_marker(
     started = datetime.now(UTC).isoformat(timespec="seconds")
     marker = Marker(attn_version(), os.getpid(), started, command, goal, dict(files))
     text = msgspec.json.format(json.dumps(asdict(marker)), indent=1)  # names need not be UTF-8
-    (folder / MARKER).write_bytes(seal(text.encode("ascii")))
+    with (folder / MARKER).open("wb", BUFFER) as stream:
+        stream.write(seal(text.encode("ascii")))
 
 
 def ours(folder: Path) -> set[str]:
@@ -90,7 +91,7 @@ def ours(folder: Path) -> set[str]:
     if marker is None:
         return set()
     files = (name for name in entries(folder) if name in marker.files)
-    return {MARKER} | {name for name in files if _sha256(folder / name) == marker.files[name]}
+    return {MARKER} | {name for name in files if _sha256(folder, name) == marker.files[name]}
 
 
 def require_unchanged(folder: Path, name: str) -> None:
@@ -109,7 +110,7 @@ def require_unchanged(folder: Path, name: str) -> None:
 
 def digests(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file below a folder that holds nothing else."""
-    return {name: str(_sha256(folder / name)) for name in entries(folder)}
+    return {name: str(_sha256(folder, name)) for name in entries(folder)}
 
 
 def entries(folder: Path) -> list[str]:
@@ -117,7 +118,7 @@ def entries(folder: Path) -> list[str]:
     paths: list[str] = []
     for parent, folders, files in os.walk(folder, onerror=_fail):
         below = parent[len(str(folder)) :].strip(os.sep).replace(os.sep, "/")
-        links = [name for name in folders if Path(parent, name).is_symlink()]
+        links = [name for name in folders if Path(f"{parent}/{name}").is_symlink()]
         paths += [f"{below}/{name}" if below else name for name in (*files, *links)]
         if below and not folders and not files:
             paths.append(below)
@@ -128,9 +129,10 @@ def _fail(error: OSError) -> None:
     raise error
 
 
-def _sha256(path: Path) -> str | None:
+def _sha256(folder: Path, name: str) -> str | None:
     """Return the digest of a file; of anything else, which is never ours, None."""
-    if not stat.S_ISREG(path.lstat().st_mode):
+    path = f"{folder}/{name}"  # a path object costs more than the file
+    if not stat.S_ISREG(os.lstat(path).st_mode):
         return None
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return hash_stream(stream)

@@ -22,6 +22,9 @@ T = TypeVar("T")
 LARGEST = 64 * 2**20
 """Most bytes of a file of JSON or text that is read at all."""
 
+BUFFER = 2**16
+"""Bytes of a file that are read or written at once, named so that no file is asked for them."""
+
 LISTED = 5
 """So many names are told of what is in a folder."""
 
@@ -83,7 +86,7 @@ def open_regular(path: Path | str) -> BufferedReader:
         os.close(handle)
         what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
         raise OSError(errno.EINVAL, f"this is {what}; expected a regular file", str(path))
-    return os.fdopen(handle, "rb")
+    return os.fdopen(handle, "rb", BUFFER)
 
 
 def refuse_special(path: Path, expected: str, error: type[AttnError]) -> None:

@@ -18,10 +18,10 @@ from typing import Any
 
 from attn.errors import AnalysisError, TraceError
 from attn.files.disk import reported, resolved
-from attn.files.exchange import link, put
+from attn.files.exchange import NEW, PART, link, put
 from attn.files.markers import MARKER, digests, entries, is_marked, ours, read_marker, write_marker
 from attn.files.outside import read_json
-from attn.files.scratch import scratch
+from attn.files.scratch import part, scratch
 
 COMPARISON = "comparison.json"
 """The file that tells what a folder of results of a comparison holds."""
@@ -30,7 +30,11 @@ HINT = "Choose another folder with --out."
 
 @contextmanager
 def replaced(
-    folder: Path, command: str, index: str, note: Callable[[str], None] | None = None
+    folder: Path,
+    command: str,
+    index: str,
+    note: Callable[[str], None] | None = None,
+    whole: Path | None = None,
 ) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `folder` if the block succeeds.
 
@@ -43,25 +47,64 @@ def replaced(
         command: whose results they are.
         index: file that such results always have.
         note: told if earlier results are kept.
+        whole: what another call yielded, of whose results these are a part.
 
     Raises:
         AnalysisError: `folder` holds something else, or something of the same name as a result.
         TraceError: the disk is full, permission is missing, ….
     """
-    refuse_others(folder, command, index)
-    goal = resolved(folder)
-    with reported(folder, hint=HINT), scratch(goal) as built:
-        built.mkdir()
+    goal = refuse_others(folder, command, index)
+    with reported(folder, hint=HINT), _building(goal, whole) as built:
         yield built
         write_marker(built, command=command, files=digests(built))
-        if is_unmarked(goal, index):
-            kept = _keep(goal)
-            if note is not None:
-                note(f"{folder} held results of an attn that did not mark its files: see {kept}")
-        elif goal.is_dir():
-            _link_others(goal, built)
-            shutil.copymode(goal, built)
-        put(built, goal)
+        if built.name == PART and _is_renamed(built, goal):
+            return
+        kept = _put(built, goal, index) if built.name == NEW else _move(built, goal, index)
+        if kept is not None and note is not None:
+            note(f"{folder} held results of an attn that did not mark its files: see {kept}")
+
+
+@contextmanager
+def _building(goal: Path, whole: Path | None) -> Iterator[Path]:
+    """Yield an empty folder, which is removed at the end unless it was put in place."""
+    if whole is not None and not os.path.lexists(goal):
+        with part(whole, goal) as built:
+            yield built
+    else:
+        with scratch(goal) as built:
+            built.mkdir()
+            yield built
+
+
+def _put(built: Path, goal: Path, index: str) -> Path | None:
+    """Put results in place, with what others put into the earlier ones; say where these are kept.
+
+    They are if they have no marker.
+    """
+    kept = None
+    if is_unmarked(goal, index):
+        kept = _keep(goal)
+    elif goal.is_dir():
+        _link_others(goal, built)
+        shutil.copymode(goal, built)
+    put(built, goal)
+    return kept
+
+
+def _move(built: Path, goal: Path, index: str) -> Path | None:
+    """Put results in place that another run, or another disk, was in the way of."""
+    with scratch(goal) as moved:
+        shutil.move(built, moved)
+        return _put(moved, goal, index)
+
+
+def _is_renamed(built: Path, goal: Path) -> bool:
+    """Rename results to what is free; say whether it is."""
+    try:
+        built.rename(goal)
+    except OSError:
+        return False
+    return True
 
 
 def withdraw(folder: Path, command: str, index: str) -> None:
@@ -83,13 +126,16 @@ def withdraw(folder: Path, command: str, index: str) -> None:
             goal.rmdir()
 
 
-def refuse_others(folder: Path, command: str, index: str) -> None:
+def refuse_others(folder: Path, command: str, index: str) -> Path:
     """Refuse a folder for results that holds something else than results of this command.
 
     Args:
         folder: may be missing.
         command: whose results it is for.
         index: file that such results always have.
+
+    Returns:
+        The folder without symbolic links.
 
     Raises:
         AnalysisError: says what it holds.
@@ -100,7 +146,7 @@ def refuse_others(folder: Path, command: str, index: str) -> None:
         try:
             goal.lstat()  # the name may be too long, which is known before any work this way
         except FileNotFoundError:
-            return
+            return goal
     with reported(folder, "read", HINT):
         is_folder = goal.is_dir()
         is_empty = is_folder and not any(goal.iterdir())
@@ -117,6 +163,7 @@ def refuse_others(folder: Path, command: str, index: str) -> None:
             f"{folder} is no folder of results of `attn {command}`, and not empty: it is not "
             "replaced; choose another with --out"
         )
+    return goal
 
 
 def is_unmarked(folder: Path, index: str) -> bool:

@@ -3,6 +3,7 @@
 A temporary folder is beside its goal, has a marker too, and its process holds it locked:
 
     .attn-scratch-XXXXXXXX/new/      results that are being built
+    .attn-scratch-XXXXXXXX/part/     those of one of many traces, whose goal was free
     .attn-scratch-XXXXXXXX/whole/    results that are complete but not in place, new or earlier ones
     .attn-scratch-XXXXXXXX/earlier/  those that were in place, where folders cannot be exchanged
 
@@ -20,7 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
-from attn.files.exchange import EARLIER, NEW, WHOLE, is_real_folder, is_same
+from attn.files.exchange import EARLIER, NEW, PART, WHOLE, is_real_folder, is_same
 from attn.files.locks import folder_lock
 from attn.files.markers import MARKER, entries, is_marked, ours, read_marker, write_marker
 
@@ -45,6 +46,31 @@ def scratch(goal: Path) -> Iterator[Path]:
         finally:
             with suppress(OSError):  # else the next run does it
                 _settle(workspace)
+
+
+@contextmanager
+def part(whole: Path, goal: Path) -> Iterator[Path]:
+    """Yield a new folder beside the one that `scratch` yielded, gone at the end unless renamed.
+
+    So results of thousands of traces need no temporary folder each: a file system may take longer
+    to make and remove that than the results.
+
+    Args:
+        whole: what `scratch` yielded.
+        goal: what the folder is to be renamed to.
+
+    Raises:
+        OSError: the disk is full, permission is missing, ….
+    """
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    sweep(goal.parent)
+    built = whole.with_name(PART)
+    built.mkdir()
+    try:
+        yield built
+    finally:
+        with suppress(OSError):
+            shutil.rmtree(built)
 
 
 def sweep(folder: Path) -> None:
@@ -94,8 +120,8 @@ def _settle(workspace: Path) -> None:
                 left.rename(goal)
             elif is_real_folder(left) and is_real_folder(goal):
                 _discard(left, goal)
-        if is_real_folder(workspace / NEW):
-            shutil.rmtree(workspace / NEW)
+        for unfinished in filter(is_real_folder, (workspace / NEW, workspace / PART)):
+            shutil.rmtree(unfinished)
     if marker is not None or _is_torn(workspace):
         (workspace / MARKER).unlink()
     workspace.rmdir()

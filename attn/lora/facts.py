@@ -88,6 +88,7 @@ def _format(lora: LoraFile) -> dict[str, Any]:
         "scales": counted(_number(m.scale) for m in lora.modules if m.rank is not None),
         "adapters": list(lora.adapters),
         "loadable": lora.loadable,
+        "backend": lora.backend,
         "reasons": list(lora.reasons),
     }
 

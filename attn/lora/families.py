@@ -96,7 +96,7 @@ def attends_jointly(family: LoraFamily) -> bool | None:
 
 
 def _kinds() -> tuple[LoraKind, ...]:
-    return (*lora_kinds().values(), *OTHER_KINDS)
+    return (*OTHER_KINDS, *lora_kinds().values())
 
 
 def _second_only(denoiser: Changes) -> LoraFamily | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attn.checkpoints.families import backend_of
 from attn.checkpoints.headers import Header
 from attn.checkpoints.lora_kinds import LoraFamily
 from attn.lora.blocks import TARGETS, Block
@@ -155,14 +156,23 @@ class LoraFile:
         return self.header.path
 
     @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why no backend can load it; empty if one can."""
-        return tuple(self.obstacles)
+    def backend(self) -> str | None:
+        """The backend that opens the models of its family; None if none does."""
+        return backend_of(self.family.name)
 
     @property
-    def loadable(self) -> bool:
-        """Whether the backends can load changes stored like this; the family is another matter."""
-        return not self.reasons
+    def reasons(self) -> tuple[str, ...]:
+        """Why no backend can load it; empty if nothing speaks against it."""
+        is_foreign = self.family.name is not None and self.backend is None
+        lacking = (f"attn has no backend for {self.family.title}",) if is_foreign else ()
+        return (*self.obstacles, *lacking)
+
+    @property
+    def loadable(self) -> bool | None:
+        """Whether its backend can load it; None where the file does not tell the family."""
+        if self.reasons:
+            return False
+        return None if self.backend is None else True
 
     @property
     def norm(self) -> float | None:

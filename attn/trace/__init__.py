@@ -8,6 +8,7 @@
     trace          `Trace`: what Python users open and ask
     measures/      one measure of one layer over all steps; probabilities; masses of segments
     means          maps added up over layers of one tower and steps
+    rows           what single queries read, added up likewise
     words/         which words and phrases are meant, which tokens they have, and their maps
     step_tokens    what each step wrote, for language models
     labels         coordinates of the axes: steps, keys, tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,8 +46,11 @@ def resample_values(maps: NDArray[np.floating], grid: Grid) -> NDArray[np.float3
     return values
 
 
+@lru_cache(maxsize=2**5)  # thousands of traces have the same few grids
 def _overlaps(old: int, new: int) -> np.ndarray:
     """Return (new, old) float32: which part of each new cell an old cell covers; rows sum to 1."""
     starts, olds = np.arange(new)[:, np.newaxis] * old, np.arange(old) * new
     covered = np.minimum(starts + old, olds + new) - np.maximum(starts, olds)
-    return (covered.clip(0) / old).astype(np.float32)
+    parts = (covered.clip(0) / old).astype(np.float32)
+    parts.setflags(write=False)
+    return parts

@@ -16,10 +16,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from attn.errors import DamagedError, TraceError
-from attn.files.digests import has_seal, read_sealed, require_digest
+from attn.files.digests import decode_sealed, is_sealed, require_digest
 from attn.files.disk import AGAIN, is_there, read_journal, reported
 from attn.files.names import COLLECTION
-from attn.files.outside import require_inside
+from attn.files.outside import read_bytes, require_inside
 from attn.schema import SCHEMA, Manifest, Shard, Step
 from attn.trace.manifests import problems, unsealed_problems
 from attn.trace.shapes import Shapes
@@ -210,14 +210,15 @@ def load_manifest(folder: Path) -> Manifest:
         TraceError: there is no trace, or a newer `attn` wrote it.
         DamagedError: it is damaged, or makes no sense.
     """
-    manifest = read_manifest(folder)
+    data = _read(folder)
+    manifest = _decode(folder, data, Manifest)
     if manifest.status == "partial":
         listed = {shard.file: shard for shard in read_journal(folder / JOURNAL, Shard)}
         manifest = with_shards(manifest, tuple(listed.values()))
     for file in (*(shard.file for shard in manifest.shards), *manifest.outputs):
         require_inside(folder / MANIFEST, file)
     wrong = next(problems(manifest), None)
-    if wrong is None and not has_seal(folder / MANIFEST):
+    if wrong is None and not is_sealed(data):
         wrong = next(unsealed_problems(manifest), None)
     if wrong is not None:
         raise DamagedError(f"{folder / MANIFEST} makes no sense: {wrong}. {AGAIN}")
@@ -245,13 +246,22 @@ def read_fields(folder: Path, kind: type[T]) -> T:
         TraceError: there is none, or a newer `attn` wrote it.
         DamagedError: it is damaged.
     """
+    return _decode(folder, _read(folder), kind)
+
+
+def _read(folder: Path) -> bytes:
     path = folder / MANIFEST
     if not is_there(path) and is_there(folder / COLLECTION):
         raise TraceError(f"{folder} is a collection of traces: open one of the folders in it")
     if not os.path.lexists(path):
         hint = "A trace is a folder with a trace.json in it."
         raise TraceError(f"could not read {path}: the file or its folder does not exist. {hint}")
-    return read_sealed(path, kind, newest=SCHEMA, expected="a valid trace", hint=AGAIN)
+    return read_bytes(path, hint=AGAIN)
+
+
+def _decode(folder: Path, data: bytes, kind: type[T]) -> T:
+    how: dict[str, Any] = {"newest": SCHEMA, "expected": "a valid trace", "hint": AGAIN}
+    return decode_sealed(folder / MANIFEST, data, kind, **how)
 
 
 def written_at(folder: Path) -> datetime:

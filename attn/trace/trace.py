@@ -12,7 +12,6 @@ import numpy as np
 from attn.errors import TraceError
 from attn.files.digests import read_output
 from attn.schema import (
-    MEASURES,
     SKETCH,
     Grid,
     Layer,
@@ -30,9 +29,8 @@ from attn.trace.labels import key_labels
 from attn.trace.means import MapSums, find_layers, image_views
 from attn.trace.measures.axes import LISTED, index_of
 from attn.trace.measures.exact import read_probs
-from attn.trace.measures.lookup import find
 from attn.trace.measures.sources import MemoryFiles, TensorSource
-from attn.trace.measures.totals import find_total
+from attn.trace.measures.totals import find_any
 from attn.trace.measures.views import MeasureView
 from attn.trace.step_tokens import read_written
 from attn.trace.store import open_files
@@ -62,6 +60,7 @@ class Trace:
         self.manifest = source.manifest
         self.folder = source.folder
         self._source = source
+        self._views: dict[tuple[str, int | str, str | None, bool], MeasureView] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Trace, (self._source,)
@@ -193,10 +192,11 @@ class Trace:
         self, name: str, layer: int | str, block: str | None, *, lay_out: bool = False
     ) -> MeasureView:
         """Return one measure of one layer to be read piece by piece, without labels."""
-        index_of("measure", name, tuple(MEASURES))
-        if name == "total":
-            return find_total(self._source, self.layer(layer), block)
-        return find(self._source, name, self.layer(layer), block, lay_out=lay_out)
+        key = name, layer, block, lay_out
+        if key not in self._views:
+            selected = self.layer(layer)
+            self._views[key] = find_any(self._source, name, selected, block, lay_out=lay_out)
+        return self._views[key]
 
     def maps(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
         """Return a block's probs, mean over heads: (…, row, column, key), lazily.

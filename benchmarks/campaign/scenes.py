@@ -192,14 +192,14 @@ def _with_page(folder: Path) -> None:
 
 ANALYZE = _again(partial(lambda folder: write_trace(folder / "run")), _analyze, "results")
 COMPARE = _again(_write_runs, _compare, "comparison")
+COLLECTION = _again(
+    _write_runs, _analyze_collection, *(f"base/{name}analysis" for name in ("0000/", "0001/", ""))
+)
 SCENES = {
     "analyze": ANALYZE,
     "analyze, first": _first(ANALYZE),
-    "analyze a collection": _again(
-        _write_runs,
-        _analyze_collection,
-        *(f"base/{name}analysis" for name in ("0000/", "0001/", "")),
-    ),
+    "analyze a collection": COLLECTION,
+    "analyze a collection, first": _first(COLLECTION),
     "compare": COMPARE,
     "compare, first": _first(COMPARE),
     "lora": _again(_write_lora, _examine, "found"),

@@ -121,10 +121,10 @@ class _Stage:
             time.sleep(0.005)
         time.sleep(delay)
         called = TARGETS[engine, target]
-        victims = running(MARK, called) if called else [driver]
+        victims = running(called, mark=MARK) if called else [driver]
         is_killed = bool(victims) and _kill(chance.choice(victims))
         _wait(driver, out.name)
-        while running(MARK, TARGETS[engine, "worker"]):
+        while running(TARGETS[engine, "worker"], mark=MARK):
             time.sleep(0.02)
         return is_killed
 

@@ -13,7 +13,7 @@ from attn.trace.store import shard_file
 from attn.trace.trace import open_trace
 from tests.helpers import sketches
 from tests.helpers.editing import edit
-from tests.helpers.toy_probs import make_full
+from tests.helpers.toy_probs import make_full, make_related
 from tests.helpers.toy_texts import make_text
 from tests.helpers.toy_traces import JOINT, make_trace, manifest, tensors, write_trace
 
@@ -49,6 +49,7 @@ OTHER = {
     "head_steps": ("1",),
     "size": 2.0,
     "raw": True,
+    "from_": (1, 2),
 }
 """A value of every option that is not the default one."""
 VALUES = {"sinks": "text_share", "gates": "std", "sketch": "near"}
@@ -108,6 +109,7 @@ def beside():
 
 
 TRACES = {
+    **dict.fromkeys(("words", "text_to_image", "text_to_text"), lambda _: make_related()[0]),
     "concepts": lambda _: beside(),
     "concentration": lambda _: make_trace(manifest(level="heads")),
     "sinks": lambda _: make_full()[0],

@@ -158,6 +158,8 @@ def test_list():
     names = [line.split()[1] for line in stdout.splitlines() if line.startswith("analysis ")]
     pictures = [
         "words",
+        "text_to_image",
+        "text_to_text",
         "curves",
         "sinks",
         "gates",
@@ -256,8 +258,9 @@ analysis
             ["run", "--only", "word"],
             2,
             "unknown analysis 'word'. Did you mean 'words'? "
-            "There is: words, curves, sinks, gates, sketch, concepts, concentration, evolution, "
-            "stepavg, unmasking, flow, blocks, patterns, matrices, influence, similarity, report.",
+            "There is: words, text_to_image, text_to_text, curves, sinks, gates, sketch, concepts, "
+            "concentration, evolution, stepavg, unmasking, flow, blocks, patterns, matrices, "
+            "influence, similarity, report.",
         ),
         (
             ["run", "--set", "words.scale=both"],

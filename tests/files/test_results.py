@@ -93,6 +93,37 @@ def test_what_others_have(out, monkeypatch, lacks):
     assert {path.name for path in out.parent.iterdir()} == {"out", "victim"}
 
 
+def rename_near(path, goal):
+    """Rename as where a trace is on another disk than its collection."""
+    if path.name == "part":
+        fail(errno.EXDEV)
+    os.rename(path, goal)
+
+
+@pytest.mark.parametrize("meanwhile", ["nothing", "other results", "another disk", "an error"])
+def test_parts(tmp_path, monkeypatch, meanwhile):
+    """Results of one of many traces are put in place at once, over what came there meanwhile."""
+    goal, mine = tmp_path / "0007" / "out", {}
+    with replaced(tmp_path / "all", "toy", INDEX) as whole:
+        if meanwhile == "an error":
+            with pytest.raises(RuntimeError), replaced(goal, "toy", INDEX, whole=whole) as built:
+                write(built / "half.csv")
+                raise RuntimeError
+        if meanwhile == "another disk":
+            monkeypatch.setattr(Path, "rename", rename_near)
+        with replaced(goal, "toy", INDEX, whole=whole) as built:
+            write(built / INDEX, "new")
+            if meanwhile == "other results":
+                make(goal, "two.csv")
+                mine = add_others(goal)
+        monkeypatch.undo()
+        assert look(goal) == {INDEX: "new"} | mine
+        assert goal.name in os.listdir(goal.parent)
+        assert not [name for name in os.listdir(goal.parent) if name.startswith(".attn")]
+        assert sorted(os.listdir(whole.parent)) == [MARKER, "new"]
+    assert is_marked(goal)
+
+
 def fail(number):
     """Fail as the operating system does."""
     raise OSError(number, os.strerror(number))
@@ -245,7 +276,9 @@ def test_killed_while_building(tmp_path, marker):
     """What was being built is removed, also if the kill came before the folder was marked."""
     (tmp_path / SCRATCH).mkdir()
     if marker == "whole":
-        write(leave(tmp_path) / "new" / "half.csv")
+        index = leave(tmp_path)
+        write(index / "new" / "half.csv")
+        write(index / "part" / "half.csv")
     elif marker is not None:
         write(tmp_path / SCRATCH / MARKER, marker)
     make(tmp_path / "other")
@@ -267,7 +300,7 @@ def test_what_looks_like_temporary_folders(tmp_path):
     assert look(tmp_path) == before | {f"out/{INDEX}": "new"}
 
 
-@pytest.mark.parametrize("part", ["new", "whole", "earlier"])
+@pytest.mark.parametrize("part", ["new", "part", "whole", "earlier"])
 @pytest.mark.parametrize("is_there", [True, False])
 def test_links_in_temporary_folders(tmp_path, part, is_there):
     """Whatever links are in what looks like ours, nothing is taken or removed where they lead."""

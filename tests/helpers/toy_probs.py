@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from attn.schema import Step, part, positions
+from attn.schema import Step, block_columns, part, positions
 from attn.trace.store import shard_file
 from attn.trace.trace import MemoryFiles, Trace
 from tests.helpers.toy_traces import JOINT, manifest
@@ -79,3 +79,32 @@ def make_full(**arguments):
     about = full_manifest(**arguments)
     probs = make_probs(about)
     return Trace(MemoryFiles(about, fold(about, probs))), about, probs
+
+
+def make_related():
+    """Return a trace with maps of all four blocks as well, its manifest, and its probabilities."""
+    about = full_manifest(level="maps")
+    about = replace(about, kept=replace(about.kept, blocks=BLOCKS))
+    probs = make_probs(about)
+    files = fold(about, probs)
+    for (step, index), rows in probs.items():
+        layer = next(item for item in about.layers if item.index == index)
+        for name in BLOCKS:
+            values = block(rows, layer, name).mean(2)
+            if name.endswith(".text"):
+                values = _gather(block_columns(layer, name, about.kept.columns), values)
+            shard = files[shard_file(Step(step, None, None))]
+            shard[f"{index}/map.{name}"] = values.astype(np.float32)
+    return Trace(MemoryFiles(about, files)), about, probs
+
+
+def _gather(columns, values):
+    """Keep the columns of content, and one of the rest of each segment."""
+    spans = {"clip": range(11), "t5": range(11, 24)}
+    single = {column.position for column in columns}
+    parts = []
+    for column in columns:
+        rest = [at for at in spans[column.segment] if at not in single]
+        keys = rest if column.position is None else [column.position]
+        parts.append(values[..., keys].sum(-1))
+    return np.stack(parts, -1)

@@ -1,9 +1,12 @@
 """Which base models a LoRA was made for, and how sure that is."""
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from attn.lora.families import Target, recognise
 from attn.lora.names import DENOISER
+from attn.lora.reader import read
 
 KOHYA_SDXL = "input_blocks_7_1_transformer_blocks_{}_attn2_to_k"
 DIFFUSERS = "down_blocks_{}_attentions_0_transformer_blocks_{}_attn2_to_k"
@@ -142,3 +145,39 @@ def test_structure_wins():
     assert recognise(targets, {"ss_base_model_version": "sd_v1"}).name == "sdxl"
     agreed = recognise(targets, {"ss_base_model_version": "sdxl_base_v1-0"})
     assert agreed.evidence[-1] == "ss_base_model_version says 'sdxl_base_v1-0'"
+
+
+FOREIGN = {
+    "flux2 klein of diffusers": ("single_transformer_blocks.3.attn.to_qkv_mlp_proj", 3072, "flux2"),
+    "flux2 klein of its authors": ("double_blocks.3.img_attn.qkv", 4096, "flux2"),
+    "wan of its authors": ("blocks.3.self_attn.q", 5120, "wan"),
+    "wan of diffusers": ("blocks.3.attn2.to_k", 1536, "wan"),
+    "wan from images": ("blocks.3.cross_attn.k_img", 5120, "wan"),
+    "krea 2 of its authors": ("blocks.3.attn.wq", 6144, "krea2"),
+    "krea 2 of diffusers": ("transformer_blocks.3.attn.to_gate", 6144, "krea2"),
+    "krea 2 without gates": ("transformer_blocks.20.attn.to_q", 6144, "krea2"),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+@pytest.mark.parametrize("pattern", ["diffusion_model.{}.lora_", "lora_unet_{}.lora_"])
+def test_no_backend_takes_it(case, pattern, tmp_path):
+    """A file of a family without a backend is named, and no backend is said to take it."""
+    path, width, name = FOREIGN[case]
+    stem = path.replace(".", "_") if pattern.startswith("lora_unet") else path
+    ends = ("A.weight", "B.weight") if stem == path else ("down.weight", "up.weight")
+    shapes = ((2, width), (13, 2))
+    tensors = {
+        pattern.format(stem) + end: np.ones(shape, np.float32)
+        for end, shape in zip(ends, shapes, strict=True)
+    }
+    save_file(tensors, tmp_path / "a.safetensors")
+    file = read(tmp_path / "a.safetensors")
+    assert (file.family.name, file.backend, file.loadable) == (name, None, False)
+    assert file.reasons == (f"attn has no backend for {file.family.title}",)
+
+
+def test_a_part_of_flux_that_klein_has_too():
+    """Blocks that FLUX.1 and FLUX.2 klein both have leave open which of them it is."""
+    few, many = (recognise([denoiser(PEFT_SD3.format(block), 3072)], {}) for block in (4, 5))
+    assert [family.is_certain for family in (few, many)] == [False, True]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -189,8 +190,13 @@ def _is_there(manifest: Manifest, options: Scope) -> bool:
     return True
 
 
-def choose(trace: Trace, options: Scope) -> Selection:
-    """Find what the options name.
+@lru_cache(maxsize=1)  # several analyses of one trace ask for the same
+def _prompt(trace: Trace, branch: str, names: tuple[str, ...]) -> Prompt:
+    return read_prompt(trace.manifest, branch, names)
+
+
+def choose(trace: Trace, options: Scope, block: str = BLOCK) -> Selection:
+    """Find what the options name, of the layers that kept a block.
 
     Raises:
         AnalysisError: a word, phrase, layer, step or branch is not there.
@@ -199,10 +205,10 @@ def choose(trace: Trace, options: Scope) -> Selection:
     if branch not in trace.branches:
         listed = ", ".join(trace.branches)
         raise AnalysisError(f"branch '{branch}' was not captured; there is {listed}")
-    prompt = read_prompt(trace.manifest, branch, options.names)
+    prompt = _prompt(trace, branch, options.names)
     if not prompt.words and branch == "uncond":
         raise AnalysisError("the negative prompt has no words; leave branch out for the prompt's")
-    captured = [layer for layer in trace.layers if BLOCK in layer.blocks]
+    captured = [layer for layer in trace.layers if block in layer.blocks]
     steps = select_steps(trace.steps, options.steps)
     if options.layers == (BEST,):
         tower = select_tower(captured, ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,12 +67,12 @@ class SegmentWords:
     cut: int | None = None
     crossed: frozenset[int] = frozenset()
 
-    @property
+    @cached_property
     def mass(self) -> WordMeans:
         """Mean over steps in each layer, then over layers: (word, sample)."""
         return over_layers([layer.mass[:, 0] for layer in self.layers])
 
-    @property
+    @cached_property
     def share(self) -> WordMeans:
         """Mean over steps in each layer, then over layers: (word, sample)."""
         return over_layers([layer.share for layer in self.layers])

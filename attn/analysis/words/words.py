@@ -32,6 +32,7 @@ import numpy as np
 
 from attn.analysis.needs import Needs, find_lack
 from attn.analysis.numbers import Numbers
+from attn.analysis.relations import looks
 from attn.analysis.result import Deferred, Result
 from attn.analysis.tables import Table
 from attn.analysis.words.focus import tell_best_layer
@@ -81,6 +82,17 @@ class WordsOptions(Choice):
     dominance: Dominance = field(
         default="lift", metadata={"help": "what decides which word is ahead: lift, or mass"}
     )
+    from_: tuple[int, ...] | None = field(
+        default=None,
+        metadata={
+            "help": "also where this place looks: ROW,COLUMN of the grid, or the first cell "
+            "of a region and the row and column behind its last"
+        },
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        looks.check_numbers(self.from_)
 
     @property
     def contest(self) -> Contest:
@@ -94,7 +106,8 @@ def run(trace: Trace, options: WordsOptions) -> Result:
     Returns:
         The tables `<segment>/tables/words.csv` and `words_summary.csv`, the same of phrases, and
         `words/aligned.csv`; where the trace has maps those of `places` too, and the maps to draw,
-        (sample, word, row, column), by `<segment>` and `<segment>/phrases`.
+        (sample, word, row, column), by `<segment>` and `<segment>/phrases`. With `from` also what
+        `relations.looks` tells of that place, to draw by its folder.
 
     Raises:
         AnalysisError: a word, phrase, layer, step or branch is not there.
@@ -127,6 +140,10 @@ def run(trace: Trace, options: WordsOptions) -> Result:
     if not segments:
         return Result({}, notes=("no captured layer reads a token of the prompt's words",))
     tables[ALIGNED] = align(selection)
+    if options.from_ is not None:
+        seen, maps_from = looks.tabulate_looks(trace, selection, options.from_)
+        tables |= seen
+        arrays[looks.FOLDER] = lambda: maps_from
     notes += [told] if told else []
     return Result(tables, Deferred(arrays), notes=tuple(notes))
 

@@ -362,7 +362,7 @@ class DiffusersSession(ConceptSession):
     def _formed(self, on_call: OnCall | None) -> AbstractContextManager[Forming]:
         """See how pictures form in a block, where somebody listens."""
         scheduler, vae = self.pipe.scheduler, self.pipe.vae
-        if on_call is None or not self._forms:
+        if on_call is None or not (self._forms and self.keeps_forming):
             return nullcontext(Forming(scheduler, vae))
         return forming(scheduler, vae, self.watch)
 

@@ -177,7 +177,7 @@ class GuardedSession(Session):
         """See `Session.generate`."""
         heard = None if on_call is None else self._hearing(requests, on_call)
         check = partial(check_outputs, requests=requests)
-        self._session.watch = self.watch
+        self._session.watch, self._session.keeps_forming = self.watch, self.keeps_forming
         return list(self._ask("generate", requests, heard, check=check))
 
     def check(self) -> None:

@@ -84,7 +84,7 @@ _FLUX2_NAMES = r"(?:double|single)_stream_modulation|.*_to_qkv_mlp_proj\Z|.*_ff_
 _FLUX2_WIDTHS = (4096, 6144)
 _FLUX2_SHAPES = ((r"single_blocks_\d+_linear1\Z", 9), (r"double_blocks_\d+_\w+_mlp_0\Z", 6))
 """Modules whose rows are so many times their columns; in FLUX.1 7 and 4 times."""
-_DOUBLES, _SINGLES = 19, 38
+_DOUBLES, _SINGLES, _DOUBLES_OF_KLEIN = 19, 38, 5
 
 
 def _recognise(changes: Changes) -> LoraFamily | None:
@@ -99,6 +99,9 @@ def _recognise(changes: Changes) -> LoraFamily | None:
         return LoraFamily("flux2", "FLUX.2", (sign,), is_certain=True)
     double = largest_number(changes, r"(?:double|transformer)_blocks_(\d{1,6})_")
     single = largest_number(changes, r"single_(?:transformer_)?blocks_(\d{1,6})_")
+    if double < _DOUBLES_OF_KLEIN and single < 0:
+        evidence = (f"blocks of two streams up to {double}, {_WIDTH} wide, as in FLUX.2 klein too",)
+        return LoraFamily("flux", "FLUX.1", evidence)
     evidence = (f"blocks of two streams up to {double}, of one up to {single}",)
     if double >= _DOUBLES or single >= _SINGLES:
         return LoraFamily(None, "unknown, with blocks as in FLUX.1 but more of them", evidence)

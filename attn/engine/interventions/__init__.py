@@ -1,6 +1,7 @@
 """Change a model's attention while it runs: `schema.Intervention`, done at the kernel call.
 
     acts        what an act does to logits and probabilities: the idea, in one page
+    calls       the edits of one call, and the mask that they make
     mode        does it to the calls of kernels, below which the tap records what then runs
     targets     which layers, queries and keys of a sequence are meant
     resolve     an intervention as it is done to one request

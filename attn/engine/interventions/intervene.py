@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from attn.engine.heads import count_heads
 from attn.engine.hooks import ModeHooks
 from attn.engine.interventions.acts import Edit
-from attn.engine.interventions.mode import CallEdits, InterventionMode, Treated
+from attn.engine.interventions.calls import CallEdits
+from attn.engine.interventions.mode import InterventionMode, ModuleEdits, Treated
 from attn.engine.tapping.layout import Declared, declare
 from attn.engine.tapping.modules import choose_modules
 from attn.errors import CaptureError, UsageError
@@ -80,14 +81,14 @@ def intervene(
 
 
 @dataclass(frozen=True)
-class _PathEdits(CallEdits):
+class _PathEdits(ModuleEdits):
     """What is done to the calls of a module, whatever their shape."""
 
     heads: int | None
     interventions: tuple[Intervention, ...]
     segments: tuple[Segment, ...]
 
-    def laid_out(self, shape: Sequence[int], device: torch.device) -> tuple[Edit, ...]:
+    def laid_out(self, shape: Sequence[int], device: torch.device) -> CallEdits:
         *lead, queries, keys = shape
         heads = lead[-1] if len(lead) > 1 else self.heads or lead[0]
         whole = torch.Size(lead).numel() // heads, heads, queries, keys
@@ -98,7 +99,7 @@ class _PathEdits(CallEdits):
                 if tuple(shape) != whole:
                     where = where.expand(whole).reshape((1, *shape))
                 edits.append(Edit(of.act, of.amount or 0.0, where.to(device)))
-        return tuple(edits)
+        return CallEdits(tuple(edits))
 
     def _where(self, target: CutTarget, heads: int, queries: int, keys: int) -> Tensor:
         is_part = target.queries not in ("", "all")

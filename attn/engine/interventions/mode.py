@@ -13,20 +13,17 @@ from torch._ops import OpOverload
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils._python_dispatch import _disable_current_modes
 
-from attn.engine.attention import HIDDEN
 from attn.engine.interventions.acts import (
     Edit,
     EditAxes,
     change_probs,
     changed_heads,
-    find_swap,
     is_negative,
     is_whole,
-    logit_bias,
-    needs_probs,
 )
+from attn.engine.interventions.calls import CallEdits, require_keys
 from attn.engine.interventions.swaps import Columns, RowStates, with_states
-from attn.engine.kernels import FUSED, SOFTMAX, OperatorMode, bind
+from attn.engine.kernels import FUSED, SOFTMAX, OperatorMode, bind, is_other
 from attn.errors import CaptureError
 
 Shape = tuple[int, int, int, int]
@@ -35,7 +32,7 @@ States = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class CallEdits(ABC):
+class ModuleEdits(ABC):
     """What is done to the calls of a module.
 
     Attributes:
@@ -45,12 +42,12 @@ class CallEdits(ABC):
     name: str
 
     @abstractmethod
-    def laid_out(self, shape: Sequence[int], device: torch.device) -> tuple[Edit, ...]:
+    def laid_out(self, shape: Sequence[int], device: torch.device) -> CallEdits:
         """Return the edits for a call; none if it is not one of the module's own."""
 
 
 @dataclass(frozen=True)
-class Edits(CallEdits):
+class Edits(ModuleEdits):
     """Edits of calls whose shape is known before.
 
     Attributes:
@@ -66,12 +63,22 @@ class Edits(CallEdits):
     sinks: int = 0
     swapped: tuple[Columns, ...] = ()
     states: tuple[RowStates | None, ...] = ()
+    _calls: dict[tuple[Any, ...], CallEdits] = field(default_factory=dict, compare=False)
 
-    def laid_out(self, shape: Sequence[int], device: torch.device) -> tuple[Edit, ...]:
-        """Return the edits for a call; see `CallEdits`.
+    def laid_out(self, shape: Sequence[int], device: torch.device) -> CallEdits:
+        """Return the edits for a call; see `ModuleEdits`.
 
         Heads may be rows, or those of a group queries: (row, key head, group · query).
         """
+        kind = tuple(shape), device
+        if kind in self._calls:
+            return self._calls[kind]
+        edits = CallEdits(self._lay_out(shape, device))
+        if edits.is_small:
+            self._calls[kind] = edits
+        return edits
+
+    def _lay_out(self, shape: Sequence[int], device: torch.device) -> tuple[Edit, ...]:
         rows, heads, queries, keys = self.shape
         if shape[-1] != keys or torch.Size(shape[:-1]).numel() != rows * heads * queries:
             return ()
@@ -123,10 +130,14 @@ class InterventionMode(OperatorMode):
     changes_calls = True
     """Whoever records must see what runs below it."""
 
-    def __init__(self, edits: Callable[[], CallEdits | None], treated: Treated) -> None:
+    def __init__(self, edits: Callable[[], ModuleEdits | None], treated: Treated) -> None:
         super().__init__()
         self._edits = edits
         self._treated = treated
+
+    def passes(self, func: Any) -> bool:
+        """Whether it has nothing to do with attention."""
+        return is_other(func)
 
     def run(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         """Return what an operator returns, changed if it is one of attention."""
@@ -137,14 +148,15 @@ class InterventionMode(OperatorMode):
         return change(func, edits, args, kwargs)
 
     def _fused(
-        self, func: OpOverload, edits: CallEdits, args: Sequence[Any], kwargs: Mapping[str, Any]
+        self, func: OpOverload, edits: ModuleEdits, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Any:
         call = bind(func, args, kwargs)
         query, key, value = call["query"], call["key"], call["value"]
-        parts = edits.laid_out((*query.shape[:3], key.shape[2]), query.device)
-        if not parts:
+        with _disable_current_modes():
+            parts = edits.laid_out((*query.shape[:3], key.shape[2]), query.device)
+        if not parts.edits:
             return func(*args, **kwargs)
-        swap, other = find_swap(parts), None
+        swap, other = parts.swap, None
         if swap is not None:
             with _disable_current_modes():
                 swapped = _swapped(edits, swap, key, value)
@@ -153,10 +165,8 @@ class InterventionMode(OperatorMode):
             else:
                 other = swapped
         with _disable_current_modes():
-            plain = _plain_mask(call)
-            mask = _masked(plain, logit_bias(parts), query.dtype)
-            _require_keys(edits.name, plain, mask)
-        if not needs_probs(parts) and other is None:
+            mask = parts.mask(edits.name, _plain_mask(call), query.dtype)
+        if not parts.needs_probs and other is None:
             options = {"scale": call["scale"], "enable_gqa": query.shape[1] != key.shape[1]}
             output = scaled_dot_product_attention(query, key, value, attn_mask=mask, **options)
             self._treated.note(edits.name)
@@ -165,17 +175,17 @@ class InterventionMode(OperatorMode):
         return _like(func, self._explicit(edits.name, parts, states, other))
 
     def _explicit(
-        self, name: str, parts: Sequence[Edit], states: _ExplicitCall, other: States | None
+        self, name: str, call: CallEdits, states: _ExplicitCall, other: States | None
     ) -> Tensor:
         """Return the output of a call whose probabilities are computed in the open.
 
         Args:
             name: of the module.
-            parts: the edits.
+            call: the edits.
             states: of the call.
             other: keys and values of another run, for the heads and queries that are swapped.
         """
-        swap = find_swap(parts)
+        swap, parts = call.swap, call.edits
         with _disable_current_modes():
             output, wide = states.kernel(), states.values
             logits = states.logits
@@ -202,24 +212,24 @@ class InterventionMode(OperatorMode):
         return torch.where(changed, explicit.to(output.dtype), output)
 
     def _open(
-        self, func: OpOverload, edits: CallEdits, args: Sequence[Any], kwargs: Mapping[str, Any]
+        self, func: OpOverload, edits: ModuleEdits, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Tensor:
         logits, axis, *rest = args
-        parts = edits.laid_out(logits.shape, logits.device)
-        if not parts or axis % logits.ndim != logits.ndim - 1:
+        with _disable_current_modes():
+            parts = edits.laid_out(logits.shape, logits.device)
+        if not parts.edits or axis % logits.ndim != logits.ndim - 1:
             result: Tensor = func(*args, **kwargs)
             return result
         _require_doable(edits.name, parts)
         with _disable_current_modes():
-            bias = logit_bias(parts)
-            if bias is not None:
-                whole = bias.expand(_four(logits.shape)).reshape(logits.shape)
+            if parts.bias is not None:
+                whole = parts.bias.expand(_four(logits.shape)).reshape(logits.shape)
                 changed = logits + whole.to(logits.dtype)
-                _require_keys(edits.name, logits, changed)
+                require_keys(edits.name, logits, changed)
                 logits = changed
         probs: Tensor = func(logits, axis, *rest, **kwargs)
         with _disable_current_modes():
-            change_probs(probs.view(_four(probs.shape)), parts)
+            change_probs(probs.view(_four(probs.shape)), parts.edits)
         self._treated.note(edits.name)
         return probs
 
@@ -247,50 +257,25 @@ def _plain_mask(call: Mapping[str, Any]) -> Tensor | None:
     return causal if mask is None else mask + causal
 
 
-def _masked(mask: Tensor | None, bias: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    if bias is None:
-        return mask
-    added: Tensor = bias if mask is None else mask + bias
-    return added.to(dtype)
-
-
-def _require_keys(name: str, before: Tensor | None, after: Tensor | None) -> None:
-    """Refuse a cut that leaves a row without a key.
-
-    Raises:
-        CaptureError: says in which module.
-    """
-    if after is None or after is before:
-        return
-    left = (after > HIDDEN).any(-1)
-    had = left.new_ones(()) if before is None else (before > HIDDEN).any(-1)
-    if not bool((left | ~had).all()):
-        raise CaptureError(
-            f"the cut hides every key of a row in {name}, so that nothing is left to attend to; "
-            "cut fewer keys, or of fewer queries (@queries=generated: the first tokens of a causal "
-            "model read but themselves), or skip the layer"
-        )
-
-
-def _require_doable(name: str, parts: Sequence[Edit]) -> None:
+def _require_doable(name: str, parts: CallEdits) -> None:
     """Refuse what cannot be done to a softmax in the open.
 
     Raises:
         CaptureError: keys are swapped, or probabilities would be recorded that are below 0.
     """
-    if find_swap(parts) is not None:
+    if parts.swap is not None:
         raise CaptureError(
-            f"{name} computes its softmax in the open, where its keys are not seen, so that none "
-            "can be swapped; load the model with attention=sdpa, or mask the keys"
+            f"{name} computes its softmax in the open, where its keys are not seen, so that "
+            "none can be swapped; load the model with attention=sdpa, or mask the keys"
         )
-    if any(map(is_negative, parts)):
+    if any(map(is_negative, parts.edits)):
         raise CaptureError(
             f"{name} computes its softmax in the open, where a negative factor would make "
             "probabilities below 0; load the model with attention=sdpa, or give a factor from 0"
         )
 
 
-def _swapped(edits: CallEdits, swap: Edit, key: Tensor, value: Tensor) -> States:
+def _swapped(edits: ModuleEdits, swap: Edit, key: Tensor, value: Tensor) -> States:
     """Return keys and values with those of the other run in their place.
 
     Raises:

@@ -56,7 +56,9 @@ class Treatment:
         if source is not None:
             self._require_source(source)
         self._call: Call | None = None
+        self._active: tuple[int, ...] = ()  # interventions that cover the call that runs
         self._laid_out: dict[Any, Edits | None] = {}
+        self._alike: dict[Any, Edits | None] = {}  # of layers that are laid out alike
         self.treated = Treated()
 
     @property
@@ -68,6 +70,11 @@ class Treatment:
     def on_call(self, call: Call) -> None:
         """Take the announcement of a forward."""
         self._call = call
+        self._active = tuple(
+            number
+            for number, of in enumerate(self._resolved[0])
+            if of.intervention.target.covers(call.step, call.noise)
+        )
         self.treated.current.clear()
         if self._swap is not None:
             self._swap.begin(call)
@@ -122,17 +129,8 @@ class Treatment:
             facts["explicit_difference"] = self.treated.explicit
         return facts
 
-    def _active(self) -> list[int]:
-        """Return which interventions cover the call that runs."""
-        call = self._call
-        return [
-            number
-            for number, of in enumerate(self._resolved[0])
-            if call is not None and of.intervention.target.covers(call.step, call.noise)
-        ]
-
     def _wanted(self) -> bool:
-        return bool(self._active())
+        return bool(self._active)
 
     def _done(self, key: LayerKey) -> None:
         """Check that what was to be changed ran where it could be changed."""
@@ -147,26 +145,40 @@ class Treatment:
         call = self._call
         if call is None:
             return None
-        active = tuple(self._active())
-        kind = key, active, call.rows, call.padding, call.span, call.lengths
+        kind = key, self._active, call.rows, call.padding, call.span, call.lengths
         if kind not in self._laid_out:
-            self._laid_out[kind] = self._lay_out(key, active, call)
+            self._laid_out[kind] = self._lay_out(key, call)
         edits = self._laid_out[kind]
         if self._swap is None or edits is None or not edits.swapped:
             return edits
         return replace(edits, states=self._swap.states(key, call, edits.swapped))
 
-    def _lay_out(self, key: LayerKey, active: Sequence[int], call: Call) -> Edits | None:
+    def _lay_out(self, key: LayerKey, call: Call) -> Edits | None:
+        """Return what is done to the calls of a layer, which others that are like it share."""
         layers = [
             layer_within(self._layers[sample // self._images][key], call.span)
             for _, sample in call.rows
         ]
+        sizes = [(of.queries, of.keys, of.num_heads, of.num_sinks) for of in layers]
+        heads = [
+            of.heads.get(key) if key in of.heads else ()
+            for of_request in self._resolved
+            for of in of_request
+        ]
+        what = self._active, call.rows, call.padding, call.span, call.lengths
+        alike = *what, tuple(sizes), tuple(heads)
+        if alike not in self._alike:
+            self._alike[alike] = self._lay_out_rows(key, call, layers)
+        edits = self._alike[alike]
+        return None if edits is None else replace(edits, name=layers[0].path)
+
+    def _lay_out_rows(self, key: LayerKey, call: Call, layers: Sequence[Layer]) -> Edits | None:
         sides = [sides_of(of, call, row) for row, of in enumerate(layers)]
         layer = layers[0]
         queries, keys = sides[0]
         shape = (len(layers), layer.num_heads, queries.length, keys.length)
         edits, swapped = [], []
-        for number in active:
+        for number in self._active:
             if self._resolved[0][number].intervention.act in SWAPS:
                 swapped = [
                     self._columns(number, key, cell, of, placed[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import torch
 
 from attn.engine.layer_plans import Span
 from attn.engine.plan import Plan
@@ -46,7 +47,8 @@ class Means:
             self._counts[name] = np.zeros((*shape[:3], 1), np.float32)
         first = 0 if span is None else self._queries_before(name, span[0])
         rows = slice(first, first + maps.shape[2])
-        self._sums[name][:, :, rows, : maps.shape[3]] += maps
+        total = torch.from_numpy(self._sums[name][:, :, rows, : maps.shape[3]])
+        total += torch.from_numpy(maps)  # of half precision, many times as fast as numpy
         self._counts[name][:, :, rows] += ran
 
     def means(self, last: Span | None) -> dict[str, np.ndarray]:

@@ -13,15 +13,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from attn.engine.attention import Attention, Index
+from attn.engine.attention import LEAST, Attention, Index
 from attn.engine.layer_plans import BlockPlan, LayerPlan, Pass, TotalPlan
-from attn.engine.shapes import ColumnMembers, Logits, PerHead, Probs
+from attn.engine.shapes import ColumnMembers, Logits, PerHead, PerQuery, Probs
 
 CHUNK = 2**20
 """Largest number of probabilities that are held at once: 4 MB, which stays in the cache."""
-
-_LEAST = torch.finfo(torch.float32).min
-"""In place of the logarithm of 0, so that times 0 it is 0."""
 
 Measures = dict[str, Tensor]
 
@@ -96,12 +93,15 @@ def _fold(
     with_logs = any(each.wants_entropy for each, _ in sums)
     chunks = _chunks(widest.queries, widest.keys, attention, row, scratch, with_logs=with_logs)
     for some, rows, logs, probs in chunks:
+        products = _products(probs, logs) if with_logs else None
         for each, span in sums:
             start, stop = max(rows.start, span.start), min(rows.stop, span.stop)
             if start < stop:
                 here = slice(start - rows.start, stop - rows.start)
                 inside = slice(start - span.start, stop - span.start)
-                each.add(some, inside, None if logs is None else logs[:, here], probs[:, here])
+                each.add(
+                    some, inside, probs[:, here], None if products is None else products[:, here]
+                )
     for each, _ in sums:
         yield each.block, each.folded()
 
@@ -129,17 +129,16 @@ class _Sums:
                 dtype=torch.float16,
             )
 
-    def add(self, some: slice, rows: slice, logs: Logits | None, probs: Probs) -> None:
-        """Add the probabilities of some heads and rows."""
+    def add(self, some: slice, rows: slice, probs: Probs, products: PerQuery | None) -> None:
+        """Add the probabilities of some heads and rows, and each row's sum of p log p."""
         queries, keys = len(self.block.queries), len(self.block.keys)
         self._mass = _plus(self._mass, probs.sum(1), (self._heads, keys), some)
         if self._wants_map:
             self._map = _plus(self._map, probs.sum(0), (queries, keys), rows)
         if self._headmap is not None:
             self._headmap[some, rows] = _columns(probs, self.block)
-        if self.wants_entropy:
-            products = _products(probs, logs)
-            self._products = _plus(self._products, products, (self._heads,), some)
+        if self.wants_entropy and products is not None:
+            self._products = _plus(self._products, products.sum(1), (self._heads,), some)
 
     def folded(self) -> Folded:
         """Return the means; what was added is changed in place."""
@@ -233,8 +232,6 @@ def _chunks(
             logs = scratch.take("logs", device, *shape)
             attention.log_probs(row, some, index, columns, logs)
             probs = torch.exp(logs, out=out)
-            if attention.hides_keys:
-                logs.clamp_(min=_LEAST)
         else:
             logs, probs = None, attention.probs(row, some, index, columns, out)
         if valid is not None:
@@ -252,11 +249,11 @@ def _pieces(num_heads: int, queries: int, keys: int) -> Iterator[tuple[slice, sl
             yield some, slice(start, min(start + rows, queries))
 
 
-def _products(probs: Probs, logs: Logits | None) -> PerHead:
-    """Return the sum of p log p over all rows; a logarithm costs as much as all else together."""
+def _products(probs: Probs, logs: Logits | None) -> PerQuery:
+    """Return the sum of p log p of each row; a logarithm costs as much as all else together."""
     if logs is None:
-        logs = probs.log().clamp_(min=_LEAST)
-    products: Tensor = torch.linalg.vecdot(probs.flatten(1), logs.flatten(1))
+        logs = probs.log().clamp_(min=LEAST)
+    products: Tensor = torch.linalg.vecdot(probs, logs)
     return products
 
 
@@ -291,7 +288,7 @@ def _row_entropy(block: BlockPlan, attention: Attention, row: int, scratch: Scra
     keys = tuple(range(attention.shape[3]))
     chunks = _chunks(block.queries, keys, attention, row, scratch, with_logs=True)
     for some, _, logs, probs in chunks:
-        products[some] += _products(probs, logs)
+        products[some] += _products(probs, logs).sum(1)
     valid = _valid(attention, row, block.queries)
     return products / -_flat(_count(valid, len(block.queries)))
 

@@ -15,6 +15,7 @@ from attn.schema import (
     Grid,
     Layer,
     Manifest,
+    Segment,
     part,
 )
 from attn.wording import list_some
@@ -100,14 +101,23 @@ def query_grid(layer: Layer, block: str | None) -> Grid | None:
     return queries[0].grid if len(queries) == 1 else None
 
 
-def all_columns(manifest: Manifest, layer: Layer, block: str) -> tuple[Column, ...]:
-    """Return every key of a block, in the order of the layer's keys.
+def all_rows(manifest: Manifest, layer: Layer, block: str) -> tuple[Column, ...]:
+    """Return every query of a block, in the order of the layer's queries.
 
     Text positions are those of the first kept branch's sequence, others the layer's own.
     """
+    return _positions(manifest, part(layer.queries, block.partition(".")[0]))
+
+
+def all_columns(manifest: Manifest, layer: Layer, block: str) -> tuple[Column, ...]:
+    """Return every key of a block, in the order of the layer's keys; positions as of `all_rows`."""
+    return _positions(manifest, part(layer.keys, block.rpartition(".")[2]))
+
+
+def _positions(manifest: Manifest, segments: Sequence[Segment]) -> tuple[Column, ...]:
     sequence = {segment.name: segment.start for segment in manifest.segments[manifest.branches[0]]}
     columns: list[Column] = []
-    for segment in part(layer.keys, block.rpartition(".")[2]):
+    for segment in segments:
         start = sequence.get(segment.name, 0) if segment.kind == "text" else segment.start
         columns += [Column(segment.name, start + offset) for offset in range(segment.length)]
     return tuple(columns)

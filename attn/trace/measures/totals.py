@@ -8,8 +8,8 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from attn.schema import Layer, part, without_mass
-from attn.trace.measures.axes import AxisPart
+from attn.schema import MEASURES, Layer, part, without_mass
+from attn.trace.measures.axes import AxisPart, index_of
 from attn.trace.measures.growing import GrowingView
 from attn.trace.measures.lookup import find
 from attn.trace.measures.sources import TensorSource
@@ -63,6 +63,16 @@ def _sum(view: MeasureView, file: str, lead: Sequence[AxisPart], keys: slice) ->
     values = view._pieces([*lead, AxisPart.of(keys, length)])(file)
     is_empty = np.isnan(values).all(-1)
     return np.where(is_empty, np.nan, np.nansum(values, -1))
+
+
+def find_any(
+    source: TensorSource, name: str, layer: Layer, block: str | None, *, lay_out: bool = False
+) -> MeasureView:
+    """Find a measure as `find` does, a `total` too."""
+    index_of("measure", name, tuple(MEASURES))
+    if name == "total":
+        return find_total(source, layer, block)
+    return find(source, name, layer, block, lay_out=lay_out)
 
 
 def find_total(source: TensorSource, layer: Layer, query: str | None) -> MeasureView:

@@ -61,6 +61,14 @@ class AblateOptions(VariantOptions):
             least=0,
         ),
     ] = None
+    forming: Annotated[
+        bool,
+        About(
+            "",
+            python="Keep how each picture formed; the comparison does not read it.",
+            is_typed=False,
+        ),
+    ] = False
     words: Words = None
     settings: Settings = None
     pictures: Pictures = True

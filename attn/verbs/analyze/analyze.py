@@ -141,6 +141,7 @@ def _analyze_collection(
     if out is None:
         refuse_outside(target, folder)
     with replaced_results(target, job) as staging:
+        traces.begin(staging)
         joined = Joined(staging)
         looked = (
             _analyze_entry(folder, entry, traces, joined, lost.get(at), job.report)

@@ -23,6 +23,7 @@ from attn.analysis.sketch.shapes import is_telling
 from attn.analysis.tables import Columns
 from attn.analysis.words.maps.areas import FOLDER
 from attn.analysis.words.maps.dominance import LEAST
+from attn.verbs.analyze.relations_answer import tell_relations
 from attn.verbs.analyze.sketch_answer import SKETCHED, name_word, tell_sketch, word_means
 from attn.verbs.report_page import Sentence
 from attn.wording import digits, percent
@@ -73,6 +74,7 @@ def tell(manifest: Manifest, tables: Tables) -> list[Sentence]:
         many = sum(name.endswith("/tables/dominant.csv") for name in tables) > 1
         told += _tell_places(segment, tables, path, many=many)
     told += _tell_concepts(tables)
+    told += tell_relations(tables)
     told += tell_sketch(manifest, tables)
     told += _tell_cut(manifest, tables)
     told += _tell_sinks(tables)

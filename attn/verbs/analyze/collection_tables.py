@@ -31,6 +31,10 @@ TRACES = "traces.csv"
 SUMMARY = "summary.png"
 ON_PAGE = (
     "concepts.csv",
+    "place.csv",
+    "read_words.csv",
+    "readers.csv",
+    "pairs.csv",
     "shapes.csv",
     "deviation.csv",
     "dominant.csv",

@@ -58,6 +58,10 @@ class CollectionTraces:
         about = [job.only, decides, job.draws, asdict(job.size), vocabulary]
         self._pieces = PieceFolder((out or folder) / PIECES, about)
 
+    def begin(self, staging: Path) -> None:
+        """Build results of traces beside those of the collection, which lie in `staging`."""
+        self._job = replace(self._job, whole=staging)
+
     def analyze(self, entry: Entry) -> tuple[TraceResults, Findings]:
         """Analyse a trace.
 
@@ -94,6 +98,8 @@ class CollectionTraces:
 
     def find(self, entry: Entry) -> tuple[TraceResults, SpelledFindings] | None:
         """Return what was kept of a trace, if that and its results are as they were."""
+        if not self._pieces.is_there():
+            return None
         try:
             digest = trace_digest(self._folder / entry.folder)
             piece = self._pieces.read(entry.folder, digest)

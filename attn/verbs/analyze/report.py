@@ -23,8 +23,11 @@ CAPTIONS = {
     "pixel_dominant_tokens": "At each place the word that is furthest above its mean.",
     "words-own-scale": "Where each word is read, each map on its own scale.",
     "words": "Where each word is read, all maps on one scale.",
+    "looks": "Where in the picture the marked place looks.",
     "concept_outputs": "Which word outside the prompt each place is closest to, by outputs.",
     "concepts": "Which word outside the prompt each place is closest to, by logits.",
+    "text_to_image": "Which places of the picture each word reads.",
+    "text_to_text": "What the words read of each other.",
     "roles": "What the image attends to, layer by layer.",
     "attention_evolution": "How the map of one word forms.",
     "attention_evolution_grid": "How the map of one word forms, step by step.",
@@ -38,6 +41,10 @@ CAPTIONS = {
     "patterns": "How narrow attention is, and how far it reaches.",
 }
 """What figures show, by the stem of their name; the first ones matter most."""
+RELATIONS = ("text_to_image", "text_to_text")
+"""Folders that name their figures' kind."""
+READERS = ("looks", *RELATIONS)
+"""Kinds of figures that have a section of their own, since they are there only if asked for."""
 
 
 def small_tables(
@@ -79,8 +86,9 @@ def report_trace(
         (name for name in figures if _matters(name, figures)),
         key=lambda name: (order[_stem(name)], figures.index(name)),
     )
-    matter = ranked[:MATTER]
-    rest = [name for name in figures if name not in matter]
+    readers = [name for name in ranked if _stem(name) in READERS]
+    matter = [name for name in ranked if name not in readers][:MATTER]
+    rest = [name for name in figures if name not in (*matter, *readers)]
     paragraph = tell(manifest, tables)
     is_text = _is_text(manifest)
     sections = [
@@ -90,6 +98,7 @@ def report_trace(
             {},
             is_open=True,
         ),
+        Section("What places and words read", _captioned(readers), {}, is_open=True),
         Section(f"Other figures ({len(rest)})", _captioned(rest), {}),
         Section(f"Tables ({len(tables)})", {}, tables),
     ]
@@ -125,7 +134,9 @@ def _matters(name: str, figures: Sequence[str]) -> bool:
 
 
 def _stem(name: str) -> str:
-    return Path(name).stem.partition("-sample-")[0]
+    """Return what kind of figure it is: the stem of its name, or its folder if that says it."""
+    folder = name.partition("/")[0]
+    return folder if folder in RELATIONS else Path(name).stem.partition("-sample-")[0]
 
 
 def _captioned(names: Sequence[str]) -> dict[str, str]:

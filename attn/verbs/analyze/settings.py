@@ -8,7 +8,7 @@ from typing import Any
 
 from attn.analysis.registry import ANALYSES, find
 from attn.errors import UsageError, did_you_mean
-from attn.options import parse_options
+from attn.options import option_names, parse_options
 
 Settings = Mapping[str, Any]
 """Options of every analysis, by its name."""
@@ -41,10 +41,7 @@ def refuse_unread(
         UsageError: names the first.
     """
     usual = [analysis.name for analysis in ANALYSES if not analysis.on_request]
-    keys = {
-        name: {option.name for option in fields(find(name).Options)}
-        for name in (usual if only is None else only)
-    }
+    keys = {name: {*option_names(find(name).Options)} for name in (usual if only is None else only)}
     of = "the analyses that run without --only" if only is None else ", ".join(keys)
     for option in [*arguments, *settings]:
         owner, _, key = option.rpartition(".")
@@ -59,9 +56,7 @@ def refuse_unread(
 
 def _owners(key: str) -> list[str]:
     """Return the analyses that have an option of that name."""
-    options = {
-        analysis.name: {option.name for option in fields(analysis.Options)} for analysis in ANALYSES
-    }
+    options = {analysis.name: {*option_names(analysis.Options)} for analysis in ANALYSES}
     owners = [name for name, keys in options.items() if key in keys]
     if not owners:
         hint = did_you_mean(key, set().union(*options.values()))

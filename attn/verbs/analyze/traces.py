@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from attn.analysis.needs import Lack
 from attn.analysis.registry import ANALYSES, Analysis, AnalysisPlan, plan
@@ -41,7 +43,17 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class AnalysisJob:
-    """What is asked of every trace; `vocabulary` has the words of all of them, where known."""
+    """What is asked of every trace.
+
+    Attributes:
+        only: the analyses; None is all that fit.
+        options: of every analysis.
+        draws: whether figures are made.
+        size: of these.
+        report: told what happens.
+        vocabulary: the words of all traces, where known.
+        whole: where results of the collection are built, if they are.
+    """
 
     only: tuple[str, ...] | None
     options: Settings
@@ -49,6 +61,7 @@ class AnalysisJob:
     size: FigureSize
     report: Report
     vocabulary: tuple[str, ...] = ()
+    whole: Path | None = None
 
 
 def read_job(options: AnalyzeOptions, report: Report) -> AnalysisJob:
@@ -123,7 +136,7 @@ def analyze_trace(
 
 def replaced_results(folder: Path, job: AnalysisJob) -> AbstractContextManager[Path]:
     """Give a folder for new results, which replace the earlier ones when the context ends."""
-    return replaced(folder, "analyze", INDEX, job.report.warn)
+    return replaced(folder, "analyze", INDEX, job.report.warn, job.whole)
 
 
 def write_index(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -177,7 +190,7 @@ def _run(
     findings.take(analysis.joins, result)
     return {
         "name": analysis.name,
-        "options": asdict(options),
+        "options": msgspec.to_builtins(options),
         "files": [*result.columns, *result.files, *drawn],
         "notes": notes,
     }
@@ -200,6 +213,6 @@ def _describe(
             "seed": manifest.request.seed,
         },
         "analyses": sorted(ran, key=lambda facts: order.index(facts["name"])),
-        "skipped": {name: asdict(lack) for name, lack in planned.skipped.items()},
-        "reduced": {name: asdict(lack) for name, lack in planned.reduced.items()},
+        "skipped": {name: msgspec.to_builtins(lack) for name, lack in planned.skipped.items()},
+        "reduced": {name: msgspec.to_builtins(lack) for name, lack in planned.reduced.items()},
     }

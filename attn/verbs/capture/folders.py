@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
-from itertools import chain, count
+from itertools import accumulate, chain, count, islice
 from pathlib import Path
 
 from attn.errors import AnalysisError, TraceError
@@ -18,7 +19,7 @@ from attn.files.names import COLLECTION
 from attn.files.scratch import is_debris
 from attn.files.scratch import sweep as sweep_results
 from attn.trace.store import MANIFEST
-from attn.verbs.capture.collection import SHARD_JOURNAL
+from attn.verbs.capture.collection import SHARD_JOURNAL, is_collection, read_index
 
 ANALYSIS = "analysis"
 """Where the results of a trace or of a collection are, in its folder."""
@@ -118,6 +119,8 @@ def refuse_contents(folder: Path) -> None:
 def refuse_parts(folder: Path) -> None:
     """Refuse a folder for something new that is part of a trace, or in a folder of results.
 
+    The folder of a trace that a collection lists, and that is not made yet, is part of it too.
+
     Raises:
         AnalysisError: says which.
         TraceError: it cannot be found.
@@ -130,6 +133,23 @@ def refuse_parts(folder: Path) -> None:
                 f"{ancestor} holds results of attn or a part of a trace, and nothing else goes "
                 "into it; choose another folder with --out"
             )
+    for collection in filter(is_collection, full.parents):
+        if name := _find_unmade(full, collection):
+            raise AnalysisError(
+                f"{collection / name} is the folder of a trace that is not made yet, and nothing "
+                f"else goes into it: `attn capture --resume --out {collection}` makes it; choose "
+                "another folder with --out"
+            )
+
+
+def _find_unmade(folder: Path, collection: Path) -> str:
+    """Return which trace of a collection a folder is in, if that has no manifest yet."""
+    below = folder.relative_to(collection)
+    names = {path.as_posix() for path in (below, *below.parents)}
+    listed: list[str] = []
+    with suppress(TraceError):  # whose index is damaged knows of none
+        listed = [entry.folder for entry in read_index(collection) if entry.folder in names]
+    return next((name for name in listed if not is_there(collection / name / MANIFEST)), "")
 
 
 def refuse_outside(path: Path, folder: Path) -> None:
@@ -138,12 +158,23 @@ def refuse_outside(path: Path, folder: Path) -> None:
     Raises:
         TraceError: says where it leads.
     """
+    if _is_below(path, folder):
+        return
     full, within = resolved(path), resolved(folder)
     if not full.is_relative_to(within):
         raise TraceError(
             f"{path} leads out of {folder}, to {full}: nothing is written there; choose another "
             "folder with --out, or name that one"
         )
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    """Whether a path is in a folder by its name, and no link leads elsewhere on the way."""
+    names = path.parts[len(folder.parts) :]
+    if path.parts[: len(folder.parts)] != folder.parts or ".." in names:
+        return False
+    steps = accumulate(names, "{}/{}".format, initial=str(folder))
+    return not any(map(os.path.islink, islice(steps, 1, None)))
 
 
 @contextmanager

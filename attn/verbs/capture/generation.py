@@ -337,6 +337,7 @@ def _generate(
                 progress.step(missing)
 
         requests = [item.request for item in batch]
+        job.session.keeps_forming = batch[0].plan.forming
         treatment = make_treatment(job.session, requests)
         outputs, steps, kernels = record(
             job.session.towers(),

@@ -131,6 +131,10 @@ class GenerationOptions:
         Literal["cond", "uncond", "both"], About("Guidance rows: cond, uncond or both.")
     ] = "cond"
     entropy: Annotated[bool, About("Entropy of rows also where it costs extra.")] = False
+    forming: Annotated[
+        bool,
+        About("", python="Keep how each picture formed, a small picture a step.", is_typed=False),
+    ] = True
     device: Annotated[
         str,
         About("auto, cpu, cuda or cuda:N; several, cuda:0,cuda:1, are workers.", check=checks.text),
@@ -205,6 +209,7 @@ class GenerationOptions:
             layers=checks.pieces("layers", self.layers) or (),
             branches=BRANCHES[self.branch],
             entropy=self.entropy,
+            forming=self.forming,
         )
 
 

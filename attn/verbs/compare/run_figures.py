@@ -110,7 +110,7 @@ def _gallery(run: RunWords, scale: Literal["shared", "own"]) -> Figure:
     """Draw words beside the image, as `attn analyze` does."""
     import xarray as xr
 
-    from attn.viz.words.heatmaps import draw_sheet
+    from attn.viz.words.sheets import draw_sheet
 
     maps = xr.DataArray(
         np.asarray(run.side.maps),

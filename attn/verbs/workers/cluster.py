@@ -21,6 +21,8 @@ LONGEST = 300
 """Most letters of a message of Ray's."""
 ANSWER_SECONDS = 30
 """So long a cluster may take to answer."""
+STORE_BYTES = 80_000_000
+"""Of a Ray that is started here: only small records cross it, and Ray takes no less."""
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """What a client of gRPC says first: it speaks HTTP/2, with settings as they are."""
 SETTINGS = 4
@@ -185,7 +187,8 @@ def _connect(count: int | None) -> Any:
         ) from error
     address = os.environ.get("RAY_ADDRESS")
     _require_answer(address)
-    here: Mapping[str, Any] = {} if address else {"num_cpus": count, "include_dashboard": False}
+    small = {"num_cpus": count, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+    here: Mapping[str, Any] = {} if address else small
     from ray._private import worker as ray_worker
 
     ray_worker._worker_logs_enabled = False  # it would print on stdout that a worker was lost

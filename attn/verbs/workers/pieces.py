@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.errors import TraceError
-from attn.files.disk import reported, write_atomic
+from attn.files.disk import is_folder, reported, write_atomic
 from attn.files.outside import read_bytes
 from attn.versions import attn_version
 
@@ -55,6 +55,10 @@ class PieceFolder:
         """
         self._folder = folder
         self._options = msgspec.to_builtins(options, enc_hook=str)
+
+    def is_there(self) -> bool:
+        """Whether there can be pieces."""
+        return is_folder(self._folder)
 
     def read(self, *of: str) -> TracePiece | None:
         """Return the piece of a trace, or None if there is none."""

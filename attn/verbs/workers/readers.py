@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from attn.errors import UsageError
+from attn.trace.store import open_files
 from attn.verbs.report import ItemCounts, Report
 from attn.verbs.shards.parts import parse_shard
 from attn.verbs.workers.drive import Crew, drive
@@ -47,9 +48,11 @@ def refuse_single(options: ReadingOptions, folder: Path) -> None:
 
     Raises:
         UsageError: says so.
+        TraceError: there is none.
     """
     for name in ("shard", "workers"):
         if getattr(options, name) is not None:
+            open_files(folder)
             raise UsageError(f"{name}: {folder} is a single trace, which nobody can share")
 
 

@@ -1,6 +1,8 @@
 """Figures of words.
 
 heatmaps, curves               where words are looked at, and how much, step by step
+sheets                         the image, and a panel for each of many maps
+looks, readers                 where a place looks; what words read
 dominant, cells                which word leads where; the image in equal cells
 evolution, evolution_frames    how a word's map forms
 concepts                       which word outside the prompt a place is closest to

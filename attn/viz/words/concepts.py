@@ -11,7 +11,7 @@ from attn.analysis.result import Result
 from attn.viz.figures import FigureFile, Subject, shrink
 from attn.viz.labels import ranges
 from attn.viz.overlay import Scale
-from attn.viz.words.heatmaps import LONG_SIDE, draw_sheet
+from attn.viz.words.sheets import LONG_SIDE, draw_sheet
 
 if TYPE_CHECKING:
     import xarray as xr

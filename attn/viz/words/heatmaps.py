@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from attn.analysis.result import Result
@@ -15,45 +14,19 @@ from attn.analysis.words.maps.dominance import NO_WORD
 from attn.viz.compare.comparison_scene import SceneSide
 from attn.viz.figures import FigureFile, Pixels, Subject, new_figure, shrink
 from attn.viz.labels import file_stem, ranges, short
-from attn.viz.overlay import (
-    ColourScale,
-    Heat,
-    Scale,
-    colour_scale,
-    name_scale,
-    range_scale,
-    show_bar,
-    show_ends,
-    show_heat,
-    show_image,
-)
-from attn.viz.page import (
-    GAP,
-    LETTER,
-    LINE,
-    MARGIN,
-    TITLE,
-    add_axes,
-    arrange,
-    write_heading,
-    write_title,
-)
-from attn.viz.strokes import Lines, show_strokes
+from attn.viz.overlay import Scale, colour_scale, name_scale, range_scale, show_heat, show_image
+from attn.viz.page import GAP, LETTER, LINE, MARGIN, TITLE, add_axes, write_heading, write_title
+from attn.viz.strokes import show_strokes
+from attn.viz.words.looks import draw_looks
 from attn.viz.words.run_figures import RunWords, draw_run
+from attn.viz.words.sheets import FOOTER, LONG_SIDE, NARROWEST, draw_sheet, shape_of, write_footer
 from attn.viz.words.word_colours import colour_words
 from attn.wording import count_noun
 
 if TYPE_CHECKING:
     import xarray as xr
 
-LONG_SIDE = 4.6  # inches of the image and of the map in a word's file
-NARROWEST = 4.6  # inches: as wide as the colour bar and its label
-FOOTER = 0.72
-BAR = 0.13  # height of the colour bar
-LARGE, SMALL = 13.0, 10.5  # points of a title
-DIM = 0.15
-"""A map whose largest value is a smaller part of the scale is all but black."""
-DARK = "\na dark panel: the word gets little attention; a scale of its own shows where"
+LARGE = 13.0  # points of a title
 SAID = {True: "the scale of all words", False: "the scale of this map"}
 
 
@@ -62,10 +35,14 @@ def draw(result: Result, subject: Subject) -> Iterator[FigureFile]:
 
     Files: `<segment>/heatmaps/words.png` on one scale, `words-own-scale.png` with one for each,
     `words/<index>-<word>.png`, or `phrases` for `words`; and of words those in
-    `<segment>/base_analysis/`. With several samples the names end in `-sample-<number>`. With
-    `scale` `shared` or `own` there is one sheet, and files and sheet have scales of that kind.
+    `<segment>/base_analysis/`; of a place, those of `looks`. With several samples the names end in
+    `-sample-<number>`. With `scale` `shared` or `own` there is one sheet, and files and sheet have
+    scales of that kind.
     """
     for words in result.arrays.values():
+        if words.attrs["kind"] == "from":
+            yield from draw_looks(words, subject)
+            continue
         for sample, generated in enumerate(subject.images):
             image = generated if generated is None else shrink(generated, LONG_SIDE, subject.dpi)
             ending = f"-sample-{sample}" if len(subject.images) > 1 else ""
@@ -128,7 +105,7 @@ def draw_word(maps: xr.DataArray, word: int, image: Pixels | None, subject: Subj
     word_map = maps.sel(word=word)
     is_shared = maps.attrs["scale"] == "shared"
     scale = colour_scale(maps.values) if is_shared else range_scale(word_map.values)
-    height, width = _shape(word_map.values, image)
+    height, width = shape_of(word_map.values, image)
     wide, high = LONG_SIDE * width / max(width, height), LONG_SIDE * height / max(width, height)
     panels = 1 if image is None else 2
     across = max(panels * (wide + GAP) - GAP, NARROWEST)
@@ -146,61 +123,8 @@ def draw_word(maps: xr.DataArray, word: int, image: Pixels | None, subject: Subj
     show_strokes(axes, subject.strokes)
     title = str(word_map["label"].item())
     write_title(axes, title, f"mean {float(word_map.mean()):.3g}", size=LARGE)
-    _write_footer(figure, scale, f"{maps.attrs['unit']}\n{SAID[is_shared]}, {name_scale(scale)}")
+    write_footer(figure, scale, f"{maps.attrs['unit']}\n{SAID[is_shared]}, {name_scale(scale)}")
     return figure
-
-
-def draw_sheet(
-    maps: xr.DataArray,
-    image: Pixels | None,
-    heading: tuple[str, str],
-    scale: Scale = "shared",
-    strokes: Lines = (),
-) -> Figure:
-    """Draw the image and every word beside it, with one bar.
-
-    Args:
-        maps: word, row, column.
-        image: the generated image, or None: then the sheet has the words only.
-        heading: title and subtitle of the page.
-        scale: one for all, or one for each map, from its smallest to its largest value.
-        strokes: lines of the drawing that the image was made over.
-    """
-    height, width = _shape(maps.values[0], image)
-    offset = 0 if image is None else 1
-    cells = len(maps["word"]) + offset
-    sheet = arrange(cells, height / width, heading, narrowest=NARROWEST, footer=FOOTER)
-    figure = new_figure(*sheet.size)
-    write_heading(figure, sheet.heading, sheet.small)
-    common = colour_scale(maps.values)
-    if image is not None:
-        show_image(add_axes(figure, *sheet.corner(0), *sheet.cell), image)
-    for number, word_map in enumerate(maps, start=offset):
-        axes = add_axes(figure, *sheet.corner(number), *sheet.cell)
-        panel = common if scale == "shared" else range_scale(word_map.values)
-        show_heat(axes, word_map.values, image, panel)
-        show_strokes(axes, strokes)
-        mean = f"mean {float(word_map.mean()):.3g}"
-        remark = mean if scale == "shared" else name_scale(panel)
-        write_title(axes, str(word_map["label"].item()), remark, size=SMALL)
-    unit = str(maps.attrs["unit"])
-    if scale == "shared":
-        _write_footer(figure, common, f"{unit} · all panels on this scale{_say_dark(maps, common)}")
-    else:
-        show_ends(figure, _footer(figure), f"{unit} · each panel on its own scale, named above it")
-    return figure
-
-
-def _say_dark(maps: xr.DataArray, scale: ColourScale) -> str:
-    """Say why panels are dark on the scale of all, if any is."""
-    largest = maps.max(("row", "column")).values
-    return DARK if (largest < DIM * (scale.vmax or 1.0)).any() else ""
-
-
-def _shape(heat: Heat, image: Pixels | None) -> tuple[int, int]:
-    """Height and width in pixels, or in tokens where there is no picture."""
-    height, width = heat.shape if image is None else image.shape[:2]
-    return height, width
 
 
 def _subtitle(maps: xr.DataArray, subject: Subject, scale: Scale) -> str:
@@ -230,15 +154,3 @@ def _texts(maps: xr.DataArray) -> dict[str, str]:
         "layers": ranges(attrs["layers"]),
         "shown_steps": ranges(attrs["steps"]),
     }
-
-
-def _write_footer(figure: Figure, scale: ColourScale, unit: str) -> None:
-    """Draw the colour bar in the middle below."""
-    show_bar(figure, _footer(figure), scale, unit)
-
-
-def _footer(figure: Figure) -> Axes:
-    """Return the axes of the colour bar."""
-    width, height = figure.get_size_inches()
-    left = (width - NARROWEST) / 2
-    return add_axes(figure, left, height - MARGIN - FOOTER + 1.5 * GAP, NARROWEST, BAR)

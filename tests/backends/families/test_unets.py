@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+import attn
 from attn.backends.testing import attention_exact, outputs_identical
 from attn.demo.untrained import sd2, sdxl_refiner
 from attn.engine.plan import Keep, make_plan
@@ -160,20 +161,45 @@ def test_refused_files(folders, files):
     assert refusal("sd2", demo.checkpoint("tiny:sd15")).endswith("use --backend sd15")
 
 
-def test_loras_of_sd2(tmp_path):
+ENCODERS = {"sd2": "te", "sd15": "te", "sdxl": "te2", "sdxl-refiner": "te2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [("sd2", "demo"), ("sdxl-refiner", "demo"), ("sd15", "demo:inpainting")],
+)
+def test_loras_and_every_option(name, model, picture, tmp_path):
     """A LoRA in kohya's names, for UNet and text encoder, and every option of capture."""
+    session = shared_session(name, model)
+    encoder = ENCODERS[name]
+    towers = {
+        "unet": (session.model, "attn2.to_k"),
+        encoder: (getattr(session.pipe, "text_encoder_2" if encoder == "te2" else "text_encoder"),
+                  "self_attn.q_proj"),
+    }  # fmt: skip
     generator = torch.Generator().manual_seed(0)
-    targets = {
-        "lora_unet_up_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k": (24, 48),
-        "lora_te_text_model_encoder_layers_1_self_attn_q_proj": (48, 48),
-    }
-    tensors = {
-        f"{name}.lora_{end}.weight": torch.randn(*shape, generator=generator)
-        for name, (out, into) in targets.items()
-        for end, shape in (("down", (5, into)), ("up", (out, 5)))
-    }
+    tensors = {}
+    for tower, (network, ending) in towers.items():
+        path, module = [each for each in network.named_modules() if each[0].endswith(ending)][-1]
+        level = "" if tower == "unet" or path.startswith("text_model.") else "text_model_"
+        stem = f"lora_{tower}_{level}{path.replace('.', '_')}"
+        rows, columns = module.weight.shape
+        tensors[f"{stem}.lora_down.weight"] = torch.randn(5, columns, generator=generator)
+        tensors[f"{stem}.lora_up.weight"] = torch.randn(rows, 5, generator=generator)
     save_file(tensors, tmp_path / "lora.safetensors")
-    capture_everything("sd2", tmp_path / "lora.safetensors", tmp_path / "out", "factors")
+    more = {"model": model}
+    if session.needed_picture:
+        existing = picture(masked=session.needed_picture == "mask")
+        more |= {"picture": existing.file, "strength": 0.7}
+        more |= {"mask_picture": existing.mask} if existing.mask else {}
+    changed, plain = (
+        np.asarray(attn.capture(
+            *(name, "a red cat"), out=tmp_path / out, steps=2, size=(96, 64), lora=lora, **more
+        ).trace.image())
+        for out, lora in (("with", str(tmp_path / "lora.safetensors")), ("without", None))
+    )  # fmt: skip
+    assert not np.array_equal(changed, plain)
+    capture_everything(name, tmp_path / "lora.safetensors", tmp_path / "out", "factors", more=more)
 
 
 NEEDS = [("sdxl-refiner", "demo"), ("sd15", "demo:inpainting"), ("sdxl", "demo:inpainting")]

@@ -5,8 +5,11 @@ import attn
 BLOCKS = ("image.text", "image.image")
 
 
-def capture_everything(backend, lora, out, keep, guidance=None, blocks=BLOCKS, **settings):
-    """Capture two prompts with two seeds, a LoRA, both branches, all blocks; hold what is kept."""
+def capture_everything(backend, lora, out, keep, guidance=None, blocks=BLOCKS, more=(), **settings):
+    """Capture two prompts with two seeds, a LoRA, both branches, all blocks; hold what is kept.
+
+    `more` are further options, for models that draw nothing without them.
+    """
     result = attn.capture(
         *(backend, ["a red cat", "a dog"]),
         out=out,
@@ -28,6 +31,7 @@ def capture_everything(backend, lora, out, keep, guidance=None, blocks=BLOCKS, *
         entropy=True,
         offload="none",
         device="cpu",
+        **dict(more),
     )
     traces = [attn.open(result.path / entry.folder) for entry in result.entries]
     assert len(traces) == 4

@@ -8,7 +8,10 @@ import pytest
 from attn.errors import AnalysisError, TraceError
 from attn.files.markers import write_marker
 from attn.verbs.capture import folders
+from attn.verbs.analyze.analyze import analyze
 from attn.verbs.capture.capture import capture
+from attn.verbs.capture.collection import Entry, write_index
+from attn.verbs.shards.merge import merge
 
 
 def test_two_runs_in_one_second(tmp_path, monkeypatch):
@@ -42,6 +45,22 @@ def test_what_killed_runs_left(tmp_path, monkeypatch):
     folders.refuse_contents(left.parent)
     folders.choose_folder(None, "compare", "cat")
     assert list(left.parent.iterdir()) == []
+
+
+PENDING = {
+    "capture": lambda out: capture("sdxl", model="demo", prompt="a cat", out=out),
+    "merge": lambda out: merge(out.parent, out.parent, out=out),
+    "analyze": lambda out: analyze(out.parent, out=out / "results", only=["words"]),
+}
+
+
+@pytest.mark.parametrize("verb", PENDING)
+def test_traces_that_are_not_made_yet(tmp_path, verb):
+    """Nothing takes the folder of a trace that the run would then find full."""
+    write_index(tmp_path / "run", [Entry("0007", "pending", "a cat", 7)])
+    with pytest.raises(AnalysisError, match=r"run/0007 is the folder of a trace that is not made"):
+        PENDING[verb](tmp_path / "run" / "0007")
+    assert [path.name for path in tmp_path.rglob("*")] == ["run", "index.json"]
 
 
 @pytest.mark.parametrize("part", ["analysis/new", "attention", "outputs", "results/new"])

@@ -1,5 +1,6 @@
 """What stands in the way of a Ray cluster is said, with a stand-in for Ray."""
 
+import os
 import socket
 import sys
 from contextlib import ExitStack, contextmanager
@@ -56,6 +57,14 @@ def test_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"needs Ray: pip install 'attn\[ray\]'"):
         start()
+
+
+def test_no_statistics(ray, monkeypatch):
+    """Ray is told to send nothing about its use before it is imported."""
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED")
+    with pytest.raises(UsageError):
+        start()
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import attn
-from attn.errors import UsageError
+from attn.errors import TraceError, UsageError
 from attn.verbs.analyze import traces
 from attn.verbs.report import Report
 from attn.verbs.workers.pieces import PieceFolder, TracePiece
@@ -119,6 +119,13 @@ def test_single(run, verbs, option):
     for verb in verbs.values():
         with pytest.raises(UsageError, match="is a single trace"):
             verb(run / "0001", **option)
+
+
+@pytest.mark.parametrize("verb", ["analyze", "evaluate"])
+def test_none(run, verbs, verb):
+    """What is not there is not called a trace that cannot be shared."""
+    with pytest.raises(TraceError, match=r"could not read .*0009/trace\.json: the file or its"):
+        verbs[verb](run / "0009", workers=2)
 
 
 @pytest.mark.parametrize(("shard", "told"), [("0/4", "none of 4 parts"), ("two", "expected I/N")])

@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,38 +15,11 @@ from attn.verbs.report import Report
 from attn.verbs.workers.crews import require_plain
 from attn.verbs.workers.local import LocalCrew
 from benchmarks.cluster.stub import AHEAD, FULL, LACKING, write_plugin
-from tests.helpers.processes import running
+from tests.helpers.processes import WORKERS, KillingReport, running
 from tests.helpers.toy_runs import contents
+from tests.verbs.workers.conftest import wait_until
 
-NAMES = (b"attn.verbs.workers.process", b"ray::RayMaker")
-"""What workers are called among processes."""
-MARK = "ATTN_TEST_OF_WORKERS"
-
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("demo_cache", "stub")]
-
-
-@pytest.fixture(autouse=True)
-def marked(tmp_path, monkeypatch):
-    """Let the workers of a test be known by what they inherit."""
-    monkeypatch.setenv(MARK, str(tmp_path))
-
-
-def workers():
-    """Return the workers of this test that run now."""
-    return running(MARK, *NAMES)
-
-
-class Killing(Report):
-    """Kills a worker when the first trace is there."""
-
-    def __init__(self):
-        super().__init__()
-        self.killed = 0
-
-    def progress(self, done, total, written):
-        if not self.killed:
-            self.killed = workers()[0]
-            os.kill(self.killed, signal.SIGKILL)
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("demo_cache", "stub", "marked")]
 
 
 @pytest.fixture(scope="module")
@@ -79,21 +50,16 @@ def whole(stub, tmp_path_factory):
     return contents(folder)
 
 
-@pytest.mark.parametrize("engine", ["local", "ray"])
-def test_killed_worker(engine, tmp_path):
+def test_killed_worker(tmp_path):
     """With a worker killed meanwhile the run is complete, and bit for bit that of one process."""
-    if engine == "ray":
-        pytest.importorskip("ray")
-    report = Killing()
+    report = KillingReport({1: lambda: running(*WORKERS)[0]})
     run = {"seed": range(4), "steps": 2, "keep": "mass", "size": (24, 16), "model": "demo"}
     out = tmp_path / "run"
-    crew = {"workers": 2, "engine": engine, "report": report}
-    done = attn.capture("stub", "a red cat", out=out, **run, **crew)
-    assert (len(done.failures), bool(report.killed)) == (0, True)
+    done = attn.capture("stub", "a red cat", out=out, workers=2, report=report, **run)
+    assert (len(done.failures), len(report.killed)) == (0, 1)
     attn.capture("stub", "a red cat", out=tmp_path / "serial", report=Report(), **run)
     assert contents(out) == contents(tmp_path / "serial")
-    while workers():  # they end when they are not needed
-        time.sleep(0.02)
+    wait_until(lambda: not running(*WORKERS))  # they end when they are not needed
 
 
 def traces(left, *numbers):
@@ -102,15 +68,20 @@ def traces(left, *numbers):
     return {name: content for name, content in left.items() if name.startswith(starts)}
 
 
-@pytest.mark.parametrize("engine", ["local", "ray"])
+@pytest.fixture(params=["local", "ray"])
+def engine(request):
+    """Where workers are."""
+    if request.param == "ray":
+        request.getfixturevalue("ray_alone")
+    return request.param
+
+
 def test_hostile(engine, tmp_path, monkeypatch, whole):
     """What workers and items meet is said of each, and costs nobody else a bit.
 
     A worker lacks a package, one has a full disk, one is a year ahead; an item fails, one ends
     every process that makes it.
     """
-    if engine == "ray":
-        pytest.importorskip("ray")
     for name in (LACKING, FULL, AHEAD):
         monkeypatch.setenv(name, str(tmp_path / name))
     report, out = Report(), tmp_path / "run"
