@@ -128,7 +128,8 @@ def _token(scope: Scope) -> str:
     """Return the token in an address; empty where there is none."""
     if scope["path"] != "/":
         return ""
-    return parse_qs(scope["query_string"].decode("latin1")).get("token", [""])[0]
+    query: str = scope["query_string"].decode("latin1")
+    return parse_qs(query).get("token", [""])[0]
 
 
 def _header(scope: Scope, name: str) -> str:

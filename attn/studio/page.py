@@ -32,7 +32,7 @@ LATER: Mapping[str, Any] = {
 AT_ONCE: Mapping[str, Any] = {"show_progress": "hidden", "queue": False}
 """Beside Gradio's stream of events: what begins while the last one of a stream ends may never be
 heard of again."""
-COUNT_EDIT = "count => [String(Number(count) + 1), 'Planning …']"
+COUNT_EDIT = "() => [crypto.getRandomValues(new Uint32Array(4)).join(), 'Planning …']"
 SHOW_PLAN = """(count, answer, shown) => {
     const [of, ...lines] = answer.split("\\n");
     return of === count ? lines.join("\\n") : shown;
@@ -41,7 +41,7 @@ SHOW_PLAN = """(count, answer, shown) => {
 QUIET: Mapping[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
 
 
-class Pages(gr.Blocks):  # type: ignore[misc] - Gradio's classes are not typed
+class Pages(gr.Blocks):  # type: ignore[misc]  # Gradio has no types
     """Blocks that refuse a form which their page cannot have sent, in one line."""
 
     async def preprocess_data(self, *arguments: Any, **named: Any) -> list[Any]:
@@ -235,7 +235,7 @@ class _Page:
         counting: Mapping[str, Any] = {
             "fn": None,
             "js": COUNT_EDIT,
-            "inputs": self._edits,
+            "inputs": None,
             "outputs": [self._edits, self._plan],
         }
         edits = [part.change for part in form if not isinstance(part, gr.ImageEditor)]

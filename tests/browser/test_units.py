@@ -134,5 +134,5 @@ def test_short_names(modules):
     name = "20261201-005146-sdxl-without-loras-a-red-square-left-of-a-purple-tri-2"
     script = """async (name) => (await import("/static/listing.js")).shortName(name)"""
     got = modules.evaluate(script, name)
-    assert got == "20261201-005146-sdxl-without-loras-a-red-…-purple-tri-2"
+    assert got == "20261201-005146-sdxl-without-loras-a-red-…a-purple-tri-2"
     assert modules.evaluate(script, name[:56]) == name[:56]
