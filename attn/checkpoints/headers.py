@@ -161,11 +161,11 @@ def _refuse_format(head: bytes, length: int) -> NoReturn:
         if re.match(pattern, head):
             raise _Flaw(f"this is {what}")
     if re.fullmatch(rb"[\s -~]+", head[:40]):
-        raise _Flaw(f"this is a text file, which begins {_shown(head[:40].decode())}; {AGAIN}")
+        raise _Flaw(f"this is a text file, such as a failed download leaves; {AGAIN}")
     if len(head) < _PREAMBLE:
         raise _Flaw(f"the file is cut short: only {len(head)} bytes are there; {AGAIN}")
     if 0 < length <= LARGEST:
-        fact = f"its header begins {ascii(head[8:16])[1:]}, expected '{{'"
+        fact = "its header does not begin with '{'"
     else:
         fact = f"it announces a header of {length} bytes, expected 1 to {LARGEST}"
     raise _Flaw(f"this is no safetensors file, or a damaged one: {fact}; {AGAIN}")

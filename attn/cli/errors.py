@@ -43,11 +43,14 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except AttnError as error:
+            from attn.demo.shipped import with_names
+
+            told = with_names(str(error))
             if ctx.params["debug"]:
                 traceback.print_exception(error)
             else:
-                say(f"Error: {error}", err=True)
-            _answer(ctx, "failed", str(error))
+                say(f"Error: {told}", err=True)
+            _answer(ctx, "failed", told)
             raise typer.Exit(error.exit_code) from error
         except FileNotFoundError as error:
             if _has_working_folder():

@@ -33,6 +33,13 @@ def lora_file(name: str) -> str:
     return str(LORAS[name]) if name in LORAS and not Path(name).exists() else name
 
 
+def with_names(text: str) -> str:
+    """Return a message in which these LoRAs have the names that one types, and not their paths."""
+    for name, path in LORAS.items():
+        text = text.replace(str(path), name)
+    return text
+
+
 def other_lora(path: str, family: str) -> str | None:
     """Return the name of the LoRA of a family's demo, if the path is that of another's.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from attn.choices import Masses
 from attn.engine.layer_plans import BlockPlan, LayerPlan, Shapes, Span
@@ -346,12 +346,18 @@ def _plan_block(
         measures.add("headmap")
     return BlockPlan(
         name=name,
-        queries=tuple(positions(part(layer.queries, query))),
-        keys=tuple(positions(keys)),
+        queries=_places(tuple(part(layer.queries, query))),
+        keys=_places(tuple(keys)),
         groups=_groups(keys, block_columns(layer, name, columns), sequence),
         measures=frozenset(measures),
         whole_rows=whole,
     )
+
+
+@lru_cache(maxsize=8)
+def _places(segments: tuple[Segment, ...]) -> tuple[int, ...]:
+    """Return the positions of segments; layers that read the same share millions of them."""
+    return tuple(positions(segments))
 
 
 def _groups(

@@ -69,15 +69,16 @@ class Guard:
         if scope["type"] != "http":  # there are no sockets here
             return
         sending = _with_headers(send, self._headers)
-        refusal = self._refusal(scope)
+        refusal, token = self._refusal(scope), _token(scope)
         if refusal is not None:
             await PlainTextResponse(refusal[1], refusal[0])(scope, receive, sending)
-        elif self._is_known(scope):
-            await self._app(scope, receive, sending)
-        elif self._brings_token(scope):
+        elif token and (self._matches(token) or self._is_known(scope)):
+            # it must not stay in the address, where others see it
             go: Response = RedirectResponse("/", 303)
             go.set_cookie(_cookie(scope), self._token, httponly=True, samesite="strict", path="/")
             await go(scope, receive, sending)
+        elif self._is_known(scope):
+            await self._app(scope, receive, sending)
         else:
             text = "Open the address that attn printed: it ends with a token."
             await PlainTextResponse(text, 401)(scope, receive, sending)
@@ -89,7 +90,7 @@ class Guard:
         """
         host = _header(scope, "host")
         if _host_name(f"//{host}") not in self._hosts:
-            return 421, "This server does not have that name; see attn view --allow-host."
+            return 421, "This server does not have that name; start it with --allow-host NAME."
         origin = _header(scope, "origin")
         if origin and urlsplit(origin).netloc != host:
             return 403, "Requests of other sites are refused."
@@ -107,10 +108,6 @@ class Guard:
         brought = cookies.get(_cookie(scope))
         return brought is not None and self._matches(brought.value)
 
-    def _brings_token(self, scope: Scope) -> bool:
-        brought = parse_qs(scope["query_string"].decode("latin1")).get("token", [""])
-        return scope["path"] == "/" and self._matches(brought[0])
-
     def _matches(self, text: str) -> bool:
         return hmac.compare_digest(text.encode(), self._token.encode())
 
@@ -125,6 +122,14 @@ def _with_headers(send: Send, headers: Mapping[str, str]) -> Send:
         await send(message)
 
     return sending
+
+
+def _token(scope: Scope) -> str:
+    """Return the token in an address; empty where there is none."""
+    if scope["path"] != "/":
+        return ""
+    query: str = scope["query_string"].decode("latin1")
+    return parse_qs(query).get("token", [""])[0]
 
 
 def _header(scope: Scope, name: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -61,22 +62,30 @@ def picture_of(item: Item) -> Path | None:
     return file_of(item, names[0]) if names else None
 
 
-def facts_of(item: Item, library: Library) -> bytes:
+def facts_of(item: Item, library: Library, reword: Callable[[str], str] = str) -> bytes:
     """Return what a page has to know of a trace or comparison, as JSON.
+
+    Args:
+        item: the trace or comparison.
+        library: what else was opened.
+        reword: changes the remarks that are stored.
 
     Raises:
         TraceError: it cannot be read, is damaged, or a newer `attn` wrote it.
     """
     if item.kind == "comparison":
         facts = describe_comparison(item.folder, library.members())
-        return msgspec.json.encode({"label": item.label, **facts})
-    return _trace_facts(item, tuple(_stamps(item.folder)))
+        told = {"label": item.label, "warnings": list(map(reword, facts["warnings"]))}
+        return msgspec.json.encode(facts | told)
+    return _trace_facts(item, reword, tuple(_stamps(item.folder)))
 
 
 @lru_cache(maxsize=KEPT)
-def _trace_facts(item: Item, stamps: tuple[Stamp, ...]) -> bytes:
+def _trace_facts(item: Item, reword: Callable[[str], str], stamps: tuple[Stamp, ...]) -> bytes:
     del stamps  # only part of the key
-    return msgspec.json.encode({"label": item.label, **describe(manifest_of(item.folder))})
+    manifest = manifest_of(item.folder)
+    told = replace(manifest, warnings=tuple(map(reword, manifest.warnings)))
+    return msgspec.json.encode({"label": item.label, **describe(told)})
 
 
 def version_of(item: Item) -> str:

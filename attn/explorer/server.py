@@ -144,8 +144,13 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
     return Guard(Starlette(routes=routes(library)), token, hosts)
 
 
-def routes(library: Library) -> list[Route]:
-    """Return the addresses of the explorer."""
+def routes(library: Library, reword: Callable[[str], str] = str) -> list[Route]:
+    """Return the addresses of the explorer.
+
+    Args:
+        library: what is shown.
+        reword: changes remarks of traces, where options are not typed on a command line.
+    """
     from starlette.routing import Route
 
     checker = Checker()
@@ -168,7 +173,7 @@ def routes(library: Library) -> list[Route]:
 
     def facts(request: Request) -> Response:
         opened = item(request)
-        return _missing() if opened is None else _answer(lambda: facts_of(opened, library))
+        return _missing() if opened is None else _answer(lambda: facts_of(opened, library, reword))
 
     def checked(request: Request) -> Response:
         opened = item(request)

@@ -14,11 +14,11 @@ from attn.explorer.opened import manifest_of
 from attn.schema import image_names
 from attn.studio.command import as_command
 from attn.studio.drawing import draw_shapes, pad_file
-from attn.studio.form import Field, begin_request, make_request
+from attn.studio.form import Field, begin_request, empty_fields, label_of, make_request
 from attn.studio.jobs import StudioRun
 from attn.studio.parts import MOST_SEED, NONE
-from attn.studio.studio import Studio
-from attn.studio.telling import tell_job, tell_refusal
+from attn.studio.studio import BUSY, Studio
+from attn.studio.telling import tell_empty, tell_job, tell_refusal
 
 FIGURES = (
     *("attention_evolution.gif", "text_vs_sketch_attention.png", "words.png", "roles.png"),
@@ -34,7 +34,6 @@ class RunView(NamedTuple):
     """The components that show a run, or new values for them; `gr.skip()` leaves one as it is."""
 
     job: Any = gr.skip()
-    plan: Any = gr.skip()
     progress: Any = gr.skip()
     forming: Any = gr.skip()
     text: Any = gr.skip()
@@ -74,7 +73,8 @@ class Acts:
         except AttnError as error:
             yield tell_refusal(error)
             return
-        yield from self._studio.plan(request)
+        for told in self._studio.plan(request):
+            yield told if told == BUSY else "\n".join(filter(None, (told, self._empty(values))))
 
     def run(self, values: Mapping[str, Any], is_analyzed: bool) -> Iterator[RunView]:
         """Run what the form holds, and show it."""
@@ -85,10 +85,10 @@ class Acts:
             return
         yield from self._follow(job, ())
 
-    def again(self, name: str) -> Callable[[int | None], Iterator[RunView]]:
+    def again(self, name: str) -> Callable[[int | None, bool], Iterator[RunView]]:
         """Return what runs a request once more without its LoRAs or its drawing."""
 
-        def run(number: int | None) -> Iterator[RunView]:
+        def run(number: int | None, is_analyzed: bool) -> Iterator[RunView]:
             before = self._job(number)
             if before is None:
                 return
@@ -97,7 +97,7 @@ class Acts:
                 request[SKETCH] = NONE
             variant = f"{before.variant} {WITHOUT[name]}".strip()
             try:
-                job = self._studio.jobs.submit(request, is_analyzed=False, variant=variant)
+                job = self._studio.jobs.submit(request, is_analyzed=is_analyzed, variant=variant)
             except AttnError as error:
                 yield RunView(progress=tell_refusal(error))
                 return
@@ -148,15 +148,16 @@ class Acts:
 
     def index(self) -> str:
         """Return the gallery: the explorer's list of all runs."""
-        return _explorer("index", len(self._studio.library.items))
+        return _explorer("index&sort=newest", len(self._studio.library.items))
 
     def draw(self, text: str) -> tuple[Any, Any]:
-        """Put typed shapes onto the pad."""
+        """Put typed shapes onto the pad, or tell why not."""
         try:
             image = draw_shapes(text)
         except AttnError as error:
-            return gr.skip(), tell_refusal(error)
-        return {"background": image, "layers": [], "composite": image}, gr.skip()
+            return gr.skip(), gr.update(value=str(error), visible=True)
+        held = {"background": image, "layers": [], "composite": image}
+        return held, gr.update(value="", visible=False)
 
     def throw(self) -> int:
         """Return a seed."""
@@ -191,6 +192,15 @@ class Acts:
         request |= {SKETCH: sketch} if sketch else {}
         return request | make_request(self._fields, values["fields"])
 
+    def _empty(self, values: Mapping[str, Any]) -> str:
+        """Tell what stands for emptied fields, of the model that is chosen."""
+        empty = empty_fields(self._fields, values)
+        if not empty:
+            return ""
+        known = self._studio.defaults(self._backend, self._models[values["model"]])
+        chosen = {label_of(name): value for name, value in known.items()}
+        return tell_empty({label: chosen.get(label) or value for label, value in empty.items()})
+
     def _follow(self, job: StudioRun, beside: tuple[StudioRun, ...]) -> Iterator[RunView]:
         """Show a run until it is over.
 
@@ -201,7 +211,6 @@ class Acts:
         off = gr.update(interactive=False)
         view = RunView(
             job=job.id,
-            plan="",  # it may be of what was there before the last stroke
             run=off,
             cancel=gr.update(interactive=True),
             frame="",
@@ -216,7 +225,6 @@ class Acts:
             text="",
         )  # nothing is hidden that is shown again: in a quick run Gradio may mix the two up
         yield view
-        view = view._replace(plan=gr.skip())
         shown = None
         for state in self._studio.jobs.follow(job):
             change: dict[str, Any] = {"progress": tell_job(state, self._studio.jobs.before(state))}

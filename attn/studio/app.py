@@ -16,6 +16,7 @@ from attn.explorer.server import Server, routes
 from attn.studio.gate import FRAMED, RouteFilter
 from attn.studio.options import StudioOptions
 from attn.studio.studio import Studio
+from attn.studio.telling import with_fields
 from attn.studio.uploads import MOST_BYTES
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ def make_application(
         routes=[
             Route("/studio/pad.js", script),
             Route("/studio/forming/{number:int}/{step:int}", forming),
-            Mount("/explorer", routes=routes(library)),
-            Mount("/", RouteFilter(mounted, studio.uploads, names)),
+            Mount("/explorer", routes=routes(library, with_fields)),
+            Mount("/", RouteFilter(mounted, studio.uploads, names, blocks.fns)),
         ],
         lifespan=mounted.router.lifespan_context,
     )

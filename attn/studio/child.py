@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
+
+from rich import filesize
 
 from attn.errors import CaptureError
 
 Facts = dict[str, Any]
 COMMAND = (sys.executable, "-m", "attn.studio.worker.work")
 STOP_SECONDS = 10.0
+TEXTS = ("error", "text", "warnings")
+"""What is told to people, of the facts that come."""
 
 
 class Answer(NamedTuple):
@@ -42,7 +48,13 @@ def ignore(facts: Facts) -> None:
 class Child:
     """A process that does one order at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, reword: Callable[[str], str] = str) -> None:
+        """Start nothing yet.
+
+        Args:
+            reword: changes what is told to people.
+        """
+        self._reword = reword
         self._process: subprocess.Popen[str] | None = None
         self._turn = Lock()
         self._is_stopped = False
@@ -99,7 +111,7 @@ class Child:
         with suppress(OSError):  # it is gone, which is seen below
             _send(process, order)
         for line in process.stdout or ():
-            facts = json.loads(line)
+            facts = self._told(json.loads(line))
             event = facts.pop("event")
             if event in ("done", "failed", "cancelled"):
                 return Answer(event, facts)
@@ -107,6 +119,15 @@ class Child:
         code = process.wait()
         _close(process)
         return Answer("gone", {"error": _epitaph(code)})
+
+    def _told(self, facts: Facts) -> Facts:
+        reword = self._reword
+        texts = {
+            key: reword(value) if isinstance(value, str) else list(map(reword, value))
+            for key, value in facts.items()
+            if key in TEXTS
+        }
+        return facts | texts
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
@@ -135,13 +156,27 @@ def _input(process: subprocess.Popen[str]) -> Any:
 
 
 def _epitaph(code: int) -> str:
-    """Describe the end of a process."""
+    """Describe the end of a process: what is known of it, and what may be."""
     reason = f"with exit code {code}"
     if code < 0:
+        reason = f"by signal {-code}"
         with suppress(ValueError):  # a signal without a name
-            reason = f"by {signal.Signals(-code).name}"
-    hint = "; memory was probably short" if code == -signal.SIGKILL else ""
+            reason = f"{reason} ({signal.Signals(-code).name})"
+    hint = ""
+    if code == -signal.SIGKILL:
+        free = _free_memory()
+        now = "" if free is None else f"; {filesize.decimal(free)} of memory are free now"
+        hint = f", which somebody sent, or the system as memory ran out{now}"
     return (
         f"the process that held the model was ended {reason}{hint}. Its finished steps stay; the "
         "next run starts a new process."
     )
+
+
+def _free_memory() -> int | None:
+    """Return the bytes of memory that are free, where the system tells."""
+    with suppress(OSError):
+        told = Path("/proc/meminfo").read_text("ascii")
+        available = re.search(r"^MemAvailable: +(\d+) kB$", told, re.MULTILINE)
+        return int(available[1]) * 1024 if available else None
+    return None

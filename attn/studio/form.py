@@ -59,6 +59,11 @@ class Field:
         return label_of(self.name)
 
 
+def scale_label(row: int) -> str:
+    """Return how the scale of a LoRA is called."""
+    return f"Scale of LoRA {row}"
+
+
 def label_of(name: str) -> str:
     """Return how the field of an option is called."""
     return LABELS.get(name) or name.replace("_", " ").capitalize()
@@ -106,13 +111,33 @@ def begin_request(
     """
     if values["model"] not in models:
         raise UsageError(NO_MODEL)
-    request = {"model": models[values["model"]], "prompt": values["prompt"]}
+    request = {"model": models[values["model"]], "prompt": values["prompt"] or ""}
     request |= {"seed": _whole("seed", values["seed"] or 0)}
     rows = zip(values["loras"][::2], values["loras"][1::2], strict=True)
     named = [
-        (loras[name], 1.0 if scale is None else scale) for name, scale in rows if name in loras
+        (loras[name], 1.0 if scale is None else _number("scale", scale))
+        for name, scale in rows
+        if name in loras
     ]
     return request | ({"lora": [f"{path}:{scale:g}" for path, scale in named]} if named else {})
+
+
+def empty_fields(fields: Sequence[Field], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what stands for fields that were emptied, by their names for people.
+
+    Args:
+        fields: of the form.
+        values: what the page holds; see `begin_request`.
+    """
+    empty: dict[str, Any] = {} if values["seed"] is not None else {"Seed": 0}
+    rows = zip(values["loras"][::2], values["loras"][1::2], strict=True)
+    empty |= {scale_label(row): 1 for row, (_, scale) in enumerate(rows, 1) if scale is None}
+    held = values["fields"]
+    return empty | {
+        about.label: about.default
+        for about in fields
+        if held[about.name] in (None, "") and about.default not in (None, "")
+    }
 
 
 def make_request(fields: Sequence[Field], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,15 +165,19 @@ def make_request(fields: Sequence[Field], values: Mapping[str, Any]) -> dict[str
 
 def _plain(about: Field, value: Any) -> Any:
     """Return what a field holds; None where it is empty."""
-    if isinstance(value, str):
-        return value.strip() or None
-    if about.kind == "whole" and isinstance(value, float):
-        return _whole(about.name, value)
+    if about.kind in ("whole", "number") and value is not None and about.default is not None:
+        return _whole(about.name, value) if about.kind == "whole" else _number(about.name, value)
+    return (value.strip() or None) if isinstance(value, str) else value
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"{name}: expected a number; got {value!r}")
     return value
 
 
-def _whole(name: str, value: float) -> int:
-    if not float(value).is_integer():
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, str) or not float(_number(name, value)).is_integer():
         raise UsageError(f"{name}: expected a whole number; got {value}")
     return int(value)
 

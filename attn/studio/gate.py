@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+Headers = list[tuple[bytes, bytes]]
 API = "/gradio_api/"
 MOST_QUEUED = 2**20
 """Bytes of the fields of a form."""
@@ -33,6 +34,13 @@ GOTTEN = re.compile(
     r"|/gradio_api/heartbeat/[a-z0-9]+|/gradio_api/startup-events"
 )
 POSTED = re.compile(r"/gradio_api/(?:queue/join|run/predict|cancel|reset)/?")
+STOPPED = re.compile(r"/gradio_api/(?:cancel|reset)/?")
+"""What of that names what was begun."""
+FAILED = 500
+REFUSED = "That is no form of this page."
+"""What is answered to a form whose values no component of the page can hold."""
+MANIFEST = re.compile(rb"<link rel=\"manifest\"[^>]*>")
+"""Of Gradio's page: it leads to a file that is there for applications alone."""
 SCRIPT = re.compile(rb"<script([^>]*)>(.*?)</script>", re.DOTALL)
 POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-eval' {scripts}; "
@@ -55,15 +63,19 @@ FRAMED = {
 class RouteFilter:
     """Stands before Gradio's application."""
 
-    def __init__(self, app: ASGIApp, uploads: Uploads, names: Collection[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, uploads: Uploads, names: Collection[str], acts: Collection[int]
+    ) -> None:
         """Wrap Gradio.
 
         Args:
             app: Gradio's application.
             uploads: pictures that came, and files that pages show.
             names: addresses of its pages and of their parts, which do not change.
+            acts: numbers of what its pages' buttons and fields do.
         """
-        self._app, self._uploads, self._names = app, uploads, frozenset(names)
+        self._app, self._uploads = app, uploads
+        self._names, self._acts = frozenset(names), frozenset(acts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let Gradio answer."""
@@ -99,14 +111,15 @@ class RouteFilter:
             return PlainTextResponse(f"At most {MOST_QUEUED} bytes can be sent.", 413)
         try:
             data = self._checked(json.loads(body))
-        except (ValueError, RecursionError):
-            return PlainTextResponse("That is no form of this page.", 400)
+            self._check_act(scope["path"], data)
+        except (LookupError, TypeError, ValueError, RecursionError):
+            return PlainTextResponse(REFUSED, 400)
         except PermissionError:
             return PlainTextResponse("Only pictures that were sent here can be used.", 403)
         sent = json.dumps(data).encode()
-        headers = [item for item in scope["headers"] if item[0] != b"content-length"]
-        headers.append((b"content-length", str(len(sent)).encode()))
-        await self._app({**scope, "headers": headers}, _replay(sent, receive), send)
+        headers = _resized(scope["headers"], len(sent))
+        request = {**scope, "headers": headers}
+        await self._app(request, _replay(sent, receive), _with_refusal(send))
         return None
 
     async def _upload(self, request: Request) -> Response:
@@ -124,6 +137,15 @@ class RouteFilter:
             return JSONResponse([self._uploads.keep(content) for content in data])
         except (MultiPartException, KeyError, UsageError) as error:
             return PlainTextResponse(f"That cannot be used: {error}", 415)
+
+    def _check_act(self, path: str, form: Any) -> None:
+        """Refuse a form that names no act of the page: Gradio would stumble over it.
+
+        Raises:
+            LookupError: it names none; or a TypeError.
+        """
+        if not STOPPED.fullmatch(path) and form["fn_index"] not in self._acts:
+            raise LookupError
 
     def _checked(self, data: Any) -> Any:
         """Return what a form holds; a file in it is one that was sent here, and nothing else.
@@ -145,23 +167,52 @@ class RouteFilter:
 
 def _with_policy(send: Send) -> Send:
     """Hold a page back until its scripts are known, and forbid all others."""
+
+    def change(start: Message, body: bytes) -> tuple[Message, bytes]:
+        page = MANIFEST.sub(b"", body)
+        policy = (b"content-security-policy", _policy(page).encode())
+        return {**start, "headers": [*start["headers"], policy]}, page
+
+    return _whole(send, _is_page, change)
+
+
+def _with_refusal(send: Send) -> Send:
+    """Say of a form that was refused that it was wrong, and not the server."""
+
+    def change(start: Message, body: bytes) -> tuple[Message, bytes]:
+        return {**start, "status": 400 if REFUSED.encode() in body else FAILED}, body
+
+    return _whole(send, lambda start: bool(start["status"] == FAILED), change)
+
+
+def _whole(
+    send: Send,
+    is_held: Callable[[Message], bool],
+    change: Callable[[Message, bytes], tuple[Message, bytes]],
+) -> Send:
+    """Hold answers of a kind back until they are whole, and send them changed."""
     begun: list[Message] = []
     body = bytearray()
 
     async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start" and _is_page(message):
+        if message["type"] == "http.response.start" and is_held(message):
             begun.append(message)
         elif not begun:
             await send(message)
         else:
             body.extend(message.get("body", b""))
             if not message.get("more_body"):
-                policy = (b"content-security-policy", _policy(bytes(body)).encode())
-                start = begun[0]
-                await send({**start, "headers": [*start["headers"], policy]})
-                await send({**message, "body": bytes(body)})
+                start, changed = change(begun[0], bytes(body))
+                await send({**start, "headers": _resized(start["headers"], len(changed))})
+                await send({**message, "body": changed})
 
     return sending
+
+
+def _resized(headers: Headers, length: int) -> Headers:
+    """Return headers with the length of a body."""
+    kept = [item for item in headers if item[0] != b"content-length"]
+    return [*kept, (b"content-length", str(length).encode())]
 
 
 def _is_page(message: Message) -> bool:

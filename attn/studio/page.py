@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
 import gradio as gr
 
+from attn.files.safe_text import visible
 from attn.studio.acts import Acts, RunView
 from attn.studio.form import FIRST, FURTHER, OF_DRAWING, Field, capture_fields, setting_fields
-from attn.studio.parts import field_parts, lora_parts, pad_parts
+from attn.studio.gate import REFUSED
+from attn.studio.parts import PadParts, field_parts, lora_parts, pad_parts
 from attn.studio.studio import BUSY, Studio
 from attn.studio.telling import with_fields
+from attn.wording import cut
 
 TITLE = "attn studio"
+MOST_SAID = 200
+"""Letters of a line in the terminal."""
 SCRIPT = "/studio/pad.js"
 HEAD = f'<script type="module" src="{SCRIPT}"></script>'
 LATEST: Mapping[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}
@@ -26,13 +32,38 @@ LATER: Mapping[str, Any] = {
 AT_ONCE: Mapping[str, Any] = {"show_progress": "hidden", "queue": False}
 """Beside Gradio's stream of events: what begins while the last one of a stream ends may never be
 heard of again."""
+COUNT_EDIT = "() => [crypto.getRandomValues(new Uint32Array(4)).join(), 'Planning …']"
+SHOW_PLAN = """(count, answer, shown) => {
+    const [of, ...lines] = answer.split("\\n");
+    return of === count ? lines.join("\\n") : shown;
+}"""
+"""In the browser: an edit takes the plan away, and a plan is shown that is of the last edit."""
 QUIET: Mapping[str, Any] = {"show_progress": "hidden", "concurrency_limit": None}
+
+
+class Pages(gr.Blocks):  # type: ignore[misc]  # Gradio has no types
+    """Blocks that refuse a form which their page cannot have sent, in one line."""
+
+    async def preprocess_data(self, *arguments: Any, **named: Any) -> list[Any]:
+        """Return the values of a form.
+
+        Raises:
+            gradio.Error: one of them is none of what its component can hold.
+        """
+        try:
+            values: list[Any] = await super().preprocess_data(*arguments, **named)
+        except Exception as error:  # whatever components stumble over
+            sys.stderr.write(
+                visible(cut(f"refused a form: {' '.join(str(error).split())}", MOST_SAID)) + "\n"
+            )
+            raise gr.Error(REFUSED, title=REFUSED, print_exception=False) from error
+        return values
 
 
 def make_pages(studio: Studio) -> gr.Blocks:
     """Return a page for each family, the first one at the address of the server."""
     first, *others = studio.families
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks:
+    with Pages(title=TITLE, analytics_enabled=False) as blocks:
         _Page(studio, first).build(blocks)
     for facts in others:
         with blocks.route(facts["name"], path_of(facts["name"])) as page:
@@ -85,12 +116,12 @@ class _Page:
         )
         self._prompt = gr.Textbox(value=facts["prompt"], label="Prompt", lines=2)
         parts: dict[str, Any] = {}
-        self._pad: tuple[Any, ...] = ()
+        self._pad: PadParts | None = None
         if self._reads_drawings:
             self._pad = pad_parts(has_outline=bool(facts["demos"]))
             with gr.Row():
                 parts |= field_parts(self._beside)
-        with gr.Row():
+        with gr.Row(elem_classes="seed"):
             self._seed = gr.Number(0, label="Seed")
             self._die = gr.Button("Another seed", size="sm", min_width=90)
         parts |= field_parts(self._first)
@@ -107,6 +138,7 @@ class _Page:
 
     def _build_view(self) -> None:
         self._plan = gr.Textbox(label="Before the run", lines=2, elem_classes="plan")
+        self._edits, self._answer = (gr.Textbox(value, visible="hidden") for value in ("0", ""))
         self._waits = gr.Textbox(visible="hidden")
         self._is_analyzed = gr.Checkbox(True, label="Analyse when it is done")
         with gr.Row():
@@ -132,7 +164,9 @@ class _Page:
             self._page = gr.Button("One-file page", **off)
             self._again = {
                 "lora": gr.Button("Again without the LoRAs", visible="loras" in takes, **off),
-                "sketch": gr.Button("Again without the drawing", visible=bool(self._pad), **off),
+                "sketch": gr.Button(
+                    "Again without the drawing", visible=self._pad is not None, **off
+                ),
             }
         self._figures = gr.Gallery(
             label="Results",
@@ -156,51 +190,74 @@ class _Page:
 
     def _connect(self, page: gr.Blocks) -> None:
         acts = Acts(self._studio, self._facts["name"], self._models, self._fields)
-        form = [self._prompt, self._model, self._seed, *self._pad[:2], *self._loras]
+        drawing = [] if self._pad is None else [self._pad.pad, self._pad.empty]
+        form = [self._prompt, self._model, self._seed, *drawing, *self._loras]
         form += [self._parts[about.name] for about in self._fields]
         watched = self._watched()
-
-        def plan(waits: str, *values: Any) -> tuple[str, Any]:
-            told = next(acts.plan(self._values(values)))
-            return told, f"{waits}." if told == BUSY else gr.skip()
-
-        def plan_later(*values: Any) -> Iterator[str]:
-            yield from acts.plan(self._values(values))
 
         def run(is_analyzed: bool, *values: Any) -> Iterator[RunView]:
             yield from acts.run(self._values(values), is_analyzed)
 
-        # the pad sends its strokes with the next act, not by themselves
-        apart = (gr.Textbox, gr.ImageEditor)
-        changes = [part.change for part in form if not isinstance(part, apart)]
-        # a change that falls into a plan may come with the number before it
-        changes += [part.blur for part in form if isinstance(part, gr.Textbox | gr.Number)]
-        planning = (plan, [self._waits, *form], [self._plan, self._waits])
-        gr.on([page.load, *changes], *planning, **LATEST, queue=False)
-        self._waits.change(plan_later, form, self._plan, **LATER)
+        counting = self._connect_plan(page, acts, form)
         ends = [self._run.click(run, [self._is_analyzed, *form], watched, **QUIET)]
         self._cancel.click(acts.cancel, self._job, None, **AT_ONCE)
         self._die.click(acts.throw, None, self._seed, **AT_ONCE)
         self._analyze.click(acts.analyze, self._job, watched, **QUIET)
         self._page.click(acts.save_page, self._job, self._files, **QUIET)
         for name, button in self._again.items():
-            ends.append(button.click(acts.again(name), self._job, watched, **QUIET))
+            ends.append(
+                button.click(acts.again(name), [self._job, self._is_analyzed], watched, **QUIET)
+            )
         for end in ends:
-            over = end.then(acts.ready, self._job, watched, **AT_ONCE)
-            over.then(*planning, **LATEST, queue=False)
+            end.then(acts.ready, self._job, watched, **AT_ONCE).then(**counting)
         self._tab.select(acts.index, None, self._index, **AT_ONCE)
         numbers = [name for name in ("steps", "guidance", "size") if name in self._parts]
         shown = [self._parts[name] for name in numbers]
         if shown:
             self._model.input(acts.defaults(numbers), self._model, shown, **AT_ONCE)
-        if self._pad:
-            pad, _, shapes, button = self._pad
-            button.click(acts.draw, shapes, [pad, self._plan], **AT_ONCE)
+        if self._pad is not None:
+            parts = self._pad
+            typed = parts.button.click(
+                acts.draw, parts.shapes, [parts.pad, parts.refusal], **AT_ONCE
+            )
+            typed.then(**counting)
+
+    def _connect_plan(self, page: gr.Blocks, acts: Acts, form: list[Any]) -> Mapping[str, Any]:
+        """Let the plan be of what the form holds; return what counts one more edit."""
+
+        def plan(count: str, waits: str, *values: Any) -> tuple[str, Any]:
+            told = next(acts.plan(self._values(values)))
+            return f"{count}\n{told}", f"{waits}." if told == BUSY else gr.skip()
+
+        def plan_later(count: str, *values: Any) -> Iterator[str]:
+            yield from (f"{count}\n{told}" for told in acts.plan(self._values(values)))
+
+        counting: Mapping[str, Any] = {
+            "fn": None,
+            "js": COUNT_EDIT,
+            "inputs": None,
+            "outputs": [self._edits, self._plan],
+        }
+        edits = [part.change for part in form if not isinstance(part, gr.ImageEditor)]
+        if self._pad is not None:
+            edits += [self._pad.pad.upload, self._pad.pad.clear, self._pad.drawn.click]
+        gr.on([page.load, *edits], **counting)
+        # what changes while a plan is asked for may come with it only once the field is left
+        left = [part.blur for part in form if isinstance(part, gr.Textbox | gr.Number)]
+        asked = [self._edits, self._waits, *form]
+        gr.on(
+            [self._edits.change, *left], plan, asked, [self._answer, self._waits],
+            **LATEST, queue=False,
+        )  # fmt: skip
+        self._waits.change(plan_later, [self._edits, *form], self._answer, **LATER)
+        shown = [self._edits, self._answer, self._plan]
+        self._answer.change(None, shown, self._plan, js=SHOW_PLAN)
+        return counting
 
     def _values(self, values: tuple[Any, ...]) -> dict[str, Any]:
         """Return what the form holds, by name."""
         names = ["prompt", "model", "seed"]
-        names += ["pad", "empty"] if self._pad else []
+        names += ["pad", "empty"] if self._pad is not None else []
         rest = list(values[len(names) :])
         named = dict(zip(names, values, strict=False))
         loras = [rest.pop(0) for _ in self._loras]
@@ -210,7 +267,6 @@ class _Page:
     def _watched(self) -> list[Any]:
         view = RunView(
             job=self._job,
-            plan=self._plan,
             progress=self._progress,
             forming=self._forming,
             text=self._text,

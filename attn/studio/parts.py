@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
 from attn.studio.drawing import SHAPES, SIDE, WIDTH
-from attn.studio.form import EMPTY_LABEL, LORA_ROWS, Field, label_of
+from attn.studio.form import EMPTY_LABEL, LORA_ROWS, Field, label_of, scale_label
 
 NONE = "none"
 AUTO = "the prompt's outline"
 EMPTY_PAD = (AUTO, NONE)
 MOST_SEED = 2**32 - 1
 STROKES = ["#000000"]
+
+
+class PadParts(NamedTuple):
+    """The pad and what belongs to it.
+
+    Attributes:
+        pad: what is drawn on.
+        empty: what stands for an empty one.
+        drawn: a button that nobody sees: `pad.js` clicks it when something was drawn.
+        shapes: typed in place of strokes.
+        button: draws them.
+        refusal: why it did not.
+    """
+
+    pad: Any
+    empty: Any
+    drawn: Any
+    shapes: Any
+    button: Any
+    refusal: Any
 
 
 def make_theme() -> Any:
@@ -60,12 +80,12 @@ def lora_parts(names: Sequence[str]) -> list[Any]:
     for number in range(1, LORA_ROWS + 1):
         with gr.Row():
             parts.append(gr.Dropdown([NONE, *names], value=NONE, label=f"LoRA {number}"))
-            parts.append(gr.Number(value=1.0, step=0.1, label=f"Scale of LoRA {number}"))
+            parts.append(gr.Number(value=1.0, step=0.1, label=scale_label(number)))
     return parts
 
 
-def pad_parts(has_outline: bool) -> tuple[Any, Any, Any, Any]:
-    """Return the pad, what stands for an empty one, typed shapes, and the button that draws them.
+def pad_parts(has_outline: bool) -> PadParts:
+    """Return the pad and what belongs to it.
 
     Args:
         has_outline: whether the model can draw a prompt's outline itself.
@@ -83,6 +103,7 @@ def pad_parts(has_outline: bool) -> tuple[Any, Any, Any, Any]:
         elem_classes="pad",
         height=420,
     )
+    drawn = gr.Button(visible="hidden", elem_classes="pad-drawn")
     choices = EMPTY_PAD if has_outline else EMPTY_PAD[1:]
     empty = gr.Radio(list(choices), value=choices[0], label=EMPTY_LABEL)
     with gr.Accordion("Draw by keyboard", open=False):
@@ -93,4 +114,5 @@ def pad_parts(has_outline: bool) -> tuple[Any, Any, Any, Any]:
             lines=3,
         )
         button = gr.Button("Draw these", size="sm")
-    return pad, empty, shapes, button
+        refusal = gr.Textbox(label="Not drawn", visible=False)
+    return PadParts(pad, empty, drawn, shapes, button, refusal)

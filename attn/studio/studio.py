@@ -49,7 +49,7 @@ class Studio:
         first = _first_family(options.backend)
         self.choices: Choices = make_choices(options, first)
         self.library = _library(self.out)
-        self._child = Child()
+        self._child = Child(self.choices.with_names)
         self._paces: dict[tuple[str, ...], float] = {}
         self.families, self.broken = self._load(first)
         self.uploads = Uploads(Path(mkdtemp(prefix="attn-studio-")))

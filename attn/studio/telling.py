@@ -55,6 +55,12 @@ def with_fields(text: str) -> str:
     return " ".join([told, *notes])
 
 
+def tell_empty(values: Mapping[str, Any]) -> str:
+    """Return what stands for fields that were emptied, or nothing."""
+    told = ", ".join(f"'{label}' is {value}" for label, value in values.items())
+    return f"Left empty: {told}." if told else ""
+
+
 def tell_job(job: StudioRun, before: int) -> str:
     """Return how far a run is.
 

@@ -170,7 +170,9 @@ def frame_of(page):
 def test_draw_watch_and_compare(pad, let):
     """A drawing is run and watched step by step, and then compared with a run without it."""
     page = pad
+    told(page, "plan", "nothing is drawn")
     draw(page)
+    told(page, "plan", "something is drawn")
     page.get_by_label("Prompt", exact=True).fill(HOSTILE)
     begin(page, 5)
     for step in (1, 2, 3):
@@ -229,7 +231,7 @@ def test_killed_worker(page, let, studio):
     told(page, "progress", "^Step 1 of 5")
     os.kill(studio.worker, signal.SIGKILL)
     text = told(page, "progress", "^Failed after step 1 of 5")
-    assert "the process that held the model was ended by SIGKILL" in text
+    assert "the process that held the model was ended by signal 9 (SIGKILL)" in text
     press(page, "Run")
     let(5)
     told(page, "progress", "^Done: 5 steps")
@@ -261,7 +263,10 @@ def test_by_keyboard_alone(pad, let):
     enter(page, "button", "Draw by keyboard")
     type_at(page, "textbox", "Shapes, one a line", "circle 50 50 30")
     enter(page, "button", "Draw these")
+    told(page, "plan", "something is drawn")
     type_at(page, "spinbutton", "Steps", "5")
+    tab_to(page, "checkbox", "Analyse when it is done")
+    page.keyboard.press("Space")
     tab_to(page, "button", "Run")
     told(page, "plan", "^5 steps")
     page.keyboard.press("Enter")
@@ -276,10 +281,12 @@ def test_by_keyboard_alone(pad, let):
     page.keyboard.press("Enter")
     let(5)
     told(page, "progress", "^Done: 5 steps")
-    page.locator(".figures img[src*='attention_evolution.gif']").first.wait_for()
+    tab_to(page, "checkbox", "Analyse when it is done", "Shift+Tab")
+    page.keyboard.press("Space")
     enter(page, "button", "Again without the drawing")
     let(5)
     page.locator("iframe.explorer[src*=',']").wait_for()
+    page.locator(".figures img[src*='attention_evolution.gif']").first.wait_for()
     enter(page, "tab", "Gallery")
     page.locator("iframe.explorer[src*='index']").wait_for()
 

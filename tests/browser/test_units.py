@@ -102,3 +102,37 @@ def test_texts_are_matched_by_position(modules):
     np.testing.assert_allclose(np.nan_to_num(values), expected[:3])
     assert got["values"][3] == [None] * 4
     assert got["largest"] == abs(expected[:3]).max()
+
+
+WRITTEN = """async (status) => {
+  const { Written } = await import("/static/data/texts.js");
+  const traceOf = (count, status) => ({
+    manifest: {
+      status, branches: ["cond"], samples: 1, outputs: [],
+      tokens: { cond: [{ segment: "new", position: 0, id: 7, text: "Paris" }] },
+    },
+    steps: Array.from({ length: count }, (_, index) => ({ index })),
+  });
+  const before = new Written(traceOf(2, "partial"), null);
+  before.names.set("9", "mask");
+  before.steps.set(1, Object.fromEntries(
+    ["tokens", "masked", "finalised", "confidence"].map((name) => [name, Float32Array.of(9)]),
+  ));
+  const after = new Written(traceOf(5, status), null, before);
+  return after.text({ segment: "new", position: 0, id: "new.0" }, { branch: "cond", sample: 0 });
+}"""
+
+
+@pytest.mark.parametrize(("status", "text"), [("partial", "mask"), ("complete", "Paris")])
+def test_finished_text(status, text, modules):
+    """A text that is followed reads as its last step left it, and once whole as it is listed."""
+    assert modules.evaluate(WRITTEN, status) == text
+
+
+def test_short_names(modules):
+    """A long name keeps its date and its end, where two of one second differ."""
+    name = "20261201-005146-sdxl-without-loras-a-red-square-left-of-a-purple-tri-2"
+    script = """async (name) => (await import("/static/listing.js")).shortName(name)"""
+    got = modules.evaluate(script, name)
+    assert got == "20261201-005146-sdxl-without-loras-a-red-…a-purple-tri-2"
+    assert modules.evaluate(script, name[:56]) == name[:56]

@@ -286,3 +286,10 @@ def test_bytes_grow_by_step():
     means = replace(plan(level="means"), steps=0).bytes
     assert three - item == 2 * (item - means) > 0
     assert means > 3 * 2 * 21 * 5 * 4
+
+
+def test_layers_share_positions():
+    """Layers that read the same have one list of it: of a large picture it has millions."""
+    blocks = [block for entry in plan().layers for block in entry.blocks]
+    places = {block.queries: id(block.queries) for block in blocks}
+    assert len({id(block.queries) for block in blocks}) == len(places) < len(blocks)

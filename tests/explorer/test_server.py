@@ -129,10 +129,18 @@ def test_allowed(headers, server, folder):
     assert answered["content-range"] == f"bytes 8-40/{len(whole)}"
 
 
-def test_token_becomes_a_cookie(server):
-    """The token goes out of the address at once, into a cookie that no script and no site has."""
-    path = server.url.partition(str(server.port))[2]
-    status, headers, _ = ask(server, path)
+@pytest.mark.parametrize("is_known", [False, True])
+@pytest.mark.parametrize("token", [None, "wrong"])
+def test_token_becomes_a_cookie(token, is_known, server):
+    """The token goes out of the address at once, into a cookie that no script and no site has.
+
+    So does any token where the cookie is there already.
+    """
+    path = server.url.partition(str(server.port))[2] if token is None else f"/?token={token}"
+    status, headers, _ = ask(server, path, **(cookie(server) if is_known else {}))
+    if token is not None and not is_known:
+        assert status == 401
+        return
     assert (status, headers["location"]) == (303, "/")
     assert re.fullmatch(
         rf"attn_{server.port}=\S+; HttpOnly; Path=/; SameSite=strict", headers["set-cookie"]

@@ -7,7 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from attn.cli import build
+from attn.demo.shipped import LORAS
 from attn.errors import UsageError
+from attn.studio.choices import make_choices
 from attn.studio.command import as_command
 from attn.studio.drawing import SIDE, draw_shapes
 from attn.studio.form import (
@@ -16,9 +18,12 @@ from attn.studio.form import (
     Field,
     begin_request,
     capture_fields,
+    empty_fields,
     make_request,
     setting_fields,
 )
+from attn.studio.options import StudioOptions
+from attn.studio.telling import tell_empty
 from tests.helpers.studio.scripted import FACTS
 
 
@@ -81,6 +86,39 @@ def test_request_and_command():
     ]  # fmt: skip
 
 
+def test_what_is_left_empty():
+    """What stands for emptied fields is told by their names; what has no default is left out."""
+    fields = [
+        about for about in capture_fields(FIRST, FACTS) if about.name in ("steps", "negative")
+    ]
+    values = {"seed": None, "loras": ["a", None, "none", 1], "fields": dict.fromkeys(FIRST)}
+    told = tell_empty(empty_fields(fields, values))
+    assert told == "Left empty: 'Seed' is 0, 'Scale of LoRA 1' is 1, 'Steps' is 3."
+    full = {"seed": 5, "loras": [], "fields": {"steps": 7, "negative": ""}}
+    assert tell_empty(empty_fields(fields, full)) == ""
+
+
+def test_links_out_of_a_folder(tmp_path):
+    """What lies outside of a folder is not offered, however it is linked; its bytes are unread."""
+    (tmp_path / "secret.txt").write_text("secret")
+    models = tmp_path / "models"
+    for name in ("good", "holds-a-link"):
+        (models / name).mkdir(parents=True)
+    (models / "link.safetensors").symlink_to(tmp_path / "secret.txt")
+    (models / "holds-a-link" / "unet.safetensors").symlink_to(tmp_path / "secret.txt")
+    (models / "inside").symlink_to(models / "good")
+    choices = make_choices(StudioOptions(model_dir=models), "toy")
+    assert sorted(choices.models) == ["good", "inside"]
+    assert [text.split()[0] for text in choices.left_out] == ["holds-a-link", "link.safetensors"]
+    assert choices.with_names(f"{models}/good: no model") == "good: no model"
+    assert choices.with_names(f"{LORAS['demo']}: of sdxl") == "demo: of sdxl"
+    loras = tmp_path / "loras"
+    loras.mkdir()
+    (loras / "x.safetensors").symlink_to(tmp_path / "secret.txt")
+    with pytest.raises(UsageError, match=r"links that lead out of it alone: x\.safetensors"):
+        make_choices(StudioOptions(lora_dir=loras), "toy")
+
+
 def test_what_is_chosen():
     """Models and LoRAs are paths by their names; a scale that was emptied is 1, a seed 0."""
     values = {"model": "a", "prompt": "x", "seed": None, "loras": ["b", None, "none", 0.5, "b", -2]}
@@ -94,6 +132,8 @@ def test_what_is_chosen():
         begin_request(values | {"model": None}, {"a": "/m/a"}, {})
     with pytest.raises(UsageError, match=r"seed: expected a whole number; got 1\.5"):
         begin_request(values | {"seed": 1.5}, {"a": "/m/a"}, {})
+    with pytest.raises(UsageError, match="scale: expected a number; got 'x'"):
+        begin_request(values | {"loras": ["b", "x"]}, {"a": "/m/a"}, {"b": "/l/b"})
 
 
 @pytest.mark.parametrize(("name", "value"), [("size", "96"), ("size", "axb"), ("images", 2.5)])

@@ -1,5 +1,6 @@
 """Runs that wait, one at a time, and what is said of them."""
 
+import re
 from io import BytesIO
 from pathlib import Path
 from threading import Event
@@ -184,6 +185,26 @@ def test_options_are_fields(text, told):
 def test_analyses(manifest, named):
     """A film is made of what has maps of a picture, and of nothing else."""
     assert analyses_of(manifest) == named
+
+
+def test_worker_that_is_killed(monkeypatch):
+    """Of a process that was killed is said what is known, and what may have been."""
+    monkeypatch.setattr("attn.studio.child.COMMAND", ("/bin/sh", "-c", "kill -9 $$"))
+    said = Child().ask({"do": "plan"}).facts["error"]
+    assert re.search(
+        r"was ended by signal 9 \(SIGKILL\), which somebody sent, or the system as", said
+    )
+    assert re.search(r"; [\d.]+ .B of memory are free now\. Its finished steps stay", said)
+
+
+def test_names_in_messages(monkeypatch):
+    """What the worker tells people is reworded before anybody has it."""
+    answer = '{"event": "failed", "error": "/l/b", "warnings": ["/l/b"], "path": "/l/b"}'
+    monkeypatch.setattr("attn.studio.child.COMMAND", ("/bin/echo", answer))
+    child = Child(lambda text: text.replace("/l/", ""))
+    facts = child.ask({"do": "plan"}).facts
+    child.stop()
+    assert facts == {"error": "b", "warnings": ["b"], "path": "/l/b"}
 
 
 def test_worker_that_cannot_start(monkeypatch):

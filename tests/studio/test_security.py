@@ -207,6 +207,59 @@ def test_broken_forms(status, body, toy_server):
     assert got[0] == status
 
 
+@pytest.fixture(scope="module")
+def plan_form(toy_server):
+    """Return the form that asks for a plan, and the kinds of its fields."""
+    config = json.loads(ask(toy_server, "/config", **cookie(toy_server))[2])
+    parts = {part["id"]: part for part in config["components"]}
+    plan = next(act for act in config["dependencies"] if len(act["inputs"]) > 9)
+    shown = [parts[number] for number in plan["inputs"]]
+    values = [part["props"].get("value") for part in shown]
+    form = {"fn_index": plan["id"], "data": values, "session_hash": "a"}
+    return form, [part["type"] for part in shown]
+
+
+def send_form(server, form):
+    """Send a form beside the stream of events; return the status, and what is printed then."""
+    before = len(server.log.read_text())
+    sent = cookie(server) | {"Content_Type": "application/json"}
+    body = json.dumps(form).encode()
+    status, _, said = ask(server, "/gradio_api/run/predict", method="POST", body=body, **sent)
+    return status, said.decode(), server.log.read_text()[before:]
+
+
+@pytest.mark.parametrize("value", ["\x1b[2Jnone", {"a": 1}, [1], -5, True, float("inf")])
+def test_values_of_a_form(value, plan_form, toy_server):
+    """A value that no field can hold is refused, or told of; the terminal has one line of it."""
+    form, kinds = plan_form
+    statuses = {}
+    for at, kind in enumerate(kinds):
+        data = [*form["data"][:at], value, *form["data"][at + 1 :]]
+        status, said, printed = send_form(toy_server, form | {"data": data})
+        statuses.setdefault(kind, set()).add(status)
+        assert status == 400 or "This cannot run: " in said
+        assert printed.count("\n") == (status == 400)
+        assert "Traceback" not in printed
+        assert "\x1b" not in printed
+    assert statuses["dropdown"] == {400}
+    assert statuses["textbox"] == statuses["number"] == {200}
+
+
+@pytest.mark.parametrize("change", [{"fn_index": 9999}, {"fn_index": []}, {"data": []}])
+def test_acts_of_a_form(change, plan_form, toy_server):
+    """A form that names no act of the page, or lacks values, is refused."""
+    status, _, printed = send_form(toy_server, plan_form[0] | change)
+    assert (status, "Traceback" in printed) == (400, False)
+
+
+def test_remarks_in_the_frame(toy_server):
+    """A remark that a trace has stored names fields of the form in the studio's frame."""
+    facts = json.loads(ask(toy_server, "/explorer/t/0/trace.json", **cookie(toy_server))[2])
+    assert facts["manifest"]["warnings"] == [
+        "dark strokes; 'Ground': light for the other way round"
+    ]
+
+
 NO_PICTURES = {
     "page": b"<script>alert(1)</script>",
     "vector": b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>',
@@ -255,6 +308,7 @@ def test_pages(toy_server):
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
     assert b'"analytics_enabled":false' in body
+    assert b"manifest.json" not in body
     explorer = ask(toy_server, "/explorer/", **cookie(toy_server))[1]
     assert "frame-ancestors 'self'" in explorer["content-security-policy"]
     assert "script-src 'self';" in explorer["content-security-policy"]

@@ -22,6 +22,8 @@ def studio(context: typer.Context, *, typed: Typed, as_json: Json = False) -> No
     options = StudioOptions(**typed)
     say("loading the families ...", err=True)
     server = StudioServer(options)
+    for text in server.studio.choices.left_out:
+        say(f"Warning: left out {text}", err=True)
     for name, reason in server.studio.broken.items():
         say(f"Warning: {name} cannot be used: {reason}", err=True)
     if as_json:

@@ -7,7 +7,7 @@ import { html, render, useEffect, useMemo, useState } from "./vendor/preact.js";
 /** @typedef {import("./data/listed.js").Row} Row */
 
 const WIDE = 208; // pixels of a card, with the gap
-const HIGH = 292;
+const HIGH = 312;
 const AROUND = 2; // rows of cards above and below what is seen, so that Tab finds the next
 
 /** @type {Record<string, (row: Row) => string>} */
@@ -192,6 +192,16 @@ function Cards({ rows, source, picked, onPick }) {
     ${seen.map((row) => html`<li key=${row.id ?? row.label}><${Card} row=${row} source=${source} />${row.kind === "trace" && row.picture && html`<label class="pick"><input type="checkbox" checked=${picked.includes(row.id ?? "")} onChange=${() => onPick(row.id ?? "")} /><span class="unseen">select ${visible(row.label)}</span></label>`}</li>`)}</ul>`;
 }
 
+const NAME = 56; // letters of a name, of which two lines hold as many
+const NAME_END = 14;
+
+/** A name without its middle, where it is long: names begin with their date, and end with what sets them apart. @param {string} name */
+export function shortName(name) {
+  const letters = [...name];
+  if (letters.length <= NAME) return name;
+  return [...letters.slice(0, NAME - NAME_END - 1), "…", ...letters.slice(-NAME_END)].join("");
+}
+
 /** @param {{row: Row, source: import("./data/source.js").Source}} props */
 function Card({ row, source }) {
   const { id, error, status, steps } = row;
@@ -208,7 +218,7 @@ function Card({ row, source }) {
     <span class="card-prompt"><bdi>${visible(row.prompt ?? row.label)}</bdi></span>${state}
     ${!error && cutsOf(row).length > 0 && html`<span class="faint card-cuts"><bdi>${visible(cutsOf(row).join(" · "))}</bdi></span>`}
     ${status === "partial" && html`<span class="card-mark">not finished: ${steps?.[0]} of ${steps?.[1] ?? "?"} steps</span>`}
-    <span class="faint card-label"><bdi>${visible(row.label)}</bdi></span>`;
+    <span class="faint card-label"><bdi title=${visible(row.label)}>${visible(shortName(row.label))}</bdi></span>`;
   return id !== undefined && !error
     ? html`<a class="card" href=${`#t=${id}`}>${inside}</a>`
     : html`<div class="card">${inside}</div>`;

@@ -1,4 +1,7 @@
-/** Pads draw at the first stroke, as Gradio's begins with no tool in hand, and say what they cannot take. */
+/**
+ * Pads draw at the first stroke, as Gradio's begins with no tool in hand, say what they cannot take, and tell the page
+ * of strokes: Gradio's own event would send each picture to a door that is closed here.
+ */
 const begun = new WeakSet();
 const MOST_BYTES = 8 * 2 ** 20;
 
@@ -48,6 +51,20 @@ async function check(event) {
   }
 }
 
+let isHeld = false;
+
+/**
+ * Tell the page that a pad may hold something else, once the pad has dealt with the event.
+ * @param {Event} event of a pointer, whose stroke may end outside, or of a button that a key pressed
+ */
+function hear({ type, target, isTrusted }) {
+  if (!isTrusted) return; // our own
+  const isInside = target instanceof Element && target.closest(".pad") !== null;
+  if (isInside || isHeld) setTimeout(() => /** @type {HTMLElement?} */ (document.querySelector(".pad-drawn"))?.click());
+  isHeld = type === "pointerdown" && isInside;
+}
+
+for (const kind of ["pointerdown", "pointerup", "click"]) document.addEventListener(kind, hear, true);
 for (const kind of ["change", "drop"]) document.addEventListener(kind, check, true);
 new MutationObserver(begin).observe(document.documentElement, { childList: true, subtree: true });
 begin();

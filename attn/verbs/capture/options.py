@@ -95,7 +95,7 @@ class GenerationOptions:
         str | None, About("What guidance pushes away from, or default.", check=checks.negative)
     ] = None
     steps: Annotated[int | None, About("Steps of the sampler.", least=1)] = None
-    guidance: Annotated[float | None, About("Guidance scale; 1 turns it off.")] = None
+    guidance: Annotated[float | None, About("Guidance scale; 1 turns it off.", least=0)] = None
     seed: Seed = 0
     size: Annotated[
         tuple[int, int] | None,

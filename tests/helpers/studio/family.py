@@ -23,6 +23,12 @@ class HeldOptions(FakeOptions):
 class HeldSession(FakeSession):
     """Shows what it expects after each step, and waits before the next one."""
 
+    def remarks(self, request, completed):
+        """Tell whether there is a drawing."""
+        sketch = completed.options.get("sketch", "auto")
+        drawn = "something is drawn" if sketch.endswith(".png") else "nothing is drawn"
+        return (*super().remarks(request, completed), drawn)
+
     def forming(self, step):
         """Return what is expected of the picture after a step."""
         return new("RGB", (5, 7), (step, 97, 31))

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from attn.studio import app, studio
@@ -22,10 +23,16 @@ FACTS = {
 }
 
 
+REMARKS = ("dark strokes; --set ground=light for the other way round",)
+
+
 class ScriptedChild:
     """Knows one family, and can run nothing."""
 
     pid = None
+
+    def __init__(self, reword=str):
+        """Take what changes messages, of which there are none."""
 
     def ask(self, order, tell=None):
         if order["do"] == "describe":
@@ -53,7 +60,7 @@ def addresses(routes, before=""):
 def serve(root):
     """Serve a trace in a folder with a secret beside it, and say where all of it is."""
     (root / "secret.txt").write_text("secret")
-    trace = write_trace(root / "runs" / "t", manifest(samples=1))
+    trace = write_trace(root / "runs" / "t", replace(manifest(samples=1), warnings=REMARKS))
     (trace / "private.txt").write_text("not listed")
     studio.Child = ScriptedChild
     studio._first_family = lambda backend: "toy"

@@ -80,7 +80,7 @@ class ControlSession(DrawnSession):
             replace(
                 output,
                 histories=tuple(histories[index * first.images : (index + 1) * first.images]),
-                sketch=drawings.as_image(self.drawing(request)[0]),
+                sketch=drawings.as_image(self.drawing(request)),
             )
             for index, (output, request) in enumerate(zip(outputs, requests, strict=True))
         ]
@@ -95,7 +95,7 @@ class ControlSession(DrawnSession):
         usual = super().extra_arguments(requests)
         usual.pop("guidance_rescale")
         return usual | {
-            "image": [drawings.as_image(self.drawing(request)[0]) for request in requests],
+            "image": [drawings.as_image(self.drawing(request)) for request in requests],
             "controlnet_conditioning_scale": 0.0
             if options.sketch == NONE
             else options.conditioning_scale,

@@ -89,8 +89,8 @@ def read_sketch(path: str | Path, ground: Ground = "auto", *, edges: bool = Fals
     return _read(file, hashlib.sha256(read_content(file)).hexdigest(), ground, edges)
 
 
-def fit_strokes(sketch: Sketch, width: int, height: int, fit: Fit) -> tuple[Strokes, str]:
-    """Lay the strokes out in a picture; none vanishes by shrinking.
+def fit_size(sketch: Sketch, width: int, height: int, fit: Fit) -> tuple[tuple[int, int], str]:
+    """Return how large the drawing is in a picture, before any pixel of that is there.
 
     Args:
         sketch: from `read_sketch`.
@@ -99,7 +99,7 @@ def fit_strokes(sketch: Sketch, width: int, height: int, fit: Fit) -> tuple[Stro
         fit: `pad` keeps the drawing's proportions, in the middle; `stretch` does not.
 
     Returns:
-        the strokes (row, column), and what the user should know, or nothing.
+        its width and height in pixels, and what the user should know, or nothing.
 
     Raises:
         RequestError: the drawing is so long that next to nothing of it would be left.
@@ -113,18 +113,26 @@ def fit_strokes(sketch: Sketch, width: int, height: int, fit: Fit) -> tuple[Stro
             f"{inner[0]}x{inner[1]} pixels; crop it, ask for another --size, or stretch it with "
             "--set fit=stretch"
         )
-    drawn = _resized(sketch.strokes, *inner)
-    placed = np.zeros((height, width), np.bool_)
-    top, left = (height - inner[1]) // 2, (width - inner[0]) // 2
-    placed[top : top + inner[1], left : left + inner[0]] = drawn
     if abs(wide / high * height / width - 1) <= OTHER_SHAPE:
-        return placed, ""
+        return inner, ""
     how = "padded" if fit == "pad" else "stretched"
     other = "stretch" if fit == "pad" else "pad"
-    return placed, (
+    return inner, (
         f"the sketch is {wide}x{high}, the picture {width}x{height}: it is {how} to its shape "
         f"(--set fit={other} for the other way, or give a --size of the sketch's shape)"
     )
+
+
+def fit_strokes(sketch: Sketch, width: int, height: int, fit: Fit) -> Strokes:
+    """Lay the strokes out in a picture (row, column); none vanishes by shrinking.
+
+    See `fit_size`.
+    """
+    (wide, high), _ = fit_size(sketch, width, height, fit)
+    placed = np.zeros((height, width), np.bool_)
+    top, left = (height - high) // 2, (width - wide) // 2
+    placed[top : top + high, left : left + wide] = _resized(sketch.strokes, wide, high)
+    return placed
 
 
 def describe(sketch: Sketch) -> str:

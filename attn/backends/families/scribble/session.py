@@ -15,6 +15,7 @@ from attn.backends.families.scribble.options import (
     NONE,
     OF_CONTROL,
     OF_TOKENS,
+    ScribbleOptions,
     effective_options,
 )
 from attn.backends.families.scribble.strokes import Strokes
@@ -31,25 +32,36 @@ class DrawnSession(UNetSession):
     foreign: ClassVar[tuple[str, ...]]
     """Options of the other kind of model, which would have no effect."""
 
-    def drawing(self, request: Request) -> tuple[Strokes, str]:
-        """Return the strokes that one request is given, and what the user should know of them.
+    def drawing(self, request: Request) -> Strokes:
+        """Return the strokes (row, column) that one request is given, as large as its picture.
+
+        Raises:
+            RequestError: see `describe_drawing`.
+        """
+        options = effective_options(self.options, request)
+        width, height = request.width or 0, request.height or 0
+        if options.sketch == NONE:
+            return np.zeros((height, width), np.bool_)
+        if options.sketch == AUTO:
+            return _outline(request.prompt, request.seed, width, height)
+        return drawings.fit_strokes(_read(options), width, height, options.fit)
+
+    def describe_drawing(self, request: Request) -> str:
+        """Return what the user should know of a request's drawing, which is not made for that.
 
         Raises:
             RequestError: there is no drawing, or none that could be used.
         """
-        options, size = (
-            effective_options(self.options, request),
-            (request.width or 0, request.height or 0),
-        )
+        options = effective_options(self.options, request)
         if options.sketch == NONE:
-            return np.zeros(size[::-1], np.bool_), ""
+            return ""
         if options.sketch == AUTO:
-            return self._outline(request), "the sketch is the prompt's outline, drawn by attn"
-        sketch = drawings.read_sketch(
-            options.sketch, options.ground, edges=options.edges == "canny"
-        )
-        strokes, remark = drawings.fit_strokes(sketch, *size, options.fit)
-        return strokes, "\n".join(filter(None, (drawings.describe(sketch), remark)))
+            self._check_outline(request)
+            return "the sketch is the prompt's outline, drawn by attn"
+        sketch = _read(options)
+        size = request.width or 0, request.height or 0
+        _, remark = drawings.fit_size(sketch, *size, options.fit)
+        return "\n".join(filter(None, (drawings.describe(sketch), remark)))
 
     def complete(self, request: Request) -> Request:
         """Also read the drawing; its hash joins the options, those of other models leave them.
@@ -63,17 +75,15 @@ class DrawnSession(UNetSession):
             name: value for name, value in request.options.items() if name not in self.foreign
         }
         request = replace(request, options=options_here)
-        self.drawing(request)  # one that cannot be used is refused
+        self.describe_drawing(request)  # one that cannot be used is refused
         if options.sketch in (AUTO, NONE):
             return request
-        sketch = drawings.read_sketch(
-            options.sketch, options.ground, edges=options.edges == "canny"
-        )
-        return replace(request, options={**request.options, "sketch_sha256": sketch.sha256})
+        sha256 = _read(options).sha256
+        return replace(request, options={**request.options, "sketch_sha256": sha256})
 
     def remarks(self, request: Request, completed: Request) -> tuple[str, ...]:
         """Tell also of the drawing; see `Session.remarks`."""
-        drawn = self.drawing(completed)[1].split("\n")
+        drawn = self.describe_drawing(completed).split("\n")
         return (*super().remarks(request, completed), *filter(None, drawn))
 
     def _refuse_foreign(self, request: Request) -> None:
@@ -87,27 +97,39 @@ class DrawnSession(UNetSession):
                 f"{self.info.source} has none"
             )
 
-    def _outline(self, request: Request) -> Strokes:
+    def _check_outline(self, request: Request) -> None:
         if not self.info.source.startswith("demo"):
             raise RequestError(
                 "no sketch: give one with --sketch FILE, or --sketch none for the model without one"
             )
-        return _outline(request.prompt, request.seed, request.width or 0, request.height or 0)
+        _content(request.prompt)
 
 
-@lru_cache(maxsize=64)
-def _outline(prompt: str, seed: int, width: int, height: int) -> Strokes:
-    """Draw the outlines of a scene that fits a caption of the shapes world, in the middle."""
+def _read(options: ScribbleOptions) -> drawings.Sketch:
+    return drawings.read_sketch(options.sketch, options.ground, edges=options.edges == "canny")
+
+
+def _content(prompt: str) -> scenes.Content:
+    """Return what a caption of the shapes world names.
+
+    Raises:
+        RequestError: it is none.
+    """
     try:
-        content = scenes.read(prompt)
+        return scenes.read(prompt)
     except KeyError:
         raise RequestError(
             f"no sketch for {prompt!r}: attn draws outlines only of captions of the shapes world, "
             f"such as {demo.example_prompt('scribble')!r}; give a --sketch FILE"
         ) from None
+
+
+@lru_cache(maxsize=64)
+def _outline(prompt: str, seed: int, width: int, height: int) -> Strokes:
+    """Draw the outlines of a scene that fits a caption of the shapes world, in the middle."""
     side = min(width, height)
     strokes = np.zeros((height, width), np.bool_)
     top, left = (height - side) // 2, (width - side) // 2
-    scene = scenes.arrange(content, np.random.default_rng(seed))
+    scene = scenes.arrange(_content(prompt), np.random.default_rng(seed))
     strokes[top : top + side, left : left + side] = rendering.outlines(scene, side)
     return strokes

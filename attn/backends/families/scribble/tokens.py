@@ -64,7 +64,7 @@ class TokensSession(DrawnSession, SD15Session):
         outputs = super().generate(requests, on_call)
         is_dark = effective_options(self.options, requests[0]).lines == "black"
         return [
-            replace(output, sketch=drawings.as_image(self.drawing(request)[0], dark=is_dark))
+            replace(output, sketch=drawings.as_image(self.drawing(request), dark=is_dark))
             for output, request in zip(outputs, requests, strict=True)
         ]
 
@@ -89,7 +89,7 @@ class TokensSession(DrawnSession, SD15Session):
         usual = super().extra_arguments(requests)
         prompts = [request.prompt for request in requests]
         text = self._encode_text(prompts, usual["clip_skip"])
-        sketch = self._encode_drawings([self.drawing(request)[0] for request in requests], options)
+        sketch = self._encode_drawings([self.drawing(request) for request in requests], options)
         arguments = {
             "prompt": None,
             "negative_prompt": None,

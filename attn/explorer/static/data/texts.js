@@ -84,14 +84,23 @@ export function tokensOf({ segments, rows, columns }) {
  */
 
 export class Written {
-  /** @param {import("./texts.js").TextTrace} trace @param {import("./source.js").Source} source */
-  constructor(trace, source) {
+  /** @type {Map<string, string>} */
+  names = new Map();
+  /** @type {Map<number, any>} by step, all cells */
+  steps = new Map();
+
+  /**
+   * @param {import("./texts.js").TextTrace} trace
+   * @param {import("./source.js").Source} source
+   * @param {Written | null} before  of the same trace, when it had fewer steps
+   */
+  constructor(trace, source, before = null) {
     this.trace = trace;
     this.source = source;
-    /** @type {Map<string, string>} */
-    this.names = new Map();
-    /** @type {Map<number, any>} by step, all cells */
-    this.steps = new Map();
+    if (before) {
+      this.names = new Map(before.names);
+      this.steps = before.steps;
+    }
     this.read = { key: "", tokens: new Map() };
     for (const tokens of this.#listed()) for (const token of tokens) this.names.set(String(token.id), token.text);
   }
@@ -102,13 +111,13 @@ export class Written {
     return [...Object.values(tokens), ...(texts ?? []).map((/** @type {any} */ text) => text.tokens)];
   }
 
-  /** Read what each step wrote, and how tokens are spelled. @param {AbortSignal} signal @param {() => void} tell */
+  /** Read what each step wrote, the last one first, and how tokens are spelled. @param {AbortSignal} signal @param {() => void} tell */
   async load(signal, tell) {
     if (this.trace.manifest.outputs.includes(HISTORY)) {
       const history = await this.source.json(HISTORY);
       for (const [id, text] of Object.entries(history?.texts ?? {})) this.names.set(id, String(text));
     }
-    for (const step of this.trace.steps) {
+    for (const step of [...this.trace.steps].reverse()) {
       if (signal.aborted) return;
       if (this.steps.has(step.index)) continue;
       const shard = new Shard(this.source, step.file, step.bytes);
@@ -153,12 +162,17 @@ export class Written {
     if (position === null) return `rest of ${visible(token.segment)}`;
     const { branches, samples } = this.trace.manifest;
     const listed = this.#read(selection).get(token.id);
-    const last = [...this.steps.keys()].at(-1);
     const cell = branches.indexOf(selection.branch) * samples + selection.sample;
-    const end = last === undefined ? null : this.moment(last, cell);
+    const end = this.moment(this.#last, cell);
     const id = end && position < end.tokens.length ? String(end.tokens[position]) : null;
     if (listed && (id === null || String(listed.id) === id)) return visible(listed.text);
     return visible((id !== null && this.names.get(id)) || `[${position}]`);
+  }
+
+  /** The step after which all stands as it is shown: of a trace that grows, the last that was read. */
+  get #last() {
+    const isWhole = this.trace.manifest.status === "complete";
+    return isWhole ? (this.trace.steps.at(-1)?.index ?? -1) : Math.max(...this.steps.keys());
   }
 
   /** Whether nothing stands there. @param {Token} token @param {{branch: string, sample: number}} selection */

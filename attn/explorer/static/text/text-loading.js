@@ -1,6 +1,6 @@
 import { Written } from "../data/texts.js";
 import { SMALL, useLoaded } from "../parts/loading.js";
-import { useEffect, useState } from "../vendor/preact.js";
+import { useEffect, useMemo, useRef, useState } from "../vendor/preact.js";
 
 /**
  * The matrix of a selection.
@@ -58,15 +58,15 @@ function bytesOf({ shards, layers, queries, keys, heads }) {
  * @returns {{written: Written, loaded: number, error: string}}
  */
 export function useWritten(source, trace) {
-  const [held, setHeld] = useState(() => ({ trace, written: new Written(trace, source), loaded: 0, error: "" }));
+  const before = useRef(/** @type {Written | null} */ (null));
+  const written = useMemo(() => new Written(trace, source, before.current), [trace]);
+  const [read, setRead] = useState({ loaded: 0, error: "" });
   useEffect(() => {
     const stop = new AbortController();
-    const written = held.trace === trace ? held.written : new Written(trace, source);
-    if (held.trace !== trace) for (const [step, moment] of held.written.steps) written.steps.set(step, moment);
-    const show = (error = "") =>
-      !stop.signal.aborted && setHeld({ trace, written, loaded: written.steps.size + 1, error });
+    before.current = written;
+    const show = (error = "") => !stop.signal.aborted && setRead({ loaded: written.steps.size + 1, error });
     written.load(stop.signal, () => show()).catch((error) => show(error.message));
     return () => stop.abort();
-  }, [trace]);
-  return held;
+  }, [written]);
+  return { written, ...read };
 }

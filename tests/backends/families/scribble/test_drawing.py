@@ -13,6 +13,7 @@ from attn.backends.families.scribble.drawing import (
     Sketch,
     as_image,
     describe,
+    fit_size,
     fit_strokes,
     read_sketch,
 )
@@ -229,20 +230,20 @@ def test_too_long(tmp_path):
     result = read_sketch(long)
     with pytest.raises(RequestError, match="20000x10: inside 512x512 it would be 512x0 pixels"):
         fit_strokes(result, 512, 512, "pad")
-    placed, remark = fit_strokes(result, 512, 512, "stretch")
-    assert placed.shape == (512, 512)
-    assert "it is stretched to its shape" in remark
+    assert fit_strokes(result, 512, 512, "stretch").shape == (512, 512)
+    assert "it is stretched to its shape" in fit_size(result, 512, 512, "stretch")[1]
 
 
 def test_padded(tmp_path):
     """A drawing of another shape keeps its proportions, in the middle, and the user is told."""
     result = read_sketch(sketches.save(tmp_path))
-    placed, remark = fit_strokes(result, 97, 191, "pad")
+    placed = fit_strokes(result, 97, 191, "pad")
+    _, remark = fit_size(result, 97, 191, "pad")
     assert not placed[:60].any()
     assert (placed[60:131] == result.strokes).all()
     assert not placed[131:].any()
     assert remark.startswith("the sketch is 97x71, the picture 97x191: it is padded to its shape")
-    assert fit_strokes(result, 194, 142, "pad")[1] == ""
+    assert fit_size(result, 194, 142, "pad") == ((194, 142), "")
 
 
 @settings(max_examples=60, deadline=None)
@@ -256,7 +257,7 @@ def test_no_stroke_vanishes(size, target, data):
     strokes = np.zeros(size, bool)
     row, column = (data.draw(st.integers(0, side - 1)) for side in size)
     strokes[row, column] = True
-    placed, _ = fit_strokes(Sketch(None, "", strokes, "dark", "told"), *target[::-1], "stretch")
+    placed = fit_strokes(Sketch(None, "", strokes, "dark", "told"), *target[::-1], "stretch")
     assert placed.shape == target
     where = np.argwhere(placed)
     centre = [(row + 0.5) / size[0], (column + 0.5) / size[1]]

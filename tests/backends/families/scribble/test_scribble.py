@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tracemalloc
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -208,6 +209,18 @@ def test_outline(demo_cache):
     assert remarks(session, request) == ("the sketch is the prompt's outline, drawn by attn",)
     with pytest.raises(RequestError, match="draws outlines only of captions of the shapes world"):
         session.complete(Request("a red cat", **SMALL))
+
+
+@pytest.mark.parametrize("is_drawn", [True, False])
+def test_no_pixel_before_the_budget(opened, is_drawn):
+    """A request of any size is completed and told of without a picture of that size."""
+    session = opened(**({} if is_drawn else {"sketch": "auto"}))
+    prompt = "a red circle on a white background"
+    tracemalloc.start()
+    assert remarks(session, Request(prompt, steps=2, width=16384, height=8192))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**24
 
 
 @pytest.mark.parametrize(
