@@ -8,6 +8,8 @@ SPACES = {" ": "␣", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 """How a token is shown that is nothing but space."""
 DIGITS = 3
 """Significant digits of what is read; files have all."""
+MOST_DIGITS = 15
+"""Digits that a number of 64 bits has."""
 
 
 def cut(text: str, most: int) -> str:
@@ -33,12 +35,29 @@ def spell_token(text: str) -> str:
     return text.strip() or "".join(SPACES.get(character, character) for character in text)
 
 
-def digits(number: float) -> str:
-    """Return a number in `DIGITS` significant digits, without an exponent where it is of use."""
-    text = f"{number:.{DIGITS}g}"
+def digits(number: float, *bounds: float) -> str:
+    """Return a number in `DIGITS` significant digits, without an exponent where it is of use.
+
+    Args:
+        number: to write.
+        bounds: numbers that it is held against; where it differs from one, it has as many digits as
+            show on which side it lies.
+    """
+    texts = (_round(number, count) for count in range(DIGITS, MOST_DIGITS + 1))
+    return next((text for text in texts if _are_sides_kept(text, number, bounds)), str(number))
+
+
+def percent(part: float, *bounds: float) -> str:
+    """Return a part in %, in the digits of `digits`, as its bounds are parts: 0.5 is `50 %`."""
+    return f"{digits(100 * float(part), *(100 * float(bound) for bound in bounds))} %"
+
+
+def _round(number: float, count: int) -> str:
+    text = f"{number:.{count}g}"
     return f"{number:.0f}" if "e+" in text else text
 
 
-def percent(part: float) -> str:
-    """Return a part in %, in `DIGITS` significant digits: 0.5 is `50 %`."""
-    return f"{digits(100 * float(part))} %"
+def _are_sides_kept(text: str, number: float, bounds: Iterable[float]) -> bool:
+    """Whether a rounded number lies on the same side of all bounds as the number itself."""
+    shown = float(text)
+    return not any((shown - bound) * (number - bound) <= 0 for bound in bounds if bound != number)

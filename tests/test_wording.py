@@ -2,7 +2,7 @@
 
 import pytest
 
-from attn.wording import count_noun, cut, list_some
+from attn.wording import count_noun, cut, digits, list_some, percent
 
 
 @pytest.mark.parametrize(("text", "expected"), [("abc", "abc"), ("abcd", "abc…"), ("", "")])
@@ -32,3 +32,22 @@ def test_count_noun():
         "1 trace",
         "2 traces",
     ]
+
+
+@pytest.mark.parametrize(
+    ("number", "bounds", "expected"),
+    [
+        (1.00437, (), "1"),
+        (1.00437, (1,), "1.004"),
+        (0.99996, (0.5, 1), "0.99996"),
+        (1, (1,), "1"),
+        (97.24, (97.236,), "97.24"),
+        (97.236, (97.24,), "97.2"),
+        (2.5512, (2.55,), "2.551"),
+        (float("nan"), (1,), "nan"),
+    ],
+)
+def test_digits(number, bounds, expected):
+    """Rounding never moves a number onto or across what it is held against."""
+    assert digits(number, *bounds) == expected
+    assert percent(number / 100, *(bound / 100 for bound in bounds)) == f"{expected} %"

@@ -53,6 +53,13 @@ def attn_backends() -> list[BackendSpec]:
             takes=("loras",),
         ),
         BackendSpec(
+            name="flux2",
+            aliases=("flux2-klein",),
+            summary="FLUX.2 klein: joint attention of double and single blocks",
+            load=_flux2,
+            takes=("loras",),
+        ),
+        BackendSpec(
             name="chroma",
             aliases=("chroma1",),
             summary="Chroma1: joint attention of double and single blocks",
@@ -154,6 +161,13 @@ def _flux() -> Backend:
         from attn.backends.families.flux import FluxBackend
 
     return FluxBackend()
+
+
+def _flux2() -> Backend:
+    with quiet():
+        from attn.backends.families.flux2 import Flux2Backend
+
+    return Flux2Backend()
 
 
 def _chroma() -> Backend:

@@ -73,6 +73,6 @@ OTHER_KINDS = (
         is_certain=True,
     ),
     LoraKind("krea2", "Krea 2", claims="krea-?2", is_joint=True, recognise=_krea2),
-    LoraKind("flux2", "FLUX.2", claims="flux-?2", is_joint=True),
+    LoraKind("flux2-dev", "FLUX.2 dev", claims="flux-?2.*dev", is_joint=True),
 )
-"""What tells FLUX.2 from FLUX.1 stands with that."""
+"""What tells FLUX.2 dev from FLUX.1 stands with that."""

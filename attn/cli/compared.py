@@ -16,10 +16,11 @@ from attn.words import fold, is_content
 if TYPE_CHECKING:
     from attn.verbs.compare.compared import Compared
 
+ALL = "tables/mass.csv has all"
 WIDTH = 100
 """Letters of a line of the answer."""
 SHOWN = 5
-"""So many words are shown, those that changed most and name something; the tables have all."""
+"""So many words are shown, content words of largest change; the tables have all."""
 
 
 def as_json(command: str, done: Compared) -> str:
@@ -68,7 +69,7 @@ def as_text(done: Compared) -> Iterator[str]:
         if done.differences.get(name):
             yield f"  differs in {', '.join(map(str, done.differences[name]))}"
         if "mass.csv" in done.tables:
-            yield from (f"  {line}" for line in aligned(_changes(done, name)))
+            yield from (f"  {line}" for line in _changes(done, name))
     yield from _parts(done)
     yield str(done.path)
     yield from (f"  {line}" for line in listed_files(done.files))
@@ -84,7 +85,7 @@ def _parts(done: Compared) -> Iterator[str]:
             (row["part"], row["kohya"], row["measure"], row["kind"]): percent(row["ratio"])
             for row in of_whole
         }
-        lines = [("PART", "", *(f"{word or 'picture'}, {kind}" for _, word, kind in columns))]
+        lines = [("PART", "", *(f"{word or 'image'}, {kind}" for _, word, kind in columns))]
         for part, kohya in dict.fromkeys(key[:2] for key in cells):
             values = (cells.get((part, kohya, at, kind), "-") for at, _, kind in columns)
             lines.append((part, kohya, *values))
@@ -92,12 +93,13 @@ def _parts(done: Compared) -> Iterator[str]:
         yield from (f"  {line}" for line in aligned(lines))
 
 
-def _changes(done: Compared, name: str) -> list[tuple[str, ...]]:
-    """Return the words of one variant whose mass changed most, as lines of a table."""
+def _changes(done: Compared, name: str) -> Iterator[str]:
+    """Yield the words of one variant whose mass changed most, as lines of a table."""
     columns = done.tables["mass.csv"]
     rows = list(range(len(columns)))
     if "variant_name" in columns:
         rows = [row for row in rows if columns["variant_name"][row] == name]
+    count = len(rows)
     rows = [row for row in rows if is_content(str(columns["word"][row]))] or rows
     lines: list[tuple[str, ...]] = [("WORD", "SEGMENT", "BASE", "CHANGE", "", "95 % INTERVAL")]
     repeated = {fold(str(columns["word"][row])) for row in rows if columns["occurrence"][row] > 1}
@@ -114,7 +116,9 @@ def _changes(done: Compared, name: str) -> list[tuple[str, ...]]:
                 f"{low:+.3g} to {high:+.3g}" if isfinite(low) else "-",
             )
         )
-    return lines
+    yield from aligned(lines)
+    if len(lines) - 1 < count:
+        yield f"{len(lines) - 1} of {count} words: content words, largest change first; {ALL}"
 
 
 def _percent(part: float) -> str:

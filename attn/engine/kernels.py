@@ -214,15 +214,15 @@ class KernelMode(OperatorMode):
         plain = bind(func, args, kwargs)
         if plain.get("dropout_p"):
             self._refuse(CaptureError(DROPS))
-            return _run(func, plain)
+            return run(func, plain)
         used = plain | ({"compute_log_sumexp": True} if "compute_log_sumexp" in plain else {})
-        result = _run(func, used)
+        result = run(func, used)
         seen = self._guarded(self._checked, func, plain, used, result)
         if seen is None:
-            return _run(func, plain)
+            return run(func, plain)
         attention, kind = seen
         if self.report[kind]["output"] == "differs with log-sum-exp":
-            result = _run(func, plain)
+            result = run(func, plain)
         self._see(attention)
         return result
 
@@ -298,7 +298,8 @@ def _drops(func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> 
     return bool(bound.get("train", True)) and 0 < float(bound["p"]) < 1
 
 
-def _run(func: OpOverload, bound: Mapping[str, Any]) -> Any:
+def run(func: OpOverload, bound: Mapping[str, Any]) -> Any:
+    """Call an operator with all its arguments, by their names."""
     placed, named = _sides(func)
     return func(*(bound[name] for name in placed), **{name: bound[name] for name in named})
 
@@ -340,7 +341,7 @@ def _check(
     func: OpOverload, plain: Mapping[str, Any], result: Sequence[Tensor], seen: Attention
 ) -> Report:
     """Compare one call with the plain kernel, and its log-sum-exp with our own on a few rows."""
-    same = _same_bits(_run(func, plain)[0], result[0])
+    same = _same_bits(run(func, plain)[0], result[0])
     lacks_sum = "compute_log_sumexp" in plain and not plain["compute_log_sumexp"]
     believed = same and _believable(seen)
     return {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from io import BufferedWriter
+from io import BufferedWriter, FileIO
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
@@ -33,7 +34,10 @@ def reported(path: Path, verb: str = "write", hint: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        raise TraceError(f"could not {verb} {path}: {os_reason(exc)}. {hint}".rstrip()) from exc
+        reason = os_reason(exc)
+        if verb == "write" and exc.errno == errno.ENOENT:  # folders are made before
+            reason += ", or another process removed it meanwhile"
+        raise TraceError(f"could not {verb} {path}: {reason}. {hint}".rstrip()) from exc
 
 
 def resolved(path: Path, hint: str = "") -> Path:
@@ -77,10 +81,11 @@ def open_new(path: Path) -> BufferedWriter:
         OSError: the disk is full, permission is missing, ….
     """
     try:
-        return path.open("wb", BUFFER)
+        file = FileIO(path, "wb")
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("wb", BUFFER)
+        file = FileIO(path, "wb")
+    return BufferedWriter(file, BUFFER)
 
 
 def remove_parts(path: Path) -> None:

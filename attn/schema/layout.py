@@ -7,7 +7,7 @@ from typing import Literal
 
 Kind = Literal["self", "cross", "joint"]
 SegmentKind = Literal["text", "image", "padding", "sink"]
-"""Padding is learned vectors that only fill a sequence up: neither text nor image. A sink is no
+"""Padding is vectors that only fill a sequence up: neither text nor image. A sink is no
 position: a learned logit beside the keys, which moves nothing; see `SINK`."""
 Grid = tuple[int, int]
 """(rows, columns) of an image segment, in tokens."""

@@ -122,9 +122,14 @@ class TraceWriter:
         """Refuse to write where another process does, which file systems without locks let in.
 
         Raises:
-            TraceError: the journal is not as this writer left it.
+            TraceError: the journal is not as this writer left it, or gone.
         """
-        if read_journal(self.folder / JOURNAL, Shard) != tuple(self._shards.values()):
+        journal = self.folder / JOURNAL
+        written = read_journal(journal, Shard)
+        if self._shards and not written:
+            with reported(journal, hint=READABLE):
+                journal.stat()
+        if written != tuple(self._shards.values()):
             raise TraceError(
                 f"another process writes into {self.folder} too; wait for its end, and never start "
                 "two runs in one folder: its file system has no locks"

@@ -35,6 +35,8 @@ COLOURS = (
 """Those of Okabe and Ito that are seen on white, and two more; then the dashes change."""
 Dashes = Literal["-", "--", ":", "-."]
 DASHES: tuple[Dashes, ...] = ("-", "--", ":", "-.")
+Look = tuple[str, Dashes]
+"""Colour and dashes of a line."""
 SIZE = 7.5  # points of a tick's label
 NOISE_DIGITS = 4
 APART = 0.42  # inches between labelled steps
@@ -73,15 +75,21 @@ def lay_out_time(steps: tuple[int, ...], noise: ArrayLike) -> Time:
     return Time(np.asarray(steps, np.float64), steps, noise if falls else None)
 
 
-def style(index: int) -> tuple[str, Dashes]:
+def style(index: int) -> Look:
     """Return colour and dashes of the line with that number."""
     return COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS) % len(DASHES)]
 
 
+def look_handles(looks: Sequence[Look]) -> list[Line2D]:
+    """Return lines of some looks, for a legend."""
+    return [Line2D([], [], color=colour, linestyle=dashes) for colour, dashes in looks]
+
+
 def line_handles(numbers: int | Sequence[int]) -> list[Line2D]:
     """Return the lines of `style` with these numbers, or the first ones, for a legend."""
-    looks = [style(number) for number in (range(numbers) if isinstance(numbers, int) else numbers)]
-    return [Line2D([], [], color=colour, linestyle=dashes) for colour, dashes in looks]
+    return look_handles(
+        [style(at) for at in (range(numbers) if isinstance(numbers, int) else numbers)]
+    )
 
 
 def dress(axes: Axes, highest: float, *, ticks: int = 4) -> None:

@@ -20,6 +20,7 @@ from PIL import Image, ImageFilter
 from attn.viz.figures import Pixels
 from attn.viz.page import FAMILY
 from attn.viz.style import FAINT, INK
+from attn.wording import percent
 
 COLOURS = "inferno"  # perceptually uniform: equal steps of the value look equally large
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -30,6 +31,10 @@ LEVELS = (0.3, 0.6)
 """Brightness between the image's darkest and brightest, in parts, along which lines run."""
 EVEN = 12.0
 """An image that is nowhere brighter than elsewhere by so much of 255 has no outlines."""
+DIM = 0.15
+"""What is a smaller part of the scale is all but black."""
+SELDOM = 0.25
+"""Where a smaller part of all is brighter, a figure is told to be dark."""
 ENDS = ("the panel's smallest", "its largest")
 """Of panels of which each has a scale of its own."""
 WIDTH, OPACITY = 0.45, 0.75  # of a line, in points
@@ -51,6 +56,22 @@ def range_scale(values: NDArray[np.floating[Any]]) -> ColourScale:
     is_known = np.isfinite(values).any()
     low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if is_known else (0.0, 0.0)
     return Normalize(low, high) if high > low else colour_scale(values)
+
+
+def say_dark(values: NDArray[np.floating[Any]], scale: ColourScale, noun: str) -> str:
+    """Return a line that says why most of a figure is dark; nothing if it is not.
+
+    Args:
+        values: all that are drawn.
+        scale: their colours.
+        noun: what each value is of, such as `heads`.
+    """
+    known = values[np.isfinite(values)]
+    bright = int((known >= DIM * (scale.vmax or 1.0)).sum())
+    if not 0 < bright < SELDOM * known.size:
+        return ""
+    told = f"{bright} of {known.size} {noun} are above {percent(DIM)} of the scale"
+    return f"\n{told}; the others are dark"
 
 
 def name_scale(scale: ColourScale) -> str:

@@ -28,7 +28,7 @@ from attn.viz.lines import (
     spread,
 )
 from attn.viz.overlay import COLOURS as HEAT
-from attn.viz.overlay import colour_scale
+from attn.viz.overlay import colour_scale, say_dark
 from attn.viz.page import (
     write_title,
 )
@@ -89,7 +89,8 @@ def draw_heads(values: xr.DataArray, subject: Subject) -> Figure:
     axes.spines[:].set_visible(False)
     name_axes(axes, "layer", "head")
     write_title(axes, values.attrs["title"], "mean over steps", size=10)
-    show_scale(figure, [axes], (HEAT, scale), values.attrs["unit"])
+    label = f"{values.attrs['unit']}{say_dark(values.values, scale, 'heads')}"
+    show_scale(figure, [axes], (HEAT, scale), label)
     return figure
 
 

@@ -21,13 +21,14 @@ from attn.analysis.words.curves import ending
 from attn.viz.charts import new_charts, show_names, show_scale
 from attn.viz.figures import FigureFile, Pixels, Subject
 from attn.viz.labels import printable
-from attn.viz.lines import COLOURS, line_handles
+from attn.viz.lines import COLOURS, look_handles
 from attn.viz.overlay import COLOURS as HEAT
 from attn.viz.overlay import colour_scale, show_heat, show_image
 from attn.viz.page import write_title
-from attn.viz.strokes import Lines, show_strokes, trace_lines
+from attn.viz.strokes import Lines, say_strokes, show_strokes, trace_lines
 from attn.viz.style import FAINT, INK
 from attn.viz.words.evolution import CURVES, draw_curves, plot_curves
+from attn.viz.words.word_colours import word_looks
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -70,6 +71,11 @@ class _Sample:
     def subtitle(self) -> str:
         """What the image was made of."""
         return f"{self.subject.backend} · seed {self.subject.seed} · {self.subject.prompt}"
+
+    @property
+    def subtitle_of_image(self) -> str:
+        """The same where strokes are drawn over the image."""
+        return f"{self.subtitle}{say_strokes(self.subject.strokes)}"
 
     @property
     def drawing(self) -> NDArray[np.bool_]:
@@ -149,7 +155,7 @@ def _show_deviation(
     edges = trace_lines(find_edges(image))
     show_strokes(panel, edges, EDGE, halo=False)
     show_strokes(panel, strokes, halo=False)
-    write_title(panel, "strokes and edges", "black: the image's edges", size=10.5)
+    write_title(panel, "strokes and edges", "black: the image's edges · cyan: strokes", size=10.5)
     label = f"stroke to nearest edge, % of shorter side; red: {100 * FAR:.0f} or more"
     show_scale(figure, axes, (DEVIATIONS, scale), label)
 
@@ -164,7 +170,7 @@ def draw_shapes(sample: _Sample) -> Figure:
     size = (wide + table, max(high, ROW * told.sizes["word"]) + 1.1)
     hidden = lifts.sizes["word"] - told.sizes["word"]
     more = f" · {hidden} more words in shapes.csv" if hidden else ""
-    subtitle = f"{sample.subtitle} · 1× is an even map{more}"
+    subtitle = f"{sample.subtitle_of_image} · 1× is an even map{more}"
     heading = (str(lifts.attrs["headlines"][sample.number]), subtitle)
     figure, (left, right) = new_charts(heading, size, ncols=2, width_ratios=(wide, table))
     if sample.image is None:
@@ -218,7 +224,7 @@ def draw_overlap(sample: _Sample) -> Figure:
     wide, high = _panel(sample.drawing.shape)
     size = (wide + CURVES[0], max(CURVES[1], high + 0.4))
     figure, (left, right) = new_charts(
-        (TITLES[measure], sample.subtitle + even + more),
+        (TITLES[measure], sample.subtitle_of_image + even + more),
         size,
         legend=names,
         ncols=2,
@@ -229,8 +235,9 @@ def draw_overlap(sample: _Sample) -> Figure:
     else:
         show_image(left, sample.image)
         show_strokes(left, sample.subject.strokes)
-    plot_curves(right, curves)
-    show_names(figure, line_handles(len(names)), names)
+    looks = word_looks(names, sample.subject.vocabulary)
+    plot_curves(right, curves, looks)
+    show_names(figure, look_handles(looks), names)
     return figure
 
 
@@ -239,7 +246,7 @@ def draw_tokens(sample: _Sample) -> Figure:
     maps = sample.arrays["tokens"]
     shape = maps.shape[1:] if sample.image is None else sample.image.shape[:2]
     wide, high = (0.8 * side for side in _panel(shape))
-    heading = ("Where the image reads the drawing's tokens", sample.subtitle)
+    heading = ("Where the image reads the drawing's tokens", sample.subtitle_of_image)
     count = 1 + maps.sizes["series"]
     figure, panels = new_charts(heading, (count * wide, high + 0.9), ncols=count)
     if sample.image is None:

@@ -14,6 +14,8 @@ Lines = tuple[NDArray[np.float64], ...]
 
 STROKE, HALO = "#00e5ff", "#0b1b2b"
 """Colours that no map and few images have, and around it one that parts it from both."""
+NAMED = "cyan: the drawing's strokes"
+"""What pages say of lines in `STROKE`."""
 WIDTHS = (1.7, 0.8)
 """Points of the halo and of the line."""
 CLOSE = 0.95
@@ -52,3 +54,8 @@ def show_strokes(axes: Axes, lines: Lines, colour: str = STROKE, *, halo: bool =
     for width, ink in looks if halo else looks[1:]:
         drawn = LineCollection(segments, colors=ink, linewidths=width, capstyle="round")
         axes.add_collection(drawn, autolim=False)
+
+
+def say_strokes(lines: Lines) -> str:
+    """Return an addition to a heading if there are lines of a drawing."""
+    return f" · {NAMED}" if lines else ""

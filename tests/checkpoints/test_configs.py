@@ -58,6 +58,12 @@ PARAMETERS["sana-600m"] = {"transformer": 591_747_872} | OF_SANA
 PARAMETERS["chroma1"] = {
     "transformer": 8_899_983_424, "vae": 83_819_683, "text_encoder": 4_762_310_656
 }  # fmt: skip
+PARAMETERS["flux2-klein-4b"] = {
+    "transformer": 3_875_544_576, "vae": 84_046_115, "text_encoder": 4_022_468_096
+}  # fmt: skip
+PARAMETERS["flux2-klein-9b"] = {
+    "transformer": 9_078_581_248, "vae": 84_046_115, "text_encoder": 8_190_735_360
+}  # fmt: skip
 FLUX = ("flux-dev", "flux-schnell")
 SD3 = [config for config in PARAMETERS if config.startswith("sd3")]
 
@@ -138,6 +144,9 @@ def test_scheduler(config):
         return
     if config == "qwen-image":
         assert (scheduler.config.shift_terminal, scheduler.config.max_shift) == (0.02, 0.9)
+        return
+    if config.startswith("flux2"):
+        assert (scheduler.config.shift, scheduler.config.use_dynamic_shifting) == (3.0, True)
         return
     if config.startswith("sana"):
         assert (scheduler.config.flow_shift, scheduler.config.use_flow_sigmas) == (3.0, True)

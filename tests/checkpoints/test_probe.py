@@ -63,6 +63,8 @@ PUBLISHED |= {
     "pixart-sigma": ("pixart", "PixArt-Σ", "PixArt", PIXART, layouts.pixart),
     "flux-dev": ("flux", "FLUX.1 dev", "BFL", FLUX, layouts.bfl),
     "flux-schnell": ("flux", "FLUX.1 schnell", "BFL", FLUX, layouts.bfl),
+    "flux2-klein-4b": ("flux2", "FLUX.2 klein 4B", "BFL", Z_IMAGE, layouts.flux2),
+    "flux2-klein-9b": ("flux2", "FLUX.2 klein 9B", "BFL", Z_IMAGE, layouts.flux2),
     "qwen-image": ("qwen-image", "Qwen-Image", "diffusers", QWEN_IMAGE, layouts.qwen_image),
     "z-image-turbo": ("z-image", "Z-Image or Z-Image-Turbo", "Z-Image", Z_IMAGE, layouts.z_image),
 }
@@ -234,6 +236,7 @@ def test_members(config):
     )
     vae = sum(info.elements for info in sorted_in.parts["vae"].values())
     others = dict.fromkeys(("sd15", "sd2", "sdxl", "sdxl-refiner", "pixart-sigma"), 83_653_863)
+    others |= dict.fromkeys(("flux2-klein-4b", "flux2-klein-9b"), 84_046_372)  # with its norm's
     assert vae == (others | {"qwen-image": 126_892_531}).get(config, 83_819_683)
 
 

@@ -50,7 +50,7 @@ def test_text():
     end = lines.index("")
     assert " ".join(lines[:end]) == answer
     assert "Attention is measured as mass" in answer
-    assert lines[end + 1] == "style against base, 4 pairs of pictures"
+    assert lines[end + 1] == "style against base, 4 pairs of images"
     assert lines[end + 2].split() == ["WORD", "SEGMENT", "BASE", "CHANGE", "95", "%", "INTERVAL"]
     assert lines[end + 3].split()[:2] == ["cat", "clip"]
     assert lines[end + 4 :] == [
@@ -83,10 +83,11 @@ With one (2) every word gets the same attention. Attention is measured as mass: 
 attention that the image gives to a word, mean over layers, heads and steps; of 1 pair of images,
 too few for intervals.
 
-one (2) against one, 1 pair of pictures
+one (2) against one, 1 pair of images
   WORD    SEGMENT  BASE    CHANGE        95 % INTERVAL
   cat     clip     0.0876  +0      +0 %  -
   bobcat  clip     0.173   +0      +0 %  -
+  2 of 4 words: content words, largest change first; tables/mass.csv has all
 out/comparison
   tables/mass.csv
   tables/share.csv
@@ -168,7 +169,7 @@ def test_leave_one_out(opened):
     for name in ("a", "b"):
         assert f"Without {name} " in words
     assert words.count(f"of the effect of {whole} on “") == len(index["variants"]) - 1
-    assert words.count("of that on the picture is left") == len(index["variants"]) - 1
+    assert words.count("of that on the image is left") == len(index["variants"]) - 1
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_gated_against_ungated(tmp_path, monkeypatch):
     code, stdout, stderr = run("compare", "off", "gated", "-o", "out", "--only", "sinks")
     assert (code, stderr) == (0, "")
     lines = stdout.splitlines()
-    assert lines[0] == "gated against off, 2 pairs of pictures"
+    assert lines[0] == "gated against off, 2 pairs of images"
     assert lines[-6:] == [
         *("out/comparison", "  tables/sinks.csv", "  tables/sinks_heads.csv", "  sinks.png"),
         *("  report.html", "  comparison.json"),
@@ -57,7 +57,7 @@ def test_gated_against_ungated(tmp_path, monkeypatch):
     assert capture("sd35", backend="sd35")[:2] == (0, "2 traces in sd35\n")  # of the same weights
     code, stdout, stderr = run("compare", "sd35", "gated", "-o", "other", "--only", "sinks")
     assert (code, stderr) == (0, "")
-    assert stdout.splitlines()[0] == "gated against sd35, 2 pairs of pictures"
+    assert stdout.splitlines()[0] == "gated against sd35, 2 pairs of images"
     other = Path("other/comparison/tables/sinks_heads.csv")
     assert other.read_bytes() == Path("out/comparison/tables/sinks_heads.csv").read_bytes()
 

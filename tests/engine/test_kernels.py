@@ -23,7 +23,7 @@ from tests.helpers.toy_attention import (
 )
 
 FLASH = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
-run = kernels._run
+run = kernels.run
 
 
 def tamper(monkeypatch, change):
@@ -33,7 +33,7 @@ def tamper(monkeypatch, change):
         output, lse = run(func, bound)[:2]
         return change(output, lse)
 
-    monkeypatch.setattr(kernels, "_run", changed)
+    monkeypatch.setattr(kernels, "run", changed)
 
 
 def bits(tensor):
@@ -136,7 +136,7 @@ def test_kernel_that_changes_when_asked_is_run_plain(monkeypatch):
         return output + 1e-3 * requested, lse
 
     monkeypatch.setattr(kernels, "bind", lambda *args: bind(*args) | {"compute_log_sumexp": False})
-    monkeypatch.setattr(kernels, "_run", changed)
+    monkeypatch.setattr(kernels, "run", changed)
     query, key, value = inputs()
     watched, (attention,), mode = see(sdpa, query, key, value)
     assert [entry["output"] for entry in mode.report.values()] == ["differs with log-sum-exp"]
@@ -149,7 +149,7 @@ def test_arguments_are_bound_by_name():
     query, key, value = inputs()
     by_name = kernels.bind(FLASH, (query, key), {"value": value, "scale": 0.5})
     assert kernels.bind(FLASH, (query, key, value, 0.0, False), {"scale": 0.5}) == by_name
-    assert torch.equal(kernels._run(FLASH, by_name)[0], FLASH(query, key, value, scale=0.5)[0])
+    assert torch.equal(kernels.run(FLASH, by_name)[0], FLASH(query, key, value, scale=0.5)[0])
 
 
 def test_dropout_is_refused():

@@ -53,10 +53,12 @@ CASES = {
         [denoiser("single_transformer_blocks.37.attn.to_q", 3072)], "flux", "FLUX.1"),
     "flux without single blocks": ([denoiser(PEFT_SD3.format(3), 3072)], "flux", "FLUX.1"),
     "flux2 klein of the authors": (
-        [Target("x", "denoiser", "single_blocks.3.linear1", (9 * 24, 24))], "flux2", "FLUX.2"),
+        [Target("x", "denoiser", "single_blocks.3.linear1", (9 * 24, 24))], "flux2",
+        "FLUX.2 klein"),
     "flux2 klein of diffusers": (
-        [denoiser("single_transformer_blocks.3.attn.to_qkv_mlp_proj", 3072)], "flux2", "FLUX.2"),
-    "flux2 klein 9b": ([denoiser("double_blocks_3_img_attn_qkv", 4096)], "flux2", "FLUX.2"),
+        [denoiser("single_transformer_blocks.3.attn.to_qkv_mlp_proj", 3072)], "flux2",
+        "FLUX.2 klein"),
+    "flux2 klein 9b": ([denoiser("double_blocks_3_img_attn_qkv", 4096)], "flux2", "FLUX.2 klein"),
     "auraflow": (
         [denoiser(f"{kind}_transformer_blocks.1.attn.to_q", 3072) for kind in ("single", "joint")],
         "auraflow", "AuraFlow"),
@@ -148,8 +150,7 @@ def test_structure_wins():
 
 
 FOREIGN = {
-    "flux2 klein of diffusers": ("single_transformer_blocks.3.attn.to_qkv_mlp_proj", 3072, "flux2"),
-    "flux2 klein of its authors": ("double_blocks.3.img_attn.qkv", 4096, "flux2"),
+    "flux2 dev of its authors": ("double_blocks.3.img_attn.qkv", 6144, "flux2-dev"),
     "wan of its authors": ("blocks.3.self_attn.q", 5120, "wan"),
     "wan of diffusers": ("blocks.3.attn2.to_k", 1536, "wan"),
     "wan from images": ("blocks.3.cross_attn.k_img", 5120, "wan"),

@@ -9,7 +9,7 @@ from attn.analysis.sketch.sketch import SketchOptions, run
 from attn.viz.figures import Subject, new_figure, render
 from attn.viz.page import add_axes
 from attn.viz.sketch import draw
-from attn.viz.strokes import STROKE, show_strokes, trace_lines
+from attn.viz.strokes import NAMED, STROKE, show_strokes, trace_lines
 from tests.analysis.sketch.test_shapes import TWO, drawn  # noqa: F401 - a fixture
 
 CYAN = np.array([int(STROKE[at : at + 2], 16) for at in (1, 3, 5)])
@@ -54,6 +54,8 @@ def test_figures(drawn, has_image, is_closed):  # noqa: F811
     first = figures["sketch/drawing-sample-1.png"]
     told = " ".join(text.get_text() for text in first.figure.texts)
     assert told.startswith(result.arrays["deviation 1"].attrs["headline"])
+    for name in {*names} - {"drawing"}:
+        assert NAMED in figures[f"sketch/{name}-sample-0.png"].figure.texts[1].get_text()
     remarks = [text.get_text() for text in first.figure.axes[0].texts]
     assert ("2 closed shapes" if is_closed else "no closed shapes") in remarks
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,6 +25,10 @@ Measure = Callable[[Pair], tuple[Numbers, Numbers] | None]
 Words = Sequence[str] | None
 """Only these words; None is all."""
 
+Told = TypeVar("Told")
+
+MATTERS = 0.1
+"""A word or layer matters if it changes by this part of the largest change or more."""
 LARGEST = 2**19
 """Bytes of all pairs that are in memory at once; the bytes of a single cell at least."""
 
@@ -216,17 +222,49 @@ def is_clear(entry: TermChange) -> bool:
     return bool(entry.change.low > 0 or entry.change.high < 0)
 
 
+def rank_told(items: Iterable[Told], numbers: Callable[[Told], tuple[float, float]]) -> list[Told]:
+    """Order changes as they are told: by the part of their base, the largest first.
+
+    Those below `MATTERS` of the largest absolute change come behind all others.
+
+    Args:
+        items: to order.
+        numbers: takes the absolute change and the relative one out of an item.
+    """
+    listed = list(items)
+    least = MATTERS * max((abs(numbers(item)[0]) for item in listed), default=0.0)
+
+    def rank(item: Told) -> tuple[bool, float]:
+        change, relative = numbers(item)
+        return abs(change) < least, -math.inf if math.isnan(relative) else -abs(relative)
+
+    return sorted(listed, key=rank)
+
+
 def headline(entries: Iterable[TermChange]) -> TermChange | None:
     """Return the word that a comparison is told by, or None where there is none.
 
-    It is the one of largest absolute change: of content words if any of these changed, or if no
-    word did, and of those whose interval leaves 0 out if there are any.
+    It is the one of largest relative change, as `rank_told` ranks them: of content words if any of
+    these changed, or if no word did, and of those whose interval leaves 0 out if there are any.
     """
+    return next(iter(rank_told(_may_lead(entries), _told_numbers)), None)
+
+
+def strongest(entries: Iterable[TermChange]) -> TermChange | None:
+    """Return the word of largest absolute change of those of which `headline` takes one."""
+    return next(iter(_may_lead(entries)), None)
+
+
+def _may_lead(entries: Iterable[TermChange]) -> list[TermChange]:
     words = [entry for entry in by_size(entries) if entry.term.kind == "word"]
     changed = [entry for entry in words if entry.change.change != 0]
     content = [entry for entry in changed if is_content(entry.term.text)] or changed
     content = content or content_first(words)
-    return next(filter(is_clear, content), next(iter(content), None))
+    return [entry for entry in content if is_clear(entry)] or content
+
+
+def _told_numbers(entry: TermChange) -> tuple[float, float]:
+    return float(entry.change.change), float(entry.change.relative)
 
 
 def _all_changes(

@@ -192,7 +192,7 @@ def select_pair(
         raise AnalysisError(f"the prompts share no word: {texts}")
     if base.manifest.samples != variant.manifest.samples:
         counts = f"{base.manifest.samples} and {variant.manifest.samples}"
-        raise AnalysisError(f"the traces have {counts} pictures each: capture as many of both")
+        raise AnalysisError(f"the traces have {counts} images each: capture as many of both")
     first, second = (
         _select(side, side_terms, options)
         for side, side_terms in zip((agreement.base, agreement.variant), terms, strict=True)

@@ -106,6 +106,11 @@ class Sweep:
         """Whether there are enough pairs to tell from where on it works or breaks."""
         return any(bool(np.isfinite(self.table[end]).any()) for end in ("low", "level_low"))
 
+    def is_first(self, value: float) -> bool:
+        """Whether no number between the baseline's and this one was tried."""
+        low, high = sorted((self.base, value))
+        return not any(low < point.scale < high for point in self.points)
+
     def spell(self, value: float) -> str:
         """Return how a number of the sweep is written: of a file what tells it from others."""
         if not self.files:

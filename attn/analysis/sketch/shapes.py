@@ -29,7 +29,7 @@ from attn.analysis.compare.reading import regrid
 from attn.analysis.sketch.strokes import surrounded
 from attn.analysis.tables import Table, make_table
 from attn.shapes import ShapeLifts, ShapeNumbers, ShapeRegions, Strokes, WordMaps
-from attn.words import fold, is_content
+from attn.words import is_telling
 
 if TYPE_CHECKING:
     from attn.trace.words.occurrences import Occurrence
@@ -45,8 +45,6 @@ ROUNDING = 1e-9
 LEAST_LEAD = 1.5
 """So many times the lift of the next shape a word's shape has, where two words look swapped."""
 PARTS = (("top", "middle", "bottom"), ("left", "centre", "right"))
-DIRECTIONS = ("bottom", "left", "right", "top")
-"""English words that say where something is, beside the prepositions."""
 
 
 @dataclass(frozen=True)
@@ -159,11 +157,6 @@ def tabulate_shapes(
             "chance": chances.ravel(),
         }
     )
-
-
-def is_telling(word: str) -> bool:
-    """Whether a word names something: articles, prepositions and directions do not."""
-    return is_content(word) and fold(word) not in DIRECTIONS
 
 
 def describe_word(label: str, lifts: np.ndarray, chances: np.ndarray, names: Sequence[str]) -> str:

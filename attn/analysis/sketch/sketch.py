@@ -49,7 +49,6 @@ from attn.analysis.sketch.shapes import (
     find_shapes,
     find_swapped,
     headline,
-    is_telling,
     measure_chance,
     measure_lifts,
     tabulate_shapes,
@@ -60,6 +59,7 @@ from attn.analysis.words.curves import step_axis
 from attn.analysis.words.selection import BLOCK, Scale, Scope, Selection, choose, step_maps
 from attn.shapes import StepMaps, Strokes, WordMaps
 from attn.trace.words.sums import word_positions
+from attn.words import is_telling
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -8,6 +8,7 @@ import numpy as np
 
 from attn.analysis.numbers import mean_present
 from attn.analysis.texts.findings import NOTHING, percent
+from attn.wording import digits
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -55,6 +56,6 @@ def tell_certainty(together: float, count: int, constant: str = "confidence") ->
     if not np.isfinite(together):
         return f"{constant.capitalize()} is the same in all {count} decisions"
     if abs(together) < HARDLY:
-        return f"How sure a decision is hardly goes with reading the prompt (r {together:.2f})"
+        return f"How sure a decision is hardly goes with reading the prompt (r {digits(together)})"
     way = "more" if together > 0 else "less"
-    return f"Surer decisions read {way} of the prompt (r {together:.2f}, {count} decisions)"
+    return f"Surer decisions read {way} of the prompt (r {digits(together)}, {count} decisions)"

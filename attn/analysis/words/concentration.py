@@ -45,7 +45,7 @@ def run(trace: Trace, options: ConcentrationOptions) -> Result:
 
     Returns:
         `concentration/words.csv`, a row per segment, layer, head, sample and word, and
-        `concentration/layers.csv`, the mean over samples and words that name something.
+        `concentration/layers.csv`, the mean over samples and content words.
 
     Raises:
         AnalysisError: a word, layer, step or branch is not there, or no word has a map.
@@ -111,7 +111,7 @@ def _rows(
 
 
 def _summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return means over samples and words that name something, or all if none does."""
+    """Return means over samples and content words, or all if none does."""
     telling = [row for row in rows if is_content(row["word"])] or list(rows)
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in telling:

@@ -243,7 +243,7 @@ def step_axis(trace: Trace, steps: Sequence[int]) -> StepAxis:
 def _digest(trace: Trace, segments: Sequence[SegmentWords]) -> dict[str, Digest]:
     """Return the share of each word of the first segment, by step and by layer, mean over samples.
 
-    Of many words the first ones are there that name something.
+    Of many words the first content words are there.
     """
     if not segments:
         return {}

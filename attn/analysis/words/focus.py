@@ -8,7 +8,7 @@ Definitions, for the map M of a word on N places, with a = M/ΣM, on the finest 
                  that is the same whatever the picture, however concentrated, does not follow it.
 - focus          concentration · follows.
 
-A layer's focus is the mean over the words that name something. The best layer has the largest. On
+A layer's focus is the mean over the content words. The best layer has the largest. On
 the demo models it is the layer that points best, where concentration alone is not.
 """
 
@@ -210,7 +210,7 @@ def find_best_layer(
     known = {index: focus for index, focus in each.items() if not np.isnan(focus)}
     if not known:
         raise AnalysisError(
-            f"layers={BEST} needs a picture, and words that name something, which "
+            f"layers={BEST} needs a picture, and content words, which "
             f"{trace.folder} has not; name layers by index or path"
         )
     best = max(known, key=lambda index: known[index])

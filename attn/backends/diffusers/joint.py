@@ -48,9 +48,13 @@ class JointSession(DiffusersSession):
         """Return rows and columns of the image's tokens."""
         return (request.height or 0) // self.multiple, (request.width or 0) // self.multiple
 
+    def leading_segments(self, request: Request) -> tuple[Segment, ...]:
+        """Return what stands before the image: the texts, and what may fill them up."""
+        return self.text_segments(request)
+
     def segments(self, request: Request) -> tuple[Segment, ...]:
         """Return the whole sequence of a completed request."""
-        texts, grid = self.text_segments(request), self.grid(request)
+        texts, grid = self.leading_segments(request), self.grid(request)
         start = texts[-1].stop
         return *texts, Segment("image", "image", start, start + grid[0] * grid[1], grid)
 

@@ -52,6 +52,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return np.asarray(powers / whole)
 
 
+def _mean_rows(values: np.ndarray, axis: int) -> np.ndarray:
+    """Return means over the rows that there are; NaN where there is none, as in an empty text."""
+    count = (~np.isnan(values)).sum(axis)
+    return np.asarray(np.nansum(values, axis) / np.where(count > 0, count, np.nan))
+
+
 def measures(layer: Layer, probs: np.ndarray) -> dict[str, np.ndarray]:
     """Return every measure of every block of a layer, by the tensors' names in a trace.
 
@@ -65,18 +71,18 @@ def measures(layer: Layer, probs: np.ndarray) -> dict[str, np.ndarray]:
         query, key = (positions(part(side, half)) for side, half in _sides(layer, name))
         rows = probs[:, query]
         block = rows[:, :, key]
-        values[f"{layer.index}/mass.{name}"] = np.nanmean(block, 1)
-        values[f"{layer.index}/entropy.{name}"] = np.nanmean(_entropy(rows), 1)
+        values[f"{layer.index}/mass.{name}"] = _mean_rows(block, 1)
+        values[f"{layer.index}/entropy.{name}"] = _mean_rows(_entropy(rows), 1)
         values[f"{layer.index}/map.{name}"] = block.mean(0)
         values[f"{layer.index}/headmap.{name}"] = block
         parts = [rows[..., segment.start : segment.stop].sum(-1) for segment in layer.keys]
-        total = [np.nanmean(each, 1) for each in parts]
+        total = [_mean_rows(each, 1) for each in parts]
         values[f"{layer.index}/total.{name.split('.')[0]}"] = np.stack(total, 1)
         if name == "image.text":
             maps = block.mean(0)
             text = maps.sum(1, keepdims=True)
             share = np.divide(maps, text, out=maps * 0, where=text > 0)
-            values[f"{layer.index}/share.{name}"] = np.nanmean(share, 0)
+            values[f"{layer.index}/share.{name}"] = _mean_rows(share, 0)
             values[f"{layer.index}/share_max.{name}"] = np.nanmax(share, 0)
             values[f"{layer.index}/peak.{name}"] = np.nanmax(maps, 0)
     return values

@@ -81,7 +81,8 @@ def _shapes(channels: int, *, is_guided: bool) -> Shapes:
 
 _MODULATION = "query, key, value and feed-forward are one module, or blocks share a modulation"
 _FLUX2_NAMES = r"(?:double|single)_stream_modulation|.*_to_qkv_mlp_proj\Z|.*_ff_linear_in\Z"
-_FLUX2_WIDTHS = (4096, 6144)
+_WIDTH_OF_DEV = 6144
+_FLUX2_WIDTHS = (4096, _WIDTH_OF_DEV)
 _FLUX2_SHAPES = ((r"single_blocks_\d+_linear1\Z", 9), (r"double_blocks_\d+_\w+_mlp_0\Z", 6))
 """Modules whose rows are so many times their columns; in FLUX.1 7 and 4 times."""
 _DOUBLES, _SINGLES, _DOUBLES_OF_KLEIN = 19, 38, 5
@@ -96,7 +97,9 @@ def _recognise(changes: Changes) -> LoraFamily | None:
         if not is_wide or largest_number(changes, r"transformer_blocks_(\d{1,6})_") >= _DOUBLES:
             return None
     if sign := _flux2_sign(changes):
-        return LoraFamily("flux2", "FLUX.2", (sign,), is_certain=True)
+        is_dev = attention_width(changes) == _WIDTH_OF_DEV
+        name, title = ("flux2-dev", "FLUX.2 dev") if is_dev else ("flux2", "FLUX.2 klein")
+        return LoraFamily(name, title, (sign,), is_certain=True)
     double = largest_number(changes, r"(?:double|transformer)_blocks_(\d{1,6})_")
     single = largest_number(changes, r"single_(?:transformer_)?blocks_(\d{1,6})_")
     if double < _DOUBLES_OF_KLEIN and single < 0:

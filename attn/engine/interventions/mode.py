@@ -23,9 +23,11 @@ from attn.engine.interventions.acts import (
 )
 from attn.engine.interventions.calls import CallEdits, require_keys
 from attn.engine.interventions.swaps import Columns, RowStates, with_states
-from attn.engine.kernels import FUSED, SOFTMAX, OperatorMode, bind, is_other
+from attn.engine.kernels import FUSED, SOFTMAX, OperatorMode, bind, is_other, run
 from attn.errors import CaptureError
 
+MASK = "attn_mask"
+"""Argument of kernels that take any mask as it is; others have it laid out, or none."""
 Shape = tuple[int, int, int, int]
 States = tuple[Tensor, Tensor]
 """Keys and values."""
@@ -167,9 +169,12 @@ class InterventionMode(OperatorMode):
         with _disable_current_modes():
             mask = parts.mask(edits.name, _plain_mask(call), query.dtype)
         if not parts.needs_probs and other is None:
+            self._treated.note(edits.name)
+            if MASK in call:
+                changed = {"key": key, "value": value, MASK: mask, "is_causal": False}
+                return run(func, call | changed)
             options = {"scale": call["scale"], "enable_gqa": query.shape[1] != key.shape[1]}
             output = scaled_dot_product_attention(query, key, value, attn_mask=mask, **options)
-            self._treated.note(edits.name)
             return _like(func, output)
         states = _ExplicitCall(query, key, value, call["scale"], mask)
         return _like(func, self._explicit(edits.name, parts, states, other))

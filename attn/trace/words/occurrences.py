@@ -51,7 +51,7 @@ def find_occurrences(words: Sequence[Word]) -> tuple[Occurrence, ...]:
 
 
 def list_vocabulary(prompts: Iterable[str], most: int = MOST) -> tuple[str, ...]:
-    """Return the first labels of the words of prompts that name something, folded, each once."""
+    """Return the first labels of the words of prompts that are content words, folded, each once."""
     labels: dict[str, None] = {}
     last = None
     for prompt in prompts:

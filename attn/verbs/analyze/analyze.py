@@ -150,7 +150,7 @@ def _analyze_collection(
         done = SpooledList(TraceResults, looked)
         if not any(entry.path for entry in done):
             raise AnalysisError(f"no trace of {folder} could be analysed: {_gather_errors(done)}")
-        joined.draw(folder.resolve().name, job.size)
+        joined.draw(folder.resolve().name, job.size, traces.vocabulary)
         made = _list_analyses(joined.files, job)
         kept = keep_earlier(target, staging, joined.manifests, [facts["name"] for facts in made])
         about = {"manifests": iter(joined.manifests), "analyses": [*made, *kept]}

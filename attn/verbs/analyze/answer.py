@@ -19,7 +19,6 @@ from attn.analysis.grouping import (
     matching,
     table_rows,
 )
-from attn.analysis.sketch.shapes import is_telling
 from attn.analysis.tables import Columns
 from attn.analysis.words.maps.areas import FOLDER
 from attn.analysis.words.maps.dominance import LEAST
@@ -27,6 +26,7 @@ from attn.verbs.analyze.relations_answer import tell_relations
 from attn.verbs.analyze.sketch_answer import SKETCHED, name_word, tell_sketch, word_means
 from attn.verbs.report_page import Sentence
 from attn.wording import digits, percent
+from attn.words import NAMING, is_telling
 
 if TYPE_CHECKING:
     from attn.schema import Manifest
@@ -114,7 +114,7 @@ def _tell_places(
     first, last = rows[0], rows[-1]
     told = f"At its peak “{name_word(first, rows)}” gets {_times(first)}"
     others = (
-        ", the most of the words that name something; "
+        f", the most of the words that name something ({NAMING}); "
         f"“{name_word(last, rows)}” gets {_times(last)}, the least"
     )
     yield Sentence(f"{told}{others if len(rows) > 1 else ''}.", path)

@@ -143,12 +143,13 @@ class Joined:
         self._seeds = min(seeds), max(seeds)
         self.manifests.append(manifest)
 
-    def draw(self, name: str, size: FigureSize) -> None:
+    def draw(self, name: str, size: FigureSize, vocabulary: Sequence[str]) -> None:
         """Write the summary page, if there is anything to show.
 
         Args:
             name: of the collection.
             size: of the page.
+            vocabulary: words of all figures of the command.
         """
         if not self._digests:
             return
@@ -156,7 +157,7 @@ class Joined:
         from attn.viz.words.summary import draw_summary
 
         heading = (self._title(name), self._subtitle(name))
-        figure_file = draw_summary(self._panels(), heading)
+        figure_file = draw_summary(self._panels(), heading, vocabulary)
         about = {"collection": name, "traces": str(self._count)}
         write(figure_file, self.folder, about, size)
         self.files.append(SUMMARY)

@@ -38,7 +38,11 @@ PATHS = ("trace", "path")
 
 
 class CollectionTraces:
-    """The traces of a collection as they are analysed, one by one, here or elsewhere."""
+    """The traces of a collection as they are analysed, one by one, here or elsewhere.
+
+    Attributes:
+        vocabulary: the words of all of them, each of which has one colour in all figures.
+    """
 
     def __init__(
         self, folder: Path, out: Path | None, job: AnalysisJob, entries: Iterable[Entry]
@@ -52,6 +56,7 @@ class CollectionTraces:
             entries: all of them.
         """
         vocabulary = list_vocabulary(entry.prompt for entry in entries)
+        self.vocabulary = vocabulary
         self._folder, self._out = folder, out
         self._job = replace(job, vocabulary=vocabulary)
         decides = {name: asdict(options) for name, options in job.options.items()}

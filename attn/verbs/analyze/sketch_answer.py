@@ -10,12 +10,12 @@ import numpy as np
 from attn.analysis.grouping import Row, group_means, largest_first, matching, table_rows
 from attn.analysis.sketch.edges import NEAR
 from attn.analysis.sketch.overlap import REGIONS
-from attn.analysis.sketch.shapes import LEAST_LIFT, MOST_CHANCE, find_swapped, is_telling
+from attn.analysis.sketch.shapes import LEAST_LIFT, MOST_CHANCE, find_swapped
 from attn.analysis.tables import Columns
 from attn.trace.words.occurrences import find_occurrences
 from attn.verbs.report_page import Sentence
 from attn.wording import digits, percent
-from attn.words import find_words, fold
+from attn.words import NAMING, find_words, fold, is_telling
 
 if TYPE_CHECKING:
     from attn.schema import Manifest
@@ -68,7 +68,10 @@ def _tell_overlap(table: Columns) -> Iterator[Sentence]:
         return
     measure, most = ratio.removesuffix("_ratio"), largest_first(every, ratio)[0]
     if most[ratio] < LEAST_LIFT:
-        text = f"No word that names something has {LEAST_LIFT:g} times an even map's attention"
+        text = (
+            f"No word that names something ({NAMING}) has {LEAST_LIFT:g} times an even map's "
+            "attention"
+        )
         yield Sentence(f"{text} {REGIONS[measure]}.", OVERLAP)
         return
     yield Sentence(

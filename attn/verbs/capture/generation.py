@@ -195,7 +195,7 @@ class _Outcomes:
         except TraceError as exc:  # the journal still says most of it
             error = error or exc
         if isinstance(error, TraceError):
-            raise TraceError(f"{error} {self._rest()}") from error
+            raise TraceError(f"{str(error).rstrip('.')}. {self._rest()}") from error
 
     def _look_again(self) -> None:
         """After a failure, say of every trace what its folder says, as far as that can be seen."""

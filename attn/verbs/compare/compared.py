@@ -27,7 +27,7 @@ class Compared:
     Attributes:
         path: folder of the results, `comparison` in the one that was asked for.
         base: what the baseline is called.
-        variants: number of pairs of pictures by what a variant is called.
+        variants: number of pairs of images by what a variant is called.
         tables: data frames by name, such as `mass.csv`, each made when it is looked at.
         files: relative to `path`.
         warnings: what the reader of the results should know.
@@ -52,7 +52,7 @@ class Compared:
     differences: Mapping[str, tuple[Difference, ...]] = field(default_factory=dict)
     controls: Mapping[str, str] = field(default_factory=dict)
     maps: Mapping[str, xr.DataArray] = field(default_factory=dict, repr=False)
-    noun: str = "picture"
+    noun: str = "image"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """Return what a notebook shows: the page of what was made."""

@@ -17,6 +17,7 @@ from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.run_figures import draw_run, write_figures
 from attn.verbs.compare.scenes import ShownRun, make_scene
 from attn.verbs.compare.variants import Variant
+from attn.wording import digits
 
 if TYPE_CHECKING:
     from attn.analysis.compare.changes import TermChange
@@ -54,6 +55,9 @@ def draw_comparison(
     """
     from attn.viz.compare.change_summary import draw_summary
 
+    runs = [ShownRun(base.label, variants[0], 0)]
+    runs += [ShownRun(variant.label, variant, 1) for variant in variants]
+    vocabulary = list_vocabulary(run.member.prompt for run in runs)
     words = options.words
     wanted = set(parts or ("words", "layers", "sinks", "maps", "images", "sketch"))
     files: list[str] = []
@@ -62,15 +66,13 @@ def draw_comparison(
     if sweep is not None and parts is None:
         from attn.viz.compare.sweep_curves import draw_sweep
 
-        files += write_figures([draw_sweep(make_scene(base, variants, words), sweep)], folder)
+        figure_file = draw_sweep(make_scene(base, variants, words), sweep, vocabulary)
+        files += write_figures([figure_file], folder)
     if "sketch" in wanted and (measures := _sketch_changes(variants, words)):
         from attn.viz.compare.change_sketch import draw_change_sketch
 
         figure_file = draw_change_sketch(make_scene(base, variants, words), measures)
         files += write_figures([figure_file], folder)
-    runs = [ShownRun(base.label, variants[0], 0)]
-    runs += [ShownRun(variant.label, variant, 1) for variant in variants]
-    vocabulary = list_vocabulary(run.member.prompt for run in runs)
     if "maps" in wanted:
         files += draw_run(runs[0], folder, "base", options, vocabulary)
     for number, variant in enumerate(variants):
@@ -155,7 +157,7 @@ def _of_all_pairs(
     located_changes.sort(key=lambda entry: order.get(entry.term.key, len(order)))
     image = mean_difference(_image_pairs(variant)) if "images" in wanted else None
     if located_changes or image is not None:
-        yield draw_difference(scene, located_changes, image, options.scale)
+        yield from draw_difference(scene, located_changes, image, options.scale)
     if image is not None:
         yield draw_pairs(scene, list(_shown_pairs(variant)), variant.count)
 
@@ -179,7 +181,7 @@ def _shown_pairs(variant: Variant) -> Iterator[ShownPair]:
     prompts = sorted(variant.prompts)
     for (pair, values), images in islice(zip(numbers, _image_pairs(variant), strict=False), MOST):
         prompt = f"prompt {prompts.index(pair.prompt) + 1} · " if several else ""
-        remark = f"level {values[0]:.3g} · SSIM {values[1]:.3g}"
+        remark = f"level {digits(values[0])} · SSIM {digits(values[1], 1)}"
         yield shrink_pair(f"{prompt}seed {pair.seed}", remark, images)
 
 

@@ -28,6 +28,7 @@ CAPTIONS = {
     "pairs.png": "All pairs of images.",
     "sinks.png": "Mass of the tokens that open a text, by layer and head.",
     "image_comparison.png": "The two images of one pair.",
+    "difference-own-scale.png": "The same as difference.png, each word on a scale of its own.",
     "lora_weights.png": "What the LoRA changes in the weights, against what changes in attention.",
 }
 """What figures show, by the last part of their path; the first ones matter most."""

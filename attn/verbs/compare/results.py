@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 TABLES = "tables"
 NO_CONTENT = (
-    "the prompts have no word that names something, so what is told is of articles, prepositions "
+    "the prompts have no content word, so what is told is of articles, prepositions "
     "and the like; give a prompt with a noun, a colour, …"
 )
 

@@ -118,7 +118,8 @@ def _gallery(run: RunWords, scale: Literal["shared", "own"]) -> Figure:
         coords={"label": ("word", list(run.labels))},
         attrs={"unit": "attention probability"},
     )
-    return draw_sheet(maps, run.side.image, (run.title, run.about), scale)
+    heading = run.title, run.about_images
+    return draw_sheet(maps, run.side.image, heading, scale, run.side.strokes)
 
 
 def write_figures(figure_files: Iterable[FigureFile], folder: Path, prefix: str = "") -> list[str]:

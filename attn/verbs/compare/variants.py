@@ -76,7 +76,7 @@ class Variant:
 
     @cached_property
     def count(self) -> int:
-        """Number of pairs of pictures."""
+        """Number of pairs of images."""
         return sum(len(pair.base.mass) for pair in self.pairs)
 
 

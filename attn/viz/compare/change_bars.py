@@ -29,7 +29,7 @@ from attn.viz.intervals import draw_interval, limit_bars, limit_intervals, mark_
 from attn.viz.labels import short
 from attn.viz.page import FAMILY, write_at_edge, write_beside, write_title
 from attn.viz.style import FAINT, INK, RULE
-from attn.wording import percent
+from attn.wording import digits, percent
 
 MOST = 24
 """So many words are drawn, those that changed most; the tables have all."""
@@ -75,10 +75,10 @@ def draw_distribution(
     total, largest = float(np.sum(masses)) or 1.0, float(np.max(ranked, initial=0)) or 1.0
     plain, sorted_ = ([short(labels[at], LETTERS) for at in group] for group in (kept, order))
     panels: tuple[tuple[str, list[str], Any, Callable[[float], str]], ...] = (
-        ("Mass", plain, mass, lambda value: f"{value:.3g}"),
+        ("Mass", plain, mass, digits),
         ("Part of all words, %", plain, 100 * mass / total, lambda value: percent(value / 100)),
-        ("Mass, ranked", sorted_, ranked, lambda value: f"{value:.3g}"),
-        ("Of the largest", sorted_, ranked / largest, lambda value: f"{value:.2f}"),
+        ("Mass, ranked", sorted_, ranked, digits),
+        ("Of the largest", sorted_, ranked / largest, digits),
     )
     subtitle += say_shown(len(kept), len(labels))
     size = (2 * (NAMES + RIGHT), 2 * (max(len(kept), 2) * ROW * 0.8 + FOOT))

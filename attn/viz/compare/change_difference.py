@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -27,7 +27,7 @@ from attn.viz.compare.comparison_scene import (
     signed,
 )
 from attn.viz.figures import FigureFile
-from attn.viz.overlay import COLOURS, colour_scale
+from attn.viz.overlay import COLOURS, DIM, colour_scale
 from attn.viz.page import TITLE, write_title
 
 MOST = 11
@@ -35,6 +35,7 @@ MOST = 11
 COLUMNS = 4
 PANEL, BARS = 2.5, 1.3  # inches of a panel, and of the bars below all
 LETTERS = 18
+PALE = "\na pale panel: the word changes little beside others; a scale of its own shows where"
 MASK, HATCH = "#c3c7cd", "////"
 """Colour and kind of the thin lines on bare paper where the interval holds 0."""
 
@@ -44,8 +45,10 @@ def draw_difference(
     changes: Sequence[TermChange],
     image: ImageDifference | None,
     scale: Literal["auto", "shared", "own"] = "auto",
-) -> FigureFile:
+) -> Iterator[FigureFile]:
     """Draw `difference.png`: variant minus baseline, mean over all pairs.
+
+    With `auto` words are on one scale, and in `difference-own-scale.png` each is on its own.
 
     Cells of words whose 95 % interval holds 0 are bare paper with thin lines: paler than any change
     that is shown. Scales of words are symmetric about 0.
@@ -55,8 +58,23 @@ def draw_difference(
         changes: of words' maps, cells (row, column), the largest change first; articles and the
             like are drawn behind content words.
         image: mean absolute difference of the images, or None.
-        scale: one for all words, or each word's `own`.
+        scale: one for all words, each word's `own`, or a figure of each kind.
     """
+    figure = _draw(scene, changes, image, is_own=scale == "own")
+    yield FigureFile("difference.png", figure, scene.texts)
+    if scale == "auto" and changes:
+        figure = _draw(scene, changes, image, is_own=True)
+        yield FigureFile("difference-own-scale.png", figure, scene.texts)
+
+
+def _draw(
+    scene: ComparisonScene,
+    changes: Sequence[TermChange],
+    image: ImageDifference | None,
+    *,
+    is_own: bool,
+) -> Figure:
+    """Draw the image and the words on one page."""
     words = content_first(changes)[:MOST]
     count = len(words) + (image is not None)
     columns = min(COLUMNS, count)
@@ -73,20 +91,28 @@ def draw_difference(
         mean = f"mean {image.levels.mean():.3g}" if image.levels.any() else "the same pictures"
         write_title(panels[0], "image", mean, size=10.5)
     ends = [float(np.nanmax(np.abs(entry.change.change), initial=0)) or 1.0 for entry in words]
-    if scale != "own":
+    if not is_own:
         ends = [max(ends, default=1.0)] * len(ends)
     names = name_terms([entry.term for entry in words], LETTERS)
     for axes, entry, end in zip(panels[count - len(words) :], words, ends, strict=False):
         _draw_word(axes, entry, end, scene.sides[0].aspect)
         remark = f"{signed(100 * float(np.nanmean(entry.change.change)))} %"
-        if scale == "own":
+        if is_own:
             remark = f"to ±{100 * end:.3g} %"
         write_title(axes, names[entry.term.key], remark, size=10.5)
     if words:
-        _show_bar(figure, panels, ends[0], is_own=scale == "own")
+        _show_bar(
+            figure, panels, ends[0], is_own=is_own, pale="" if is_own else _say_pale(words, ends[0])
+        )
     if image is not None:
         show_scale(figure, panels, (COLOURS, levels), "image: mean |difference|, levels of 255")
-    return FigureFile("difference.png", figure, scene.texts)
+    return figure
+
+
+def _say_pale(words: Sequence[TermChange], end: float) -> str:
+    """Say why panels are pale on the scale of all, if any is that shows a change."""
+    shown = [np.where(is_masked(entry), 0.0, np.abs(entry.change.change)) for entry in words]
+    return PALE if any(0 < np.nanmax(sizes) < DIM * end for sizes in shown) else ""
 
 
 def _draw_word(axes: Axes, entry: TermChange, end: float, aspect: float) -> None:
@@ -118,9 +144,11 @@ def _hatch(axes: Axes, masked: NDArray[np.bool_]) -> None:
     axes.add_patch(frame)
 
 
-def _show_bar(figure: Figure, panels: Sequence[Axes], end: float, *, is_own: bool) -> None:
+def _show_bar(
+    figure: Figure, panels: Sequence[Axes], end: float, *, is_own: bool, pale: str
+) -> None:
     """Explain the colours of words; with scales of their own only the ends have names."""
-    about = "change of attention to the word, in % of all attention of a place"
+    about = f"change of attention to the word, in % of all attention of a place{pale}"
     if is_own:
         names = {-1.0: "less, to the end above", 0.0: "0", 1.0: "more, to the end above"}
         look, label = (DIVERGING, Normalize(-1, 1)), "change of attention, each word's own scale"

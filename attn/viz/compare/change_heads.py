@@ -16,7 +16,7 @@ from attn.viz.compare.comparison_scene import DIVERGING, ComparisonScene, name_t
 from attn.viz.figures import FigureFile
 from attn.viz.labels import short
 from attn.viz.lines import layer_room, mark_layers, name_axes, spread
-from attn.viz.overlay import COLOURS, colour_scale
+from attn.viz.overlay import COLOURS, colour_scale, say_dark
 from attn.viz.page import (
     write_title,
 )
@@ -62,12 +62,13 @@ def draw_change_heads(
             _label(axes, layers, spread(np.arange(heads, dtype=np.float64), height, 0.2))
             title, remark = titles[column]
             write_title(axes, title, short(remark, LETTERS), size=9)
+    dark = say_dark(np.array([np.fmax(*values[:2]) for values in tables]), heat, "heads")
     masses = [axes for number, axes in enumerate(panels) if number % 3 < 2]  # noqa: PLR2004
     show_scale(
         figure,
         masses,
         scales[0],
-        "mass, in % of all attention",
+        f"mass, in % of all attention{dark}",
         spell=lambda part: f"{100 * part:.6g}",
     )
     ticks = MaxNLocator(5, symmetric=True)

@@ -63,7 +63,7 @@ def draw_change_sketch(scene: ComparisonScene, measures: Mapping[str, Changes]) 
     row = ROW + lane * variants
     height = max(len(keys) * row, LEAST)
     hidden = len(scene.sides) - 1 - variants
-    subtitle = f"{scene.subtitle}{say_shown(len(keys), len(words))}{say_hidden(hidden)}"
+    subtitle = f"{scene.subtitle_of_images}{say_shown(len(keys), len(words))}{say_hidden(hidden)}"
     base, *others = [short(side.label, 30) for side in scene.sides[: 1 + variants]]
     legend = [f"{other} against {base}" for other in others]
     sides = scene.sides[: min(1 + variants, IMAGES)]

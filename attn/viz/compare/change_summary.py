@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from attn.analysis.compare.changes import TermChange
+from attn.analysis.compare.changes import TermChange, headline
 from attn.analysis.compare.terms import Key
 from attn.viz.compare.change_points import (
     FEW,
@@ -47,6 +47,7 @@ from attn.viz.page import (
     write_title,
 )
 from attn.viz.style import INK
+from attn.wording import digits
 
 ROOM, WIDEST, NARROWEST, TALLEST = 8.2, 2.9, 1.1, 3.0  # inches of the pictures
 NUMBERS, PLOT = 0.72, 3.1  # widths of relative changes and plot
@@ -59,7 +60,8 @@ def draw_summary(scene: ComparisonScene) -> FigureFile:
     """Draw `summary.png`: pictures above maps at the left, changes with intervals at the right."""
     sides, changes = scene.sides[: 1 + MOST], scene.changes[:MOST]
     keys = leading(changes)
-    word = _index_of(scene, keys)
+    lead = [entry.term.key for entry in filter(None, map(headline, changes))]
+    word = _index_of(scene, [*lead, *keys])
     cell = _cell(sides)
     left = len(sides) * (cell[0] + GAP) - GAP
     names = NAME * max(map(len, name_words(changes).values()), default=1)
@@ -114,7 +116,7 @@ def _title(axes: Axes, side: SceneSide, number: int) -> None:
     role = "" if number else "baseline"
     if side.difference is not None:
         level, ssim = side.difference
-        role = f"level {level:.3g} · SSIM {ssim:.3g}"
+        role = f"level {digits(level)} · SSIM {digits(ssim, 1)}"
     write_title(axes, side.label, side.remark(role), size=10.5)
     if number:
         colour = VARIANTS[number - 1]
@@ -139,7 +141,7 @@ def _draw_maps(
         left = MARGIN + number * (cell[0] + GAP)
         axes = add_axes(figure, left, top + TITLE, *cell)
         show_map(axes, side, word, scale)
-        mean = "" if side.maps is None else f"{float(side.maps[word].mean()):.3g}"
+        mean = "" if side.maps is None else f"mean {float(side.maps[word].mean()):.3g}"
         write_title(axes, scene.words[word].label, mean, size=9.5)
     _draw_bar(figure, scale, len(sides) * (cell[0] + GAP) - GAP, top + TITLE + cell[1])
 
@@ -165,4 +167,4 @@ def _write_relative(axes: Axes, entry: TermChange, level: float, colour: str) ->
     relative = float(entry.change.relative)
     if not np.isfinite(relative):
         return
-    write_at_edge(axes, f"×{1 + relative:.3g}", level, colour)
+    write_at_edge(axes, f"×{digits(1 + relative, 1)}", level, colour)

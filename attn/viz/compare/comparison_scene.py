@@ -16,7 +16,7 @@ from attn.viz.figures import Pixels
 from attn.viz.labels import short
 from attn.viz.overlay import ColourScale, show_heat, show_image
 from attn.viz.page import FAMILY
-from attn.viz.strokes import Lines, show_strokes
+from attn.viz.strokes import Lines, say_strokes, show_strokes
 from attn.viz.style import FAINT, GRID, INK, RULE
 from attn.wording import count_noun
 
@@ -98,7 +98,8 @@ class ComparisonScene:
     @property
     def subtitle_of_images(self) -> str:
         """What is compared, and what of it is in sight."""
-        return " · ".join(filter(None, (self.subtitle, self.shown)))
+        strokes = next((side.strokes for side in self.sides if side.strokes), ())
+        return " · ".join(filter(None, (self.subtitle, self.shown))) + say_strokes(strokes)
 
 
 def show_side(axes: Axes, side: SceneSide) -> None:

@@ -34,7 +34,7 @@ from attn.viz.page import (
 )
 from attn.viz.sizes import DPI
 from attn.viz.style import FAINT, GRID, INK, LEGEND, RULE
-from attn.wording import cut, percent
+from attn.wording import cut, digits, percent
 
 WIDTH = 12.0  # inches between the margins
 LEFT = 0.62  # for the numbers beside a panel
@@ -230,7 +230,7 @@ def _draw_norms(axes: Axes, panel: _Panel, highest: float, *, has_values: bool) 
             axes.bar(position, height, 0.78, bottom, color=COLOURS[name], linewidth=0)
             bottom += height
         if has_values:
-            _write_value(axes, position, bottom, f"{bottom:#.3g}")
+            _write_value(axes, position, bottom, digits(bottom))
     _style(axes, len(panel.blocks), panel.bars, highest)
 
 

@@ -15,8 +15,7 @@ from attn.analysis.compare.images import VISIBLE
 from attn.analysis.compare.sweep import Sweep, change_of, mean_level
 from attn.viz.charts import new_charts, show_names
 from attn.viz.compare.comparison_scene import (
-    RISE,
-    VARIANTS,
+    BASE,
     ComparisonScene,
     name_terms,
     say_shown,
@@ -24,9 +23,10 @@ from attn.viz.compare.comparison_scene import (
     style,
 )
 from attn.viz.figures import FigureFile
-from attn.viz.lines import COLOURS, DASHES
+from attn.viz.lines import Look
 from attn.viz.page import FAMILY, write_title
 from attn.viz.style import FAINT, INK, RULE
+from attn.viz.words.word_colours import word_looks
 
 MOST = 8
 """So many other words are drawn, those that changed most; the tables have all."""
@@ -39,7 +39,7 @@ Point = tuple[float, float, float]
 """A mean with its interval."""
 
 
-def draw_sweep(scene: ComparisonScene, sweep: Sweep) -> FigureFile:
+def draw_sweep(scene: ComparisonScene, sweep: Sweep, vocabulary: Sequence[str] = ()) -> FigureFile:
     """Draw `sweep.png`.
 
     The baseline is the point where nothing changed. Bands are 95 % intervals. From where on the
@@ -49,6 +49,7 @@ def draw_sweep(scene: ComparisonScene, sweep: Sweep) -> FigureFile:
     Args:
         scene: the baseline and the variants.
         sweep: what varies.
+        vocabulary: words of all figures of the command, which have one colour in all of them.
     """
     others = _others(sweep)
     names = name_terms([entry.term for entry in others], LETTERS)
@@ -61,18 +62,20 @@ def draw_sweep(scene: ComparisonScene, sweep: Sweep) -> FigureFile:
     subtitle = f"{scene.subtitle} · {band}{shown}"
     heading = (scene.title_of_charts, subtitle)
     figure, (word, images, rest) = new_charts(heading, SIZE, legend=legend, ncols=3)
+    labels = [entry.term.label for entry in filter(None, (sweep.word, *others))]
+    looks = word_looks(labels, vocabulary)
     if sweep.word is not None:
-        _curve(word, sweep, _masses(sweep, sweep.word), RISE)
+        _curve(word, sweep, _masses(sweep, sweep.word), looks.pop(0)[0])
         _say(word, sweep.works, f"works from {_call(sweep, sweep.works)}", f"works{nowhere}")
         write_title(word, sweep.word.term.label, "change, % of all attention", size=10.5)
-    _curve(images, sweep, [mean_level(point.levels) for point in sweep.points], VARIANTS[1])
+    _curve(images, sweep, [mean_level(point.levels) for point in sweep.points], BASE)
     _say(images, sweep.breaks, f"breaks from {_call(sweep, sweep.breaks)}", f"breaks{nowhere}")
     seen = "not shown to be visible" if sweep.visible is None else ""
     seen = seen or f"visible from {_call(sweep, sweep.visible)}"
     _say(images, None, "", seen if has_intervals else "", line=1)
     images.axhline(VISIBLE, color=FAINT, linewidth=1, linestyle=":")
     write_title(images, "image", "levels of 255 · dotted: visible", size=10.5)
-    handles = [_other(rest, sweep, entry, number) for number, entry in enumerate(others)]
+    handles = [_other(rest, sweep, *of) for of in zip(others, looks, strict=True)]
     write_title(rest, "other words", "on the same axis", size=10.5)
     for axes in (word, images, rest):
         _dress(axes, sweep, in_percent=axes is not images)
@@ -119,9 +122,9 @@ def _curve(axes: Axes, sweep: Sweep, values: Sequence[Point], colour: str) -> No
     axes.plot(at, points[:, 0], "o-", color=colour, linewidth=1.8, markersize=4.5)
 
 
-def _other(axes: Axes, sweep: Sweep, word: TermChange, number: int) -> Line2D:
+def _other(axes: Axes, sweep: Sweep, word: TermChange, look: Look) -> Line2D:
     at, points = _lay_out(sweep, _masses(sweep, word))
-    colour, dashes = COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
+    colour, dashes = look
     (line,) = axes.plot(at, points[:, 0], color=colour, linestyle=dashes, linewidth=1.4)
     axes.fill_between(at, points[:, 1], points[:, 2], color=colour, alpha=0.12, linewidth=0)
     return line
@@ -154,12 +157,16 @@ def _dress(axes: Axes, sweep: Sweep, *, in_percent: bool) -> None:
     axes.axhline(0, color=RULE, linewidth=1)
     axes.margins(y=0.18)
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    factor = 100 if in_percent else 1
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(factor * value)))
+    spell = (lambda part: signed(100 * part)) if in_percent else "{:.6g}".format
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: spell(value)))
+    if not in_percent:  # images never differ by less than nothing
+        axes.set_ylim(bottom=0)
     unit = f"{sweep.unit} of " if sweep.unit and not sweep.files else ""
     axes.set_xlabel(f"{unit}{sweep.name} (baseline {sweep.spell(sweep.base)})", color=FAINT)
     style(axes, across=False)
 
 
 def _call(sweep: Sweep, scale: float | None) -> str:
-    return "" if scale is None else sweep.call(scale)
+    if scale is None:
+        return ""
+    return f"{sweep.call(scale)}{' (first tried)' if sweep.is_first(scale) else ''}"

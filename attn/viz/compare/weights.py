@@ -11,6 +11,7 @@ from attn.viz.compare.comparison_scene import VARIANTS, style
 from attn.viz.figures import FigureFile
 from attn.viz.page import FAMILY
 from attn.viz.style import FAINT, GRID
+from attn.wording import digits
 
 SIZE = (7.2, 5.0)  # inches
 NEAR = 0.3, 0.05
@@ -31,7 +32,7 @@ def draw_weights(
     """
     columns = weights.table
     norms, change = columns["norm"], 100 * columns["change"]
-    r = "" if np.isnan(weights.correlation) else f" · correlation {weights.correlation:.2f}"
+    r = "" if np.isnan(weights.correlation) else f" · correlation {digits(weights.correlation)}"
     title, compared = heading
     changed = [at for at in np.argsort(-change, kind="stable") if change[at] > 0]
     few = f" · named: the {NAMED} that changed most" if len(changed) > NAMED else ""

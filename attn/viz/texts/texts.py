@@ -33,6 +33,7 @@ from attn.viz.page import FAMILY, GAP, LINE, MARGIN, TITLE, write_title
 from attn.viz.style import FAINT, GRID, INK, RULE
 from attn.viz.texts.animation import animate
 from attn.viz.texts.heading import head
+from attn.wording import digits
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -146,7 +147,7 @@ def _draw_certainty(result: Result, subject: Subject) -> Iterator[FigureFile]:
         axes.set_ylabel("mass on the prompt", fontsize=SIZE + 1, color=FAINT)
         _rule(axes)
         axes.set_xlim(-0.02, 1.02)
-        remark = f"r {together:.2f}" if np.isfinite(together) else "r undefined"
+        remark = f"r {digits(together)}" if np.isfinite(together) else "r undefined"
         write_title(axes, "a point per decision, mean over layers", remark, size=9)
         show_scale(figure, [axes], (LINES, scale), "step", ticks=_whole())
         yield _figure_file("unmasking/confidence", sample, figure, subject)

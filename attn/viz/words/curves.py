@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +14,9 @@ from attn.analysis.words.curves import ending
 from attn.viz.charts import new_charts, show_names
 from attn.viz.figures import FigureFile, Subject
 from attn.viz.labels import printable, ranges
-from attn.viz.lines import Time, dress, line_handles, mark_time, name_time, read_time, style
+from attn.viz.lines import Look, Time, dress, look_handles, mark_time, name_time, read_time
 from attn.viz.page import MARGIN, arrange, write_title
+from attn.viz.words.word_colours import word_looks
 from attn.wording import count_noun
 
 if TYPE_CHECKING:
@@ -68,13 +69,13 @@ def draw_grid(curves: xr.DataArray, subject: Subject) -> Figure:
     size = (width - 2 * MARGIN + LEFT, height - sheet.top - MARGIN)
     grid = {"nrows": sheet.rows, "ncols": sheet.columns}
     figure, panels = new_charts(heading, size, legend=names, **grid)
-    time, highest = read_time(curves), _top(curves)
+    time, highest, looks = read_time(curves), _top(curves), _looks(curves, subject)
     for axes in panels[cells:]:
         axes.remove()
     for number, layer in enumerate(ordered["layer"].values):
         axes = panels[number]
         of_layer = ordered.sel(layer=layer)
-        _plot(axes, of_layer, time, highest)
+        _plot(axes, of_layer, time, highest, looks)
         is_lowest = number + sheet.columns >= cells
         mark_time(axes, time, is_labelled=is_lowest)
         if number % sheet.columns:
@@ -85,7 +86,7 @@ def draw_grid(curves: xr.DataArray, subject: Subject) -> Figure:
         path = _ends(str(of_layer["path"].item()))
         title, remark = (name, f"layer {layer}") if name else (f"layer {layer}", path)
         write_title(axes, title, remark, size=9)
-    show_names(figure, line_handles(len(names)), names)
+    show_names(figure, look_handles(looks), names)
     return figure
 
 
@@ -107,19 +108,25 @@ def draw_layer(curves: xr.DataArray, layer: int, subject: Subject) -> Figure:
     heading = (subject.prompt, _subtitle(curves, subject))
     figure, (axes,) = new_charts(heading, SINGLE, legend=names)
     time, of_layer = read_time(curves), curves.sel(layer=layer)
-    _plot(axes, of_layer, time, _top(curves))
+    looks = _looks(curves, subject)
+    _plot(axes, of_layer, time, _top(curves), looks)
     mark_time(axes, time)
     name_time(axes, time)
     block = f"block {int(of_layer['row'])} · " if curves.attrs["numbered"] == "block" else ""
     name = f" · {subject.layers[layer]}" if layer in subject.layers else ""
     write_title(axes, f"{block}layer {layer}{name}", str(of_layer["path"].item()), size=11)
-    show_names(figure, line_handles(len(names)), names)
+    show_names(figure, look_handles(looks), names)
     return figure
 
 
-def _plot(axes: Axes, curves: xr.DataArray, time: Time, highest: float) -> None:
-    for number, curve in enumerate(curves.values):
-        colour, dashes = style(number)
+def _looks(curves: xr.DataArray, subject: Subject) -> list[Look]:
+    return word_looks([str(label) for label in curves["label"].values], subject.vocabulary)
+
+
+def _plot(
+    axes: Axes, curves: xr.DataArray, time: Time, highest: float, looks: Sequence[Look]
+) -> None:
+    for curve, (colour, dashes) in zip(curves.values, looks, strict=True):
         axes.plot(time.x, curve, dashes, color=colour, linewidth=1.3, marker=".", markersize=2.5)
     dress(axes, highest)
 

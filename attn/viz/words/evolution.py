@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from attn.viz.charts import new_charts, show_names
 from attn.viz.figures import AnimationFile, FigureFile, Frames, Subject, in_shared_colours, shrink
 from attn.viz.labels import ranges
 from attn.viz.lines import (
+    Look,
     dress,
     layer_room,
     line_handles,
@@ -127,17 +128,25 @@ def draw_curves(curves: xr.DataArray, heading: tuple[str, str], unit: str = "") 
     return figure
 
 
-def plot_curves(axes: Axes, curves: xr.DataArray) -> None:
-    """Plot (series, step) over the time of a generation, from 0 or the lowest value."""
+def plot_curves(axes: Axes, curves: xr.DataArray, looks: Sequence[Look] = ()) -> None:
+    """Plot (series, step) over the time of a generation, from 0 or the lowest value.
+
+    Args:
+        axes: where.
+        curves: what is plotted.
+        looks: of the lines; empty are those of `style`.
+    """
     values = curves.values[~np.isnan(curves.values)]
-    _plot(axes, curves, "series", 1.05 * float(values.max(initial=0.0)))
+    _plot(axes, curves, "series", 1.05 * float(values.max(initial=0.0)), looks)
     axes.set_ylim(bottom=min(0.0, 1.05 * float(values.min(initial=0.0))))
 
 
-def _plot(axes: Axes, curves: xr.DataArray, series: str, highest: float) -> None:
+def _plot(
+    axes: Axes, curves: xr.DataArray, series: str, highest: float, looks: Sequence[Look] = ()
+) -> None:
     time = read_time(curves)
     for number, curve in enumerate(curves.transpose(series, "step").values):
-        colour, dashes = style(number)
+        colour, dashes = looks[number] if looks else style(number)
         axes.plot(time.x, curve, dashes, color=colour, linewidth=1.3, marker=".")
     dress(axes, highest)
     mark_time(axes, time)

@@ -38,7 +38,7 @@ from attn.viz.page import (
     write_heading,
     write_title,
 )
-from attn.viz.strokes import show_strokes
+from attn.viz.strokes import say_strokes, show_strokes
 from attn.wording import percent
 
 if TYPE_CHECKING:
@@ -137,7 +137,8 @@ def draw_frames(formation: Formation) -> Iterator[Figure]:
     across = count * (wide + GAP) - GAP
     room = max(across, SIDE)
     scale, last = colour_scale(maps.values), int(maps["step"].values[-1])
-    lines = (formation.subject.prompt, facts(formation.subject))
+    about = f"{facts(formation.subject)}{say_strokes(formation.subject.strokes)}"
+    lines = (formation.subject.prompt, about)
     heading = tuple(short(line, int(room / LETTER)) for line in lines)
     top = MARGIN + 2 * LINE + GAP + TITLE
     for number, step_map in enumerate(maps):
@@ -205,4 +206,5 @@ def _subtitle(formation: Formation) -> str:
     branch = "" if attrs["branch"] == "cond" else f" · {attrs['branch']}"
     named = f"{facts(formation.subject)} · {' + '.join(attrs['segments'])}{branch}"
     beside = "" if formation.frames is None else f", beside {EXPECTED} of the image"
-    return f"{named} · “{attrs['word']}” at every step{beside}{formation.told}"
+    strokes = say_strokes(formation.subject.strokes)
+    return f"{named} · “{attrs['word']}” at every step{beside}{formation.told}{strokes}"

@@ -16,7 +16,7 @@ from attn.viz.figures import FigureFile, Pixels, Subject, new_figure, shrink
 from attn.viz.labels import file_stem, ranges, short
 from attn.viz.overlay import Scale, colour_scale, name_scale, range_scale, show_heat, show_image
 from attn.viz.page import GAP, LETTER, LINE, MARGIN, TITLE, add_axes, write_heading, write_title
-from attn.viz.strokes import show_strokes
+from attn.viz.strokes import say_strokes, show_strokes
 from attn.viz.words.looks import draw_looks
 from attn.viz.words.run_figures import RunWords, draw_run
 from attn.viz.words.sheets import FOOTER, LONG_SIDE, NARROWEST, draw_sheet, shape_of, write_footer
@@ -110,6 +110,7 @@ def draw_word(maps: xr.DataArray, word: int, image: Pixels | None, subject: Subj
     panels = 1 if image is None else 2
     across = max(panels * (wide + GAP) - GAP, NARROWEST)
     facts = f"{subject.backend} · seed {subject.seed} · {maps.attrs['segment']}"
+    facts += say_strokes(subject.strokes)
     lines = (short(subject.prompt, int(across / LETTER)), short(facts, int(across / LETTER)))
     top = MARGIN + 2 * LINE + GAP
     figure = new_figure(across + 2 * MARGIN, top + TITLE + high + FOOTER + MARGIN)
@@ -134,7 +135,7 @@ def _subtitle(maps: xr.DataArray, subject: Subject, scale: Scale) -> str:
     facts = f"{subject.backend} · seed {subject.seed} · {attrs['segment']}{branch}"
     told = f" · {attrs['told']}" if attrs.get("told") else ""
     mean = f" · mean: of the map of each {name}" if scale == "shared" else ""
-    return f"{facts}{mean}{_left_out(maps)}{told}"
+    return f"{facts}{mean}{_left_out(maps)}{told}{say_strokes(subject.strokes)}"
 
 
 def _left_out(maps: xr.DataArray) -> str:

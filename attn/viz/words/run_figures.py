@@ -13,6 +13,7 @@ from attn.viz.compare.change_bars import draw_distribution
 from attn.viz.compare.comparison_scene import SceneSide
 from attn.viz.figures import FigureFile
 from attn.viz.overlay import Scale
+from attn.viz.strokes import say_strokes
 from attn.viz.words.cells import draw_cells
 from attn.viz.words.dominant import draw_dominant
 
@@ -46,6 +47,11 @@ class RunWords:
     scale: Scale = "shared"
     colours: Sequence[str] = ()
 
+    @property
+    def about_images(self) -> str:
+        """The beginning of subtitles where the image is shown."""
+        return f"{self.about}{say_strokes(self.side.strokes)}"
+
 
 def draw_run(
     run: RunWords, texts: dict[str, str], folder: str = "", ending: str = ""
@@ -62,11 +68,11 @@ def draw_run(
     """
     start = f"{folder}/" if folder else ""
     every = range(len(run.labels))
-    contest = run.winners, run.among, (run.title, run.about), run.measure, run.colours
+    contest = run.winners, run.among, (run.title, run.about_images), run.measure, run.colours
     figure = draw_dominant(run.side, run.labels, *contest)
     yield FigureFile(f"{start}pixel_dominant_tokens{ending}.png", figure, texts)
     for count in GRIDS:
-        heading = run.title, f"{run.about} · parts of a word's attention"
+        heading = run.title, f"{run.about_images} · parts of a word's attention"
         figure = draw_cells(run.side, run.labels, every, count, heading, run.scale)
         yield FigureFile(f"{start}grid_analysis_{count}x{count}{ending}.png", figure, texts)
     heading = run.title, f"{run.about} · mass: attention probability"

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from attn.viz.figures import Pixels, new_figure
 from attn.viz.overlay import (
+    DIM,
     ColourScale,
     Heat,
     Scale,
@@ -31,8 +32,6 @@ NARROWEST = 4.6  # inches: as wide as the colour bar and its label
 FOOTER = 0.72
 BAR = 0.13  # height of the colour bar
 SMALL = 10.5  # points of a title
-DIM = 0.15
-"""A map whose largest value is a smaller part of the scale is all but black."""
 DARK = "\na dark panel: the word gets little attention; a scale of its own shows where"
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
+from attn.viz.lines import DASHES, Look
 from attn.words import fold
 
 WORDS = (
-    "#c8394f", "#2f6f9f", "#e8a838", "#5b9a72", "#7b4b94", "#86b6d9",
-    "#d9a6a0", "#4a4e57", "#b0689f", "#a8c686", "#8c5a2b", "#f2d16b",
-    "#1b998b", "#f26b21", "#5f0f40", "#94d2bd", "#3c4fc4", "#7a7f00",
-    "#ff9eb5", "#00b4d8", "#a98467", "#c9b3e0", "#386641", "#b5179e",
+    "#c8394f", "#2f6f9f", "#d98e04", "#5b9a72", "#7b4b94", "#00b4d8",
+    "#8c5a2b", "#4a4e57", "#f26b21", "#7a7f00", "#b5179e", "#1b998b",
+    "#3c4fc4", "#5f0f40", "#a98467", "#386641", "#b0689f", "#86b6d9",
+    "#d9a6a0", "#a8c686", "#f2d16b", "#94d2bd", "#ff9eb5", "#c9b3e0",
 )  # fmt: skip
-"""Colours of words, in the order of the prompt."""
+"""Colours of words, in the order of the prompt; those of the first ones are seen as thin lines."""
+PLAIN = 8
+"""So many colours have whole lines; those of the next ones are dashed, and so on."""
 OTHERS = "#d5d8dc"
 """Colour of the words for which no colour is left."""
 
@@ -30,3 +34,18 @@ def colour_words(labels: Sequence[str], vocabulary: Sequence[str] = ()) -> list[
     kept = {by_word[key] for key in map(fold, labels) if key in by_word}
     left = iter([colour for colour in WORDS if colour not in kept])
     return [by_word.get(fold(label)) or next(left, OTHERS) for label in labels]
+
+
+def word_looks(labels: Sequence[str], vocabulary: Sequence[str] = ()) -> list[Look]:
+    """Return colour and dashes of each word's line; those of equal colour have other dashes.
+
+    Args:
+        labels: of the words of one figure; a word of two segments stands there twice.
+        vocabulary: as `colour_words` takes it.
+    """
+    colours, looks, seen = colour_words(labels, vocabulary), list[Look](), Counter[str]()
+    for colour in colours:
+        place = WORDS.index(colour) // PLAIN if colour in WORDS else 0
+        looks.append((colour, DASHES[(place + seen[colour]) % len(DASHES)]))
+        seen[colour] += 1
+    return looks

@@ -8,6 +8,7 @@ import pytest
 
 from attn.analysis.compare import changes, paired, spool
 from attn.analysis.compare.pairs import PairOptions, compare_pair
+from attn.analysis.compare.terms import Term
 from attn.files import spool as files_spool
 from tests.helpers.toy_traces import make_trace, manifest, tensors
 
@@ -77,3 +78,25 @@ def test_what_is_kept_of_a_pair_holds_no_more(pair):
     arrays = spool._numbers(kept)
     assert {"coarse", "images", "changed.clip", "base.mass"} <= {*arrays}
     assert [name for name, array in arrays.items() if array.base is not None] == []
+
+
+@pytest.mark.parametrize(
+    ("sizes", "lead", "strongest"),
+    [
+        ({"red": (1.0, 0.2), "cat": (0.1, 0.05)}, "cat", "red"),
+        ({"red": (1.0, 0.2), "cat": (0.001, 0.005)}, "red", "red"),  # little beside next to none
+        ({"red": (0.0, 0.2), "cat": (0.1, 0.05)}, "red", "red"),  # none before
+        ({"the": (0.1, 0.3), "cat": (0.5, 0.05)}, "cat", "cat"),
+    ],
+)
+def test_who_leads(sizes, lead, strongest):
+    """A comparison is told by the content word of largest relative change that matters."""
+    entries = [
+        changes.TermChange(
+            Term("clip", "word", name, 1, False, (("clip", 1),)),
+            paired.paired_change(np.full(5, base), base + change * np.linspace(0.9, 1.1, 5)),
+        )
+        for name, (base, change) in sizes.items()
+    ]
+    assert changes.headline(entries).term.text == lead
+    assert changes.strongest(entries).term.text == strongest

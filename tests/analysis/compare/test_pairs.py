@@ -160,7 +160,7 @@ def test_partial_of_another_length():
     ("about", "message"),
     [
         (replace(manifest(), steps=()), "has no finished step: capture it again"),
-        (manifest(samples=1), "the traces have 2 and 1 pictures each: capture as many of both"),
+        (manifest(samples=1), "the traces have 2 and 1 images each: capture as many of both"),
         (manifest(branches=("uncond",)), "has no branch 'cond'; it has uncond"),
     ],
     ids=["no step", "samples", "branch"],

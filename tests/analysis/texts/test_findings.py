@@ -89,9 +89,9 @@ def test_findings(tell, values, told):
 @pytest.mark.parametrize(
     ("together", "told"),
     [
-        (0.5, "Surer decisions read more of the prompt (r 0.50, 9 decisions)"),
-        (-0.5, "Surer decisions read less of the prompt (r -0.50, 9 decisions)"),
-        (0.1, "How sure a decision is hardly goes with reading the prompt (r 0.10)"),
+        (0.5, "Surer decisions read more of the prompt (r 0.5, 9 decisions)"),
+        (-0.5, "Surer decisions read less of the prompt (r -0.5, 9 decisions)"),
+        (0.1, "How sure a decision is hardly goes with reading the prompt (r 0.1)"),
         (NAN, "Confidence is the same in all 9 decisions"),
     ],
 )

@@ -22,6 +22,7 @@ def test_builtins(install):
     assert [spec.names for spec in result.specs] == [
         ("chroma", "chroma1"),
         ("flux", "flux1"),
+        ("flux2", "flux2-klein"),
         ("gated", "gated-dit", "sd-scripts"),
         ("hf",),
         ("mmada", "mmada-dllm", "llada"),

@@ -37,6 +37,7 @@ SIZES = {
     "qwen-image": {"width": 112, "height": 80},
     "sana": {"width": 160, "height": 96},
     "chroma": {"width": 112, "height": 80},
+    "flux2": {"width": 112, "height": 80},
     "mmada": {"width": None, "height": None},
 }
 """For models that two latent pixels per token and side must divide, and one that has no size."""
@@ -76,6 +77,8 @@ SESSIONS = {
     "sd2 bfloat16": ("sd2", "demo", "bfloat16", {}),
     "chroma": ("chroma", "demo", "float32", SHORT_T5),
     "chroma bfloat16": ("chroma", "demo", "bfloat16", SHORT_T5),
+    "flux2": ("flux2", "demo", "float32", {"qwen3_tokens": 29}),
+    "flux2 bfloat16": ("flux2", "demo", "bfloat16", {"qwen3_tokens": 29}),
     "mmada bfloat16": ("mmada", "demo", "bfloat16", SHORT_TEXT),
     "sd35 medium bfloat16": ("sd35", "demo:medium", "bfloat16", SHORT_T5),
 }

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from attn.checkpoints.families import chroma as chroma_files
 from attn.checkpoints.families import flux
+from attn.checkpoints.families import flux2 as flux2_files
 from attn.checkpoints.families import pixart as pixart_files
 from attn.checkpoints.families import sana as sana_files
 from attn.checkpoints.families import z_image as z_image_files
@@ -137,6 +138,20 @@ def chroma(pipe: Any, *, prefix: bool = True) -> State:
     dit |= {name.replace(".weight", ".scale"): dit.pop(name) for name in norms}
     state = within(DENOISER if prefix else "", dit) | within("vae.", vae(pipe.vae))
     return state | within(SD3_ENCODER.format("t5xxl"), copied(pipe.text_encoder))
+
+
+def flux2_vae(model: Any) -> State:
+    """Return FLUX.2's VAE under LDM's names, with the norm of latents beside them."""
+    state = copied(model)
+    norms = {name: state.pop(name) for name in [*state] if name.startswith("bn.")}
+    return vae(SimpleNamespace(config=model.config, state_dict=lambda: state)) | norms
+
+
+def flux2(pipe: Any, *, prefix: bool = True) -> State:
+    """Return FLUX.2 klein as one file of all its parts."""
+    dit = of_authors(pipe.transformer, flux2_files.LAYOUT)
+    state = within(DENOISER if prefix else "", dit) | within("vae.", flux2_vae(pipe.vae))
+    return state | within(SD3_ENCODER.format("qwen3_4b"), copied(pipe.text_encoder))
 
 
 def pixart(pipe: Any, *, prefix: bool = True) -> State:

@@ -13,6 +13,7 @@ from attn.verbs.analyze.analyze import analyze
 from attn.verbs.analyze.answer import FLOW, RECEIVED, tell
 from attn.verbs.report_page import REPORT, plain
 from attn.wording import digits
+from attn.words import NAMING
 from tests.helpers.toy_texts import LENGTH, PROMPT, make_growing, make_text
 from tests.helpers.toy_traces import JOINT, manifest, write_trace
 
@@ -29,7 +30,8 @@ WHOLE = (
     "“star (1)” has 40 % of its attention in one sixteenth of the image, at the left edge, above "
     "the centre (an even map has 6.25 %). “star (2)” has 52.3 % of its attention in one sixteenth "
     "of the image, in the lower right corner. At its peak “star (1)” gets 7.09 times its mean, "
-    "the most of the words that name something; “white” gets 1.12 times its mean, the least. "
+    f"the most of the words that name something ({NAMING}); “white” gets 1.12 times its mean, the "
+    "least. "
     "“star (1)” leads in 25 % of the image, the most; no word leads in 62.5 %. The start token "
     "gets 61 %, a sink; the words get 20.3 % of the image's attention."
 )
@@ -157,8 +159,8 @@ def test_strokes(followed, text):
     [
         ((3.0, 9.0), f"“red” has 30 % of its attention {REGIONS['inside']}, 3× an even map and the "
          "most of the words that name something."),
-        ((1.1, 9.0), "No word that names something has 1.2 times an even map's attention "
-         f"{REGIONS['inside']}."),
+        ((1.1, 9.0), f"No word that names something ({NAMING}) has 1.2 times an even map's "
+         f"attention {REGIONS['inside']}."),
         ((np.nan, np.nan), f"“red” has 20 % of its attention {REGIONS['on']}, 2× an even map and "
          "the most of the words that name something."),
     ],

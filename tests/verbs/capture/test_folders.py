@@ -7,8 +7,8 @@ import pytest
 
 from attn.errors import AnalysisError, TraceError
 from attn.files.markers import write_marker
-from attn.verbs.capture import folders
 from attn.verbs.analyze.analyze import analyze
+from attn.verbs.capture import folders
 from attn.verbs.capture.capture import capture
 from attn.verbs.capture.collection import Entry, write_index
 from attn.verbs.shards.merge import merge

@@ -18,6 +18,7 @@ from attn.verbs.report_page import plain
 
 COLUMNS = ("word", "base", "change", "low", "high")
 LAYERS = {1: "down.1", 5: "up.2.attn.1"}
+UNKNOWN = float("nan")
 SURE = 9.0
 """An effect size that is no chance, of 16 pairs."""
 
@@ -31,10 +32,11 @@ def table(rows, **more):
     return make_table(columns | common | {"relative_change": relative} | more)
 
 
-def images(level, ssim, low=None):
+def images(level, ssim, low=None, high=None):
     """Return `images.csv`."""
-    low = level if low is None else low
-    return make_table({"measure": ["level", "ssim"], "value": [level, ssim], "low": [low, ssim]})
+    ends = {"low": level if low is None else low, "high": level if high is None else high}
+    columns = {name: [end, ssim] for name, end in ends.items()}
+    return make_table({"measure": ["level", "ssim"], "value": [level, ssim]} | columns)
 
 
 def variant(rows, *, pairs=(0.1,) * 16, layers=(), picture=None):
@@ -59,7 +61,6 @@ def variant(rows, *, pairs=(0.1,) * 16, layers=(), picture=None):
 LEAD = ("square", 0.01, 0.014, 0.013, 0.015)
 STILL = ("red", 0.04, -0.002, -0.0024, -0.0016)
 NOISE = ("cat", 0.02, 0.001, -0.001, 0.003)
-UNKNOWN = float("nan")
 
 
 def test_a_word():
@@ -69,9 +70,12 @@ def test_a_word():
     assert [(sentence.text, sentence.href) for sentence in tell_variant(told)] == [
         ("With style the word “square” gets 2.4× the attention,", "tables/mass.csv"),
         ("more in 15 of 16 images,", "tables/mass_pairs.csv"),
-        ("most of it in up.2.attn.1, where it gets 3.4× the attention;", "tables/mass_layers.csv"),
+        (
+            "most of this gain in up.2.attn.1, where it gets 3.4× the attention;",
+            "tables/mass_layers.csv",
+        ),
         ("no other word moves by more than 6 %.", "tables/mass.csv"),
-        ("The picture changes by 6 of 255 levels (SSIM 0.9).", "tables/images.csv"),
+        ("The image changes by 6 of 255 levels (SSIM 0.9).", "tables/images.csv"),
     ]
 
 
@@ -87,7 +91,7 @@ def test_a_word():
         ("cat", [(-0.006, -0.007, -0.005), (0.004, -0.001, 0.009)],
          "it gets 60 % less attention in down.1;"),
         ("cat", [(-0.006, -0.007, -0.005), (0.001, 0.0009, 0.0011)],
-         "most of it in down.1, where it gets 60 % less attention;"),
+         "most of this loss in down.1, where it gets 60 % less attention;"),
         ("cat", [(-0.006, -0.013, 0.001), (0.004, -0.001, 0.009)], None),
     ],
 )  # fmt: skip
@@ -115,7 +119,7 @@ def test_levels_of_pairs(levels, span):
     told = variant([LEAD], picture=images(6, 0.9))
     told.tables["image_pairs.csv"] = make_table({"level": levels})
     text = plain(tell_variant(told))
-    assert text.endswith(f"The picture changes by 6 of 255 levels{span} (SSIM 0.9).")
+    assert text.endswith(f"The image changes by 6 of 255 levels{span} (SSIM 0.9).")
 
 
 def test_nothing():
@@ -131,12 +135,75 @@ def test_unmoved():
     """Where pictures change and words do not, no cause is named: a style does that, and noise."""
     rows = [("cat", 0.1, 0.002, 0.001, 0.003), ("a", 0.1, 0.0, -0.001, 0.001)]
     assert plain(tell_variant(variant(rows, picture=images(40.25, 0.5)))) == (
-        "With style attention hardly changes: no word moves by more than 3 %; but the picture "
+        "With style attention hardly changes: no word moves by more than 3 %; but the image "
         "changes by 40.2 of 255 levels (SSIM 0.5), without moving attention."
     )
 
 
+INVISIBLE = "by {} of 255 levels (SSIM 0.5), where 2.55 can be seen."
+
+
+@pytest.mark.parametrize(
+    ("picture", "pairs", "start"),
+    [
+        (images(0.5, 0.5), (0.5,), "On the whole nothing visible changes with style: images differ "
+         f"{INVISIBLE.format(0.5)}"),
+        (images(2.5, 0.5, 2.0, 3.0), (2.5,), "The image is not shown to change visibly with style: "
+         f"it changes {INVISIBLE.format(2.5)}"),
+        (images(2.549, 0.5, UNKNOWN), (2.549,), "On the whole nothing visible changes with style: "
+         f"images differ {INVISIBLE.format(2.549)}"),
+        (images(2.0, 0.5, UNKNOWN), (0.5, 3.5), "With style the word “square” gets 2.4× the "
+         "attention,"),
+        (images(9.0, 0.5), (9.0,), "With style the word “square” gets 2.4× the attention,"),
+    ],
+)  # fmt: skip
+def test_what_is_seen_comes_first(picture, pairs, start):
+    """Where nobody would see a difference, that is told before any word, however sure it moved."""
+    told = variant([LEAD, STILL], picture=picture)
+    told.tables["image_pairs.csv"] = make_table({"level": pairs})
+    text = plain(tell_variant(told))
+    assert text.startswith(start)
+    assert "“square” gets 2.4× the attention" in text
+
+
+def test_small_and_invisible():
+    """Words that hardly move while nothing is seen are not named, though no interval holds 0."""
+    rows = [("cat", 0.1, 0.002, 0.001, 0.003), ("a", 0.1, 0.0, -0.001, 0.001)]
+    assert plain(tell_variant(variant(rows, picture=images(0.5, 0.9999)))) == (
+        "On the whole nothing visible changes with style: images differ by 0.5 of 255 levels (SSIM "
+        "0.9999), where 2.55 can be seen. With style attention hardly changes either: no word "
+        "moves by more than 3 %."
+    )
+
+
+def test_words_are_told_by_what_they_are_ordered_by():
+    """Words are ordered by the % that is told, but for those that hardly change."""
+    rows = [("red", 0.5, 0.04, 0.03, 0.05), ("cat", 0.1, 0.02, 0.01, 0.03),
+            ("sun", 0.1, 0.03, 0.02, 0.04), ("bee", 1e-4, 3e-3, 2e-3, 4e-3)]  # fmt: skip
+    told = variant(rows)
+    told.tables["mass_pairs.csv"]["word"][:] = "sun"
+    assert plain(tell_variant(told)) == (
+        "With style the word “sun” gets 30 % more attention, more in 16 of 16 images, “cat” gets "
+        "20 % more attention and “red” gets 8 % more attention."
+    )
+
+
 LAYER = ("square", 0.01, 0.02, 0.019, 0.021)
+
+
+def test_every_hidden_word():
+    """The mean hides what it hides of each word: the first ones are named, the others counted."""
+    names = ["square", "cat", "sun", "bee", "fox"]
+    sizes = [0.02, 0.018, 0.016, 0.014, 0.012]
+    layers = [(name, 0.01, size, size - 0.001, size + 0.001)
+              for name, size in zip(names, sizes, strict=True)]  # fmt: skip
+    told = variant([NOISE])
+    told.tables["mass_layers.csv"] = table(layers, layer=[1, 5, 1, 5, 5])
+    assert plain(tell_variant(told)).endswith(
+        "The mean over layers hides that in down.1 “square” gets 3× the attention, in up.2.attn.1 "
+        "“cat” gets 2.8× the attention and in down.1 “sun” gets 2.6× the attention, and likewise 2 "
+        "more words."
+    )
 
 
 @pytest.mark.parametrize(
@@ -233,15 +300,14 @@ def test_no_words():
 @pytest.mark.parametrize(
     ("works", "breaks", "low", "expected"),
     [
-        (1, 1, 0.1, "LoRA style works from scale 1: there “cat” gets 50 % more attention, and the "
-         "picture changes visibly, by 20 of 255 levels. It breaks the picture from scale 1, where "
-         "a step changes it at least twice as fast as the step before, to 20 of 255 levels."),
+        (1, 1, 0.1, "LoRA style works from scale 1. It breaks the image from scale 1, where a step "
+         "changes it 3 times as fast as the step before."),
         (0, 0, 0.0, "LoRA style is not shown to work from scale 0.5 to 1: no interval of the "
-         "leading word “cat” leaves 0 out. It breaks the picture nowhere from scale 0.5 to 1: no "
-         "step of it is shown to change the picture twice as fast as the step before, and "
+         "leading word “cat” leaves 0 out. It breaks the image nowhere from scale 0.5 to 1: no "
+         "step of it is shown to change the image twice as fast as the step before, and "
          "visibly (over 2.55 of 255 levels)."),
         (0, 0, np.nan, "LoRA style was swept from scale 0.5 to 1 in too few images to tell from "
-         "where on it works or breaks the picture: from four on there are intervals."),
+         "where on it works or breaks the image: from four on there are intervals."),
     ],
 )  # fmt: skip
 def test_sweep(works, breaks, low, expected):
@@ -258,6 +324,7 @@ def test_sweep(works, breaks, low, expected):
             "low": [np.nan, low],
             "level": [5.0, 20.0],
             "level_low": [np.nan, 19.0 if works else np.nan],
+            "step": [10.0, 30.0],
             "works": [0, works],
             "breaks": [0, breaks],
         }
@@ -290,8 +357,8 @@ def test_what_cannot_be_seen(high, visible, told):
     sweep = Sweep("LoRA style", 0.0, points, word, 1.0, visible, None, rows, unit="scale")
     first = next(tell_sweep(sweep)).text
     assert first == (
-        "LoRA style works from scale 1: there “cat” gets 50 % more attention, but the picture "
-        f"{told}"
+        "LoRA style works from scale 1, the first that was tried, or before: there “cat” gets 50 % "
+        f"more attention, but the image {told}"
     )
 
 
@@ -314,6 +381,7 @@ def test_files():
             "low": [0.0, 0.1, 0.2],
             "level": [5.0, 10.0, 30.0],
             "level_low": [4.0, 9.0, 28.0],
+            "step": [2.5, 0.625, 2.5],
             "works": [0, 1, 0],
             "breaks": [0, 0, 1],
         }
@@ -322,7 +390,6 @@ def test_files():
     sweep = Sweep("LoRA epoch", 0.0, points, word, *marks)
     assert plain(tell([VariantTables("style", {}, {})], sweep)) == (
         "The LoRA works from epoch 10 (style-10): there “cat” gets 50 % more attention, and the "
-        "picture changes visibly, by 10 of 255 levels. It changes the word most with the last file "
-        "(style): 2.5× the attention. It breaks the picture from the last file, where a step "
-        "changes it at least twice as fast as the step before, to 30 of 255 levels."
+        "image changes visibly, by 10 of 255 levels. It breaks the image from the last file, where "
+        "a step changes it 4 times as fast as the step before."
     )

@@ -41,7 +41,9 @@ def told(pipe, backend, lora, out):
 
 def stated(said):
     """Return (word, segment, relative change) of every word that a paragraph gives a number of."""
-    for word, segment, number, unit, way in NAMED.findall(said):
+    for word, segment, number, unit, way in NAMED.findall(
+        said.partition("The mean over layers hides")[0]
+    ):
         size = float(number) - 1 if unit == "×" else float(number) / 100
         yield word, segment or "clip", -size if way == "less" else size
 
@@ -68,7 +70,7 @@ def test_words(trained, tmp_path, backend, lora, lead):
         assert change == pytest.approx(row["relative_change"], rel=0.01)
         assert row["low"] * row["high"] > 0
     level = tables["images.csv"].set_index("measure")["value"]["level"]
-    assert f"The picture changes by {digits(level)} of 255 levels" in said
+    assert f"The image changes by {digits(level)} of 255 levels" in said
     assert level > 1
 
 

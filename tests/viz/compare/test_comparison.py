@@ -260,7 +260,7 @@ def test_scale_of_differences(scale):
         TermChange(term, change(size, (3, 5)))
         for term, size in zip(terms(), (1, 2, 4, 8), strict=True)
     ]
-    figure = draw_difference(scene(), changed, None, scale).figure
+    figure = next(draw_difference(scene(), changed, None, scale)).figure
     largest = [np.abs(entry.change.change).max() for entry in changed]
     ends = largest if scale == "own" else [max(largest)] * 4
     np.testing.assert_allclose(
@@ -270,6 +270,23 @@ def test_scale_of_differences(scale):
     assert told == [f"to ±{100 * end:.3g} %" for end in largest if scale == "own"]
 
 
+@pytest.mark.parametrize(("sizes", "is_pale"), [((1, 2), False), ((0.01, 2), True)])
+def test_a_pale_word_has_a_scale_of_its_own(sizes, is_pale):
+    """Beside the sheet on one scale is one with a scale for each word, and a pale panel says so."""
+    rng = np.random.default_rng(5)
+    base = np.full((9, 3, 5), 0.1)
+    changes = [
+        paired_change(base, base + size * (1 + rng.random(base.shape) / 99)) for size in sizes
+    ]
+    entries = [TermChange(*both) for both in zip(terms(["red", "cat"]), changes, strict=True)]
+    sheets = list(draw_difference(scene(), entries, None))
+    paths = ["difference.png", "difference-own-scale.png"]
+    assert [sheet.path for sheet in sheets] == paths
+    labels = [" ".join(axes.get_xlabel() for axes in sheet.figure.axes) for sheet in sheets]
+    said = ["a pale panel" in label for label in labels]
+    assert said == [is_pale, False]
+
+
 def test_what_is_not_shown_is_paler_than_a_small_change():
     """Cells whose interval holds 0 are the palest of a page, though lines mark them."""
     base = np.full((9, 3, 5), 0.1)
@@ -277,7 +294,7 @@ def test_what_is_not_shown_is_paler_than_a_small_change():
     small = np.where(np.arange(5) < 2, 0.0, 0.15)  # of a scale that another word's change of 1 ends
     changes = [paired_change(base, base + size + noise) for size in (small, 1.0)]
     entries = [TermChange(*both) for both in zip(terms(["red", "cat"]), changes, strict=True)]
-    figure = draw_difference(scene(), entries, None).figure
+    figure = next(draw_difference(scene(), entries, None)).figure
     figure.canvas.draw()
     (left, bottom), (right, top) = figure.axes[0].get_window_extent().get_points().astype(int)
     pixels = np.asarray(figure.canvas.buffer_rgba())[::-1, :, :3].mean(-1)
@@ -305,7 +322,7 @@ def test_who_leads(article, noun, first):
 def test_equal_images_have_a_reason_to_be_black(level, told):
     """Where no image changed the black panel says so."""
     image = ImageDifference(np.full((3, 5), level), 4, 0)
-    assert told in texts(draw_difference(scene(), [], image).figure)
+    assert told in texts(next(draw_difference(scene(), [], image)).figure)
 
 
 @pytest.mark.parametrize("scale", ["shared", "own"])

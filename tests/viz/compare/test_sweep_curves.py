@@ -50,4 +50,7 @@ def test_curves(count, works, told):
     np.testing.assert_allclose(images.lines[0].get_ydata(), [0, *levels])
     marks = [[text.get_text() for text in axes.texts] for axes in (word, images, images)]
     assert all(mark in texts for mark, texts in zip(told, marks, strict=True))
+    assert images.get_ylim()[0] == 0
+    numbers = [images.yaxis.get_major_formatter()(level) for level in (0, 2.5)]
+    assert numbers == ["0", "2.5"]
     assert ("band: 95 % interval" in figure.texts[1].get_text()) == (count > 3)

@@ -30,7 +30,7 @@ def test_points():
     assert [text.get_text() for text in figure.texts[:3]] == [
         "a cat",
         "a.safetensors · 3 pairs · one point per attention layer · named: the 5 that changed most",
-        "correlation 1.00",
+        "correlation 1",
     ]
     assert axes.get_xlabel() == "|scale| · ‖ΔW‖ of the layer's modules"
     assert axes.get_ylabel() == "mean absolute change of a word's mass, in % of all attention"

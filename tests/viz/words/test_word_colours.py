@@ -1,9 +1,10 @@
 """A word has one colour in all figures of one command."""
 
+import numpy as np
 import pytest
 
 from attn.trace.words.occurrences import list_vocabulary
-from attn.viz.words.word_colours import OTHERS, WORDS, colour_words
+from attn.viz.words.word_colours import OTHERS, WORDS, colour_words, word_looks
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,24 @@ def test_no_colour_is_left():
     colours = colour_words(labels)
     assert len(set(colours[: len(WORDS)])) == len(WORDS)
     assert colours[len(WORDS) :] == [OTHERS] * 2
+
+
+def test_lines_have_the_colours_of_areas():
+    """A word's line has the word's colour; lines of equal colour are told apart by their dashes."""
+    every = tuple(f"word{number}" for number in range(11))
+    labels = ["word10", "word0", "word0"]
+    looks = word_looks(labels, every)
+    assert [colour for colour, _ in looks] == colour_words(labels, every)
+    assert [dashes for _, dashes in looks] == ["--", "-", "--"]
+
+
+def luminance(colour):
+    """Return the relative luminance of a colour, after WCAG 2."""
+    levels = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    linear = np.where(levels <= 0.03928, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_first_colours_are_seen_as_lines():
+    """The first twelve words' colours stand out from white paper as thin lines."""
+    assert min(1.05 / (luminance(colour) + 0.05) for colour in WORDS[:12]) > 2.4

@@ -17,7 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from attn.analysis.compare.changes import TermChange, Words, changes, headline, mass, overall
+from attn.analysis.compare.changes import (
+    TermChange,
+    Words,
+    changes,
+    headline,
+    mass,
+    overall,
+    strongest,
+)
 from attn.analysis.compare.controls.ratios import Ratio, ratio_of_means
 from attn.analysis.compare.controls.roles import ALONE, NULL, WITHOUT, Role
 from attn.analysis.compare.pairs import Pair
@@ -41,12 +49,14 @@ class Effect:
     Attributes:
         label: what it is called.
         pairs: of the variant.
-        lead: the word that it changes most; None without words.
+        lead: the word that it is told by; None without words.
+        strongest: the word of largest absolute change; None without words.
     """
 
     label: str
     pairs: Sequence[Pair]
     lead: TermChange | None
+    strongest: TermChange | None
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,8 @@ class NullEffect:
 
 def make_effect(label: str, pairs: Sequence[Pair], words: Words) -> Effect:
     """Look at a variant; `words` limits which word may lead."""
-    return Effect(label, pairs, headline(changes(pairs, overall(mass), words)))
+    entries = changes(pairs, overall(mass), words)
+    return Effect(label, pairs, headline(entries), strongest(entries))
 
 
 def word_values(pairs: Sequence[Pair], word: Key) -> Values:
@@ -123,8 +134,8 @@ def part_table(effects: Sequence[Effect], roles: Sequence[Role | None]) -> Table
 
 def null_effects(whole: Effect, null: Effect) -> Iterator[NullEffect]:
     """Yield what a LoRA and its random control change: words, if there are some, and images."""
-    if whole.lead is not None and null.lead is not None:
-        word, other = whole.lead.term, null.lead.term
+    if whole.lead is not None and null.strongest is not None:
+        word, other = whole.lead.term, null.strongest.term
         effect = word_values(whole.pairs, word.key)
         for measure, of_null in ((STRONGEST, other), (WORD, word)):
             values = word_values(null.pairs, of_null.key)

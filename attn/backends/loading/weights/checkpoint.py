@@ -25,11 +25,15 @@ from attn.errors import ModelError
 CLASSES = {"CLIPTextModel": "clip_l", "CLIPTextModelWithProjection": "clip_l"} | {
     "T5EncoderModel": "t5xxl",
     "AutoencoderKL": "vae",
+    "AutoencoderKLFlux2": "vae",
     "Qwen3Model": "qwen3",
+    "Qwen3ForCausalLM": "qwen3",
     "Qwen2_5_VLForConditionalGeneration": "qwen25vl",
     "Gemma2Model": "gemma2",
 }
 """Parts whose names changed over time, by the class of their model."""
+COUNTER = ".num_batches_tracked"
+"""How many batches a norm saw in training: a number beside weights, on which nothing depends."""
 KERNELS = ("eager", "sdpa")
 """Attention that needs no other package, nor code from the hub."""
 
@@ -262,7 +266,7 @@ def _cast(state: dict[str, Tensor], model: Any, dtype: torch.dtype) -> None:
 
 def _refuse_quantised(piece: Piece) -> None:
     for name, info in piece.tensors.items():
-        if not info.dtype.startswith(("F", "BF")):
+        if not info.dtype.startswith(("F", "BF")) and not name.endswith(COUNTER):
             raise ModelError(
                 f"{piece.path}, part {piece.part}: '{name}' holds {info.dtype}, expected "
                 "floating-point weights; quantised files are not read, use the fp16 or bf16 file"

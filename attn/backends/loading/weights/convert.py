@@ -113,7 +113,8 @@ def _of_layout(layout: Naming, tensors: Tensors, model: Any) -> Tensors:
 
 def _vae(tensors: Tensors, model: Any) -> Tensors:
     if any(name.startswith(("encoder.down.", "decoder.up.")) for name in tensors):
-        return dict(library.convert_ldm_vae_checkpoint(tensors, model.config))
+        norms = {name: value for name, value in tensors.items() if name.startswith("bn.")}
+        return norms | dict(library.convert_ldm_vae_checkpoint(tensors, model.config))
     names = {name: name.replace(".proj_attn.", ".to_out.0.") for name in tensors}
     for old, new in _OLD_ATTENTION.items():
         names = {name: changed.replace(old, new) for name, changed in names.items()}

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 
 from attn.analysis.sketch.edges import NEAR
 from attn.analysis.sketch.overlap import REGIONS
-from attn.analysis.sketch.shapes import LEAST_LIFT, is_telling
+from attn.analysis.sketch.shapes import LEAST_LIFT
 from attn.verbs.compare.rows import WORD, Row, VariantTables, has_interval, is_clear, name_word
 from attn.verbs.report_page import Sentence
 from attn.wording import digits, percent
+from attn.words import NAMING, is_telling
 
 OVERLAP, SHAPES, FOLLOWED = (
     "tables/sketch.csv", "tables/sketch_shapes.csv", "tables/sketch_images.csv",
@@ -41,9 +42,10 @@ def _tell_followed(images: dict[str, Row], label: str) -> Iterator[Sentence]:
     row = images.get("followed")
     if row is None:
         return
+    variant, base = _apart(row)
     text = (
-        f"Of the drawing's strokes {percent(row['variant'])} have an edge of the image within "
-        f"{percent(NEAR)} of its side with {label}, and {percent(row['base'])} with the baseline"
+        f"Of the drawing's strokes {variant} have an edge of the image within {percent(NEAR)} of "
+        f"its side with {label}, and {base} with the baseline"
     )
     yield Sentence(f"{text}{_tell_difference(row)}.", FOLLOWED)
 
@@ -57,7 +59,7 @@ def _tell_difference(row: Row) -> str:
     if not is_clear(row):
         return ", which is not shown to differ"
     low, high = (digits(100 * row[end]) for end in ("low", "high"))
-    return f" (difference: 95 % interval {low} to {high} %)"
+    return f" (difference: 95 % interval {low} to {high} percentage points)"
 
 
 def _tell_overlap(rows: Sequence[Row]) -> Iterator[Sentence]:
@@ -75,8 +77,8 @@ def _tell_overlap(rows: Sequence[Row]) -> Iterator[Sentence]:
     clear = [row for row in told if is_clear(row)][:NAMED]
     if not clear:
         yield Sentence(
-            "No word that names something is shown to have more or less of its attention "
-            f"{REGIONS[measure]}.",
+            f"No word that names something ({NAMING}) is shown to have more or less of its "
+            f"attention {REGIONS[measure]}.",
             OVERLAP,
         )
     for row in clear:
@@ -84,10 +86,16 @@ def _tell_overlap(rows: Sequence[Row]) -> Iterator[Sentence]:
 
 
 def _tell_part(row: Row, rows: Sequence[Row], measure: str) -> str:
+    variant, base = _apart(row)
     return (
-        f"{name_word(row, rows)} has {percent(row['variant'])} of its attention "
-        f"{REGIONS[measure]}, and {percent(row['base'])} with the baseline"
+        f"{name_word(row, rows)} has {variant} of its attention {REGIONS[measure]}, and {base} "
+        "with the baseline"
     )
+
+
+def _apart(row: Row) -> tuple[str, str]:
+    """Return the parts of variant and baseline in %, in digits that tell them apart."""
+    return percent(row["variant"], row["base"]), percent(row["base"], row["variant"])
 
 
 def _tell_shapes(rows: Sequence[Row]) -> Iterator[Sentence]:
@@ -105,8 +113,8 @@ def _tell_shapes(rows: Sequence[Row]) -> Iterator[Sentence]:
     for row in sorted(read, key=_lift, reverse=True)[:NAMED]:
         yield Sentence(
             f"{name_word(row, rows)} reads shape {row['shape']} ({row['where']}) "
-            f"{digits(row['variant'])}× as much as an even map, and {digits(row['base'])}× with "
-            "the baseline.",
+            f"{digits(row['variant'], row['base'])}× as much as an even map, and "
+            f"{digits(row['base'], row['variant'])}× with the baseline.",
             SHAPES,
         )
 

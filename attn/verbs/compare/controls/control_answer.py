@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from attn.verbs.report_page import Sentence
-from attn.wording import digits
+from attn.wording import digits, percent
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -24,6 +24,8 @@ MOST = 0.5
 """From this part on it is most of an effect."""
 LITTLE = 0.1
 """Below this part a LoRA hardly acts."""
+BOUNDS = (LITTLE, MOST, 1.0)
+"""What ratios are held against."""
 NAMED = 4
 """So many LoRAs of a stack are named."""
 MOVES = "moves attention to the other words"
@@ -74,8 +76,7 @@ def summarise_null(rows: Sequence[Row]) -> str:
         rows: of `null.csv`, those of one variant and one control.
     """
     told = [sentence.text for sentence in _tell_nulls(rows)]
-    ends = [*told[:1], *told[-1:]] if len(told) > 1 else told  # of words, and of images
-    return " ".join(ends).rstrip(".") or "The images and all words are the same"
+    return " ".join(told).rstrip(".") or "The images and all words are the same"
 
 
 def tell_ratio(row: Row) -> str:
@@ -88,7 +89,7 @@ def tell_ratio(row: Row) -> str:
 def _tell_strongest(row: Row) -> str:
     """Hold the word that a LoRA changes most against the one that random weights change most."""
     name, times = row["variant_name"], _times(row["ratio"])
-    words = f"“{row['word']}” against “{row['null_word']}”, the words that each changes most"
+    words = f"“{row['word']}” against “{row['null_word']}”, the word that they change most"
     if math.isnan(row["least"]):
         return (
             f"The effect of {name} is {times} that of {RANDOM} ({words}), in too few images to "
@@ -131,7 +132,7 @@ def _tell_same_word(by_measure: Mapping[str, Row]) -> Iterator[Sentence]:
 
 
 def _tell_level(row: Row) -> str:
-    start = f"{row['variant_name']} changes the picture"
+    start = f"{row['variant_name']} changes the image"
     if math.isnan(row["ratio"]):
         return f"{start}, and {RANDOM} do not."
     if math.isnan(row["low"]):
@@ -175,10 +176,10 @@ def _tell_blocks(rows: Sequence[Row]) -> str:
             "the interval of what is left holds all of it."
         )
     amount = "Most" if _is_below(least, MOST) else "The largest part"
-    also = f", alone it gives {_percent(alone)} ({_interval(alone, 100)})" if alone else ""
+    also = f", alone it gives {_percent(alone)} ({_interval_of_part(alone)})" if alone else ""
     return (
         f"{amount} of the effect of {name} on {of} is carried by {_part(least)}: without it "
-        f"{_left(least)} is left ({_interval(least, 100)}){also}."
+        f"{_left(least)} is left ({_interval_of_part(least)}){also}."
     )
 
 
@@ -199,7 +200,7 @@ def _tell_left(row: Row, effect: str) -> str:
     held = "" if row["high"] < 1 else ", which may be all of it"
     if row["low"] > 1:
         held = ", which is more than with it"
-    return f"{start} ({_interval(row, 100)}){held}"
+    return f"{start} ({_interval_of_part(row)}){held}"
 
 
 def _left(row: Row) -> str:
@@ -227,7 +228,7 @@ def summarise_leak(rows: Sequence[Row]) -> str:
     if row is None or math.isnan(row["ratio"]):
         return "The images change neither with nor without the words"
     without = f"Without {_quoted(row['trigger'])} {_percent(row)} of the change of the images"
-    return f"{without} is left ({_unknown(row) or _interval(row, 100)})"
+    return f"{without} is left ({_unknown(row) or _interval_of_part(row)})"
 
 
 def _unknown(row: Row) -> str:
@@ -247,7 +248,7 @@ def _tell_leak(by_measure: Mapping[str, Row]) -> str:
     them = "it" if len(triggers) == 1 else "them"
     amounts = [
         f"{does} {_times(row['ratio'])} as much as with {them}" + _bracketed(row)
-        for measure, does in (("level", "changes the picture"), ("moved", MOVES))
+        for measure, does in (("level", "changes the image"), ("moved", MOVES))
         if (row := by_measure.get(measure)) is not None
     ]
     without = f"Without {_quoted(first['trigger'])} in the prompt"
@@ -275,7 +276,7 @@ def _is_below(row: Row, bound: float) -> bool:
 
 
 def _of(row: Row) -> str:
-    return f"“{row['word']}”" if row["measure"] == "word" else "the picture"
+    return f"“{row['word']}”" if row["measure"] == "word" else "the image"
 
 
 def _part(row: Row) -> str:
@@ -286,12 +287,12 @@ def _part(row: Row) -> str:
 
 
 def _percent(row: Row) -> str:
-    return f"{digits(100 * row['ratio'])} %"
+    return percent(row["ratio"], *BOUNDS)
 
 
 def _times(ratio: float) -> str:
     """Return a ratio whatever its sign; one that is too far out is told as such."""
-    return f"over {FAR:.0f}×" if abs(ratio) > FAR else f"{digits(abs(ratio))}×"
+    return f"over {FAR:.0f}×" if abs(ratio) > FAR else f"{digits(abs(ratio), *BOUNDS)}×"
 
 
 def _ends(row: Row) -> tuple[float, float]:
@@ -300,10 +301,12 @@ def _ends(row: Row) -> tuple[float, float]:
     return (0.0 if row["low"] < 0 < row["high"] else ends[0]), ends[1]
 
 
-def _interval(row: Row, factor: float = 1.0) -> str:
-    if factor == 1:
-        ends = [f"over {FAR:.0f}" if end > FAR else digits(end) for end in _ends(row)]
-        return f"95 % interval {' to '.join(dict.fromkeys(ends))}"
+def _interval(row: Row) -> str:
+    ends = [f"over {FAR:.0f}" if end > FAR else digits(end, *BOUNDS) for end in _ends(row)]
+    return f"95 % interval {' to '.join(dict.fromkeys(ends))}"
+
+
+def _interval_of_part(row: Row) -> str:
     least = 0.0 if row["measure"] == "level" else -math.inf  # images never differ by less
-    low, high = (digits(factor * max(row[key], least)) for key in ("low", "high"))
-    return f"95 % interval {low} to {high} %"
+    low, high = (percent(max(row[key], least), *BOUNDS) for key in ("low", "high"))
+    return f"95 % interval {low.removesuffix(' %')} to {high}"

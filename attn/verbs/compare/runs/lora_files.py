@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attn.demo.shipped import LORAS
 from attn.errors import AttnError
 from attn.files.digests import require_digest
 from attn.files.disk import is_file
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 def find_lora_files(runs: Sequence[ComparedRun], report: Report) -> dict[str, LoraFile]:
     """Read the LoRAs of variants that have a single one beside those of the baseline.
 
-    A file is looked for where it was, in the working folder, in the folder of its run, and in the
-    one above that; it must have the checksum that the traces name.
+    A file is looked for where it was, in the working folder, in the folder of its run, in the one
+    above that, and among the LoRAs of the demos; it must have the checksum that the traces name.
 
     Args:
         runs: the baseline, then the variants.
@@ -86,6 +87,8 @@ def _candidates(lora: Lora, run: ComparedRun) -> Iterator[Path]:
     yield from (path for path in (there, *(at / there.name for at in folders)) if is_file(path))
     for folder in folders:
         yield from sorted(path for path in folder.glob(f"*{there.suffix}") if is_file(path))
+    if lora.sha256 is not None:
+        yield from LORAS.values()
 
 
 def _read(lora: Lora, manifest: Manifest, path: Path) -> LoraFile:

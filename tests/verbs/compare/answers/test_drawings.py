@@ -8,6 +8,7 @@ from attn.analysis.tables import make_table
 from attn.verbs.compare.answers.drawings import tell_drawing
 from attn.verbs.compare.rows import VariantTables
 from attn.verbs.report_page import plain
+from attn.words import NAMING
 
 NAMES = ("base", "variant", "change", "low", "high", "n")
 CLEAR = (0.125, 0.5, 0.375, 0.25, 0.5, 16)
@@ -44,14 +45,14 @@ def told(overlaps, images=(), measure="inside", lifts=()):
     [
         (OVERLAPS, "inside",
          f"“red” has 50 % of its attention {REGIONS['inside']}, and 12.5 % with the baseline "
-         "(difference: 95 % interval 25 to 50 %). “square” has 25 % of its attention "
-         f"{REGIONS['inside']}, and 50 % with the baseline (difference: 95 % interval -30 to "
-         "-20 %)."),
+         "(difference: 95 % interval 25 to 50 percentage points). “square” has 25 % of its "
+         f"attention {REGIONS['inside']}, and 50 % with the baseline (difference: 95 % interval "
+         "-30 to -20 percentage points)."),
         ({"red": CLEAR}, "on",
          "“red” has 50 % of its attention on the drawing's strokes, and 12.5 % with the baseline "
-         "(difference: 95 % interval 25 to 50 %)."),
+         "(difference: 95 % interval 25 to 50 percentage points)."),
         ({"red": UNSHOWN}, "inside",
-         "No word that names something is shown to have more or less of its attention "
+         f"No word that names something ({NAMING}) is shown to have more or less of its attention "
          f"{REGIONS['inside']}."),
         ({"red": UNKNOWN}, "inside",
          f"“red” has 25 % of its attention {REGIONS['inside']}, and 12.5 % with the baseline, in "
@@ -67,7 +68,7 @@ def test_words(overlaps, measure, text):
 @pytest.mark.parametrize(
     ("row", "end"),
     [
-        (CLEAR, " (difference: 95 % interval 25 to 50 %)."),
+        (CLEAR, " (difference: 95 % interval 25 to 50 percentage points)."),
         ((0.25, 0.5, 0.25, -0.1, 0.6, 16), ", which is not shown to differ."),
         ((0.25, 0.5, 0.25, np.nan, np.nan, 3), ", in too few images to tell from chance."),
     ],

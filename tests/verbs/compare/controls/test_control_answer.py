@@ -10,7 +10,7 @@ UNKNOWN = float("nan")
 FEW = (UNKNOWN,) * 3
 NULL = {"variant_name": "a", "null_name": "a:null=0", "word": "cat", "null_word": "red"}
 SIZE = "random weights of the same size"
-WORDS = "“cat” against “red”, the words that each changes most"
+WORDS = "“cat” against “red”, the word that they change most"
 
 
 def ratio(value, low, high, least=None):
@@ -56,7 +56,7 @@ def test_null_of_the_same_word_and_of_images():
         NULL | {"measure": "level"} | ratio(1.1, 0.9, 1.4),
     ]
     assert told("null.csv", *rows).partition("). ")[2] == (
-        "On “cat” itself it is 8× theirs (95 % interval 7 to 9). a changes the picture, and is not "
+        "On “cat” itself it is 8× theirs (95 % interval 7 to 9). a changes the image, and is not "
         "shown to do so more or less than they: 1.1× (95 % interval 0.9 to 1.4)."
     )
 
@@ -96,12 +96,15 @@ def block(part, kind, numbers, measure="word"):
          "100 % of the effect of a on “cat” is left (95 % interval 80 to 120 %), which may be all "
          "of it."),
         ([block("b", "without", ratio(0.3, -0.2, 0.4), "level")],
-         "Without b 30 % of the effect of a on the picture is left (95 % interval 0 to 40 %)."),
+         "Without b 30 % of the effect of a on the image is left (95 % interval 0 to 40 %)."),
         ([block("b", "without", ratio(-0.008, -0.02, 0.01)),
           block("b", "without", ratio(0.9, 0.8, 1.2), "level")],
          "Without b nothing of the effect of a on “cat” is left (95 % interval -2 to 1 %), and "
-         "90 % of that on the picture is left (95 % interval 80 to 120 %), which may be all of "
+         "90 % of that on the image is left (95 % interval 80 to 120 %), which may be all of "
          "it."),
+        ([block("b", "without", ratio(1.004, 1.00149, 1.01))],
+         "Without b 100.4 % of the effect of a on “cat” is left (95 % interval 100.1 to 101 %), "
+         "which is more than with it."),
         ([block("b", "without", ratio(1.25, 1.1, 1.5))],
          "Without b 125 % of the effect of a on “cat” is left (95 % interval 110 to 150 %), which "
          "is more than with it."),
@@ -135,5 +138,5 @@ def test_leak(level, moved, end):
     """A leak is told as the part that is left without the trigger words."""
     rows = [LEAK | {"measure": "level"} | level, LEAK | {"measure": "moved"} | moved]
     text = told("leak.csv", *rows)
-    assert text.startswith("Without “cat” and “eyes” in the prompt a changes the picture ")
+    assert text.startswith("Without “cat” and “eyes” in the prompt a changes the image ")
     assert text.endswith(end)

@@ -56,7 +56,7 @@ def test_controls(controlled):
     }
     assert "With a:null=0" not in controlled.answer
     assert "random weights of the same size" in controlled.answer
-    assert "Without “cat” in the prompt a changes the picture" in controlled.answer
+    assert "Without “cat” in the prompt a changes the image" in controlled.answer
     index = json.loads((controlled.path / "comparison.json").read_text(encoding="utf-8"))
     assert index["controls"] == controlled.controls
 

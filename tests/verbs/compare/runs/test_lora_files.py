@@ -1,10 +1,15 @@
 """LoRAs of runs that are there: found by their checksums, wherever they lie."""
 
 import shutil
+from hashlib import sha256
 
 import pytest
 
+from attn.demo.shipped import LORAS
+from attn.schema import Lora
 from attn.verbs.compare.compare import compare
+from attn.verbs.compare.pairing import ComparedRun
+from attn.verbs.compare.runs.lora_files import _find
 from tests.helpers.models import lora_demo
 
 SMALL = {"steps": 1, "size": (96, 64), "backend": "sdxl", "seed": 0, "pictures": False}
@@ -35,6 +40,14 @@ def test_found(made, tmp_path, monkeypatch, place):
         shutil.move(moved, file)
     expected = done.tables["lora_weights.csv"].drop(columns="variant_name")
     assert again.tables["lora_weights.csv"].drop(columns="variant_name").equals(expected)
+
+
+def test_of_the_demo(tmp_path):
+    """A demo's LoRA is known by its checksum, wherever the package lay when a trace was made."""
+    digest = sha256(LORAS["demo"].read_bytes()).hexdigest()
+    lora = Lora(path="/elsewhere/square.safetensors", sha256=digest, scale=1.0)
+    run = ComparedRun(tmp_path, "style", ())
+    assert _find(lora, run) == LORAS["demo"]
 
 
 def test_lost(made, tmp_path, monkeypatch):
