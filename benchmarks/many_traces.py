@@ -19,6 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -99,22 +100,27 @@ def measure(program: Program, verb: str, folder: Path) -> Cost:
     return Cost(seconds, kib)
 
 
-def main(few: int, many: int, programs: dict[str, Program]) -> None:
-    """Print milliseconds and kilobytes per trace, at two sizes of a collection."""
+def prepare(size: int, many: int, folders: Sequence[Path]) -> None:
+    """Write two runs of so many traces into each folder."""
     from tests.helpers.toy_traces import write_collection
 
+    first, *others = folders
+    with patch("os.fsync"):  # these traces are for once
+        for seed, side in enumerate(("base", "variant")):
+            write_collection(first / side, range(size), seed=seed * many)
+    for other in others:
+        shutil.copytree(first, other)
+
+
+def main(few: int, many: int, programs: dict[str, Program]) -> None:
+    """Print milliseconds and kilobytes per trace, at two sizes of a collection."""
     sizes = (1, few, many)
     costs: dict[tuple[str, str], list[Cost]] = {
         (verb, name): [] for verb in VERBS for name in programs
     }
     with TemporaryDirectory() as folder:
         for size in sizes:
-            first, *others = [Path(folder, str(size), name) for name in programs]
-            with patch("os.fsync"):  # these traces are for once
-                for seed, side in enumerate(("base", "variant")):
-                    write_collection(first / side, range(size), seed=seed * many)
-            for other in others:
-                shutil.copytree(first, other)
+            prepare(size, many, [Path(folder, str(size), name) for name in programs])
             for (verb, name), measured in costs.items():
                 measured.append(measure(programs[name], verb, Path(folder, str(size), name)))
     print(f"{'verb':8} {'of':8} {'traces':>7} {'ms/trace':>9} {'KB/trace':>9} {'peak MB':>8}")

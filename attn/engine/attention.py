@@ -39,10 +39,8 @@ def _pick(values: Tensor, row: int, heads: slice, positions: Index) -> Tensor:
     return values[row, heads][:, positions]
 
 
-def _part(mask: RowMask | None, heads: slice, queries: Index, keys: Index) -> Tensor:
+def _part(mask: RowMask, heads: slice, queries: Index, keys: Index) -> Tensor:
     """Return a block of a mask, an axis that repeats left at size 1."""
-    if mask is None:
-        raise ValueError("there is no mask")
     mask = mask[heads] if mask.shape[0] > 1 else mask
     mask = mask[:, queries] if mask.shape[1] > 1 else mask
     return mask[..., keys] if mask.shape[2] > 1 else mask
@@ -377,8 +375,9 @@ class Attention:
         else:
             right = _pick(key, row, heads, keys).float()
         added = -minus
-        if self.mask is not None:  # before the product, which is then added in the same pass
-            mask = _part(self.row_mask(row), heads, queries, keys).float()
+        mask = self.row_mask(row)
+        if mask is not None:  # before the product, which is then added in the same pass
+            mask = _part(mask, heads, queries, keys).float()
             mask = mask.clamp(min=hidden) if hidden > -torch.inf else mask
             shape = (left.shape[0], left.shape[1], right.shape[1])
             added = torch.sub(mask.expand(shape), minus, out=out)

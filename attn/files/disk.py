@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from io import BufferedWriter
+from io import BufferedWriter, FileIO
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
 
@@ -81,10 +81,11 @@ def open_new(path: Path) -> BufferedWriter:
         OSError: the disk is full, permission is missing, ….
     """
     try:
-        return path.open("wb", BUFFER)
+        file = FileIO(path, "wb")
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("wb", BUFFER)
+        file = FileIO(path, "wb")
+    return BufferedWriter(file, BUFFER)
 
 
 def remove_parts(path: Path) -> None:

@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Hashable
 from functools import cache
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from pathlib import Path, PureWindowsPath
 from threading import Lock
 from typing import Any, TypeVar, cast
@@ -86,7 +86,7 @@ def open_regular(path: Path | str) -> BufferedReader:
         os.close(handle)
         what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
         raise OSError(errno.EINVAL, f"this is {what}; expected a regular file", str(path))
-    return os.fdopen(handle, "rb", BUFFER)
+    return BufferedReader(FileIO(handle), BUFFER)
 
 
 def refuse_special(path: Path, expected: str, error: type[AttnError]) -> None:

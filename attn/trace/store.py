@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ml_dtypes
+import msgspec
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
@@ -223,6 +224,31 @@ def load_manifest(folder: Path) -> Manifest:
     if wrong is not None:
         raise DamagedError(f"{folder / MANIFEST} makes no sense: {wrong}. {AGAIN}")
     return manifest
+
+
+def require_journal(folder: Path, manifest: Manifest) -> None:
+    """Refuse the list of shards of a trace, all of which are there, if it is not as it was written.
+
+    Raises:
+        TraceError: it cannot be read.
+        DamagedError: it lists other shards, or has a field that it did not have.
+    """
+    path = folder / JOURNAL
+    if read_journal(path, Shard) != manifest.shards:
+        raise DamagedError(f"{path} lists other shards than {MANIFEST}")
+    lines = read_journal(path, dict[str, Any])
+    written = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+    if read_bytes(path) != written or not _agree(lines, msgspec.to_builtins(manifest.shards)):
+        raise DamagedError(f"{path} is not as it was written. {AGAIN}")
+
+
+def _agree(read: Any, written: Any) -> bool:
+    """Whether all that was read is part of what was written: an earlier attn wrote fewer fields."""
+    if isinstance(read, dict):
+        return all(key in written and _agree(of, written[key]) for key, of in read.items())
+    if isinstance(read, list | tuple):
+        return len(read) == len(written) and all(map(_agree, read, written))
+    return bool(read == written)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -12,11 +12,11 @@ import numpy as np
 
 from attn.errors import DamagedError, TraceError
 from attn.files.digests import has_seal, output_digest
-from attn.files.disk import is_there, read_journal, reported
+from attn.files.disk import is_there, reported
 from attn.files.markers import MARKER, REMEDY, read_marker, require_unchanged
 from attn.files.names import COLLECTION
 from attn.schema import Manifest, Shard
-from attn.trace.store import JOURNAL, MANIFEST, TraceFiles, load_manifest
+from attn.trace.store import JOURNAL, MANIFEST, TraceFiles, load_manifest, require_journal
 from attn.verbs.capture.collection import read_index, require_listed
 from attn.verbs.capture.outputs import check_output
 from attn.wording import list_some
@@ -116,7 +116,7 @@ def _check_trace(folder: Path, done: Verified) -> None:
         if is_whole and output_digest(manifest, name) is None:
             done.unsealed.append(folder / name)
     if is_there(folder / JOURNAL):
-        _check(folder / JOURNAL, partial(_check_journal, folder, manifest), done)
+        _check(folder / JOURNAL, partial(require_journal, folder, manifest), done)
 
 
 def _check_shard(files: TraceFiles, shard: Shard) -> None:
@@ -144,11 +144,6 @@ def has_stray_nan(files: TraceFiles, file: str, name: str) -> bool:
         return False
     is_nan = np.isnan(files.read(file, name))
     return bool((is_nan & ~is_nan.all(-1, keepdims=True)).any())
-
-
-def _check_journal(folder: Path, manifest: Manifest) -> None:
-    if read_journal(folder / JOURNAL, Shard) != manifest.shards:
-        raise DamagedError(f"{folder / JOURNAL} lists other shards than {MANIFEST}")
 
 
 def _check_results(folder: Path, done: Verified) -> None:

@@ -97,7 +97,7 @@ def rename_near(path, goal):
     """Rename as where a trace is on another disk than its collection."""
     if path.name == "part":
         fail(errno.EXDEV)
-    os.rename(path, goal)
+    path.replace(goal)
 
 
 @pytest.mark.parametrize("meanwhile", ["nothing", "other results", "another disk", "an error"])
@@ -118,9 +118,8 @@ def test_parts(tmp_path, monkeypatch, meanwhile):
                 mine = add_others(goal)
         monkeypatch.undo()
         assert look(goal) == {INDEX: "new"} | mine
-        assert goal.name in os.listdir(goal.parent)
-        assert not [name for name in os.listdir(goal.parent) if name.startswith(".attn")]
-        assert sorted(os.listdir(whole.parent)) == [MARKER, "new"]
+        assert not [*goal.parent.glob(".attn-*")]
+        assert sorted(path.name for path in whole.parent.iterdir()) == [MARKER, "new"]
     assert is_marked(goal)
 
 

@@ -13,7 +13,7 @@ from attn.cli import build
 from attn.errors import AttnError, DamagedError, TraceError
 from attn.files.disk import AGAIN
 from attn.schema import SKETCH
-from attn.trace.store import shard_file
+from attn.trace.store import load_manifest, require_journal, shard_file
 from attn.verbs.analyze.analyze import analyze
 from attn.verbs.capture.collection import Entry, read_index, write_index
 from attn.verbs.compare.compare import compare
@@ -145,6 +145,19 @@ def captured(tmp_path_factory):
         out = tmp_path_factory.mktemp("captured") / "run"
         capture_fake(out, ["a red cat", "a dog"])
         yield out
+
+
+def test_every_bit_of_the_list_of_shards(whole, tmp_path):
+    """Also those of a name that stands for what a file need not have."""
+    folder = shutil.copytree(whole / "run" / "0000", tmp_path / "0000")
+    manifest, data = load_manifest(folder), (folder / JOURNAL).read_bytes()
+    require_journal(folder, manifest)
+    for bit in range(8 * data.index(b"\n") + 8):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        (folder / JOURNAL).write_bytes(flipped)
+        with pytest.raises(DamagedError):
+            require_journal(folder, manifest)
 
 
 @pytest.mark.parametrize("file", [SHARD, MANIFEST, IMAGE, JOURNAL])

@@ -92,9 +92,22 @@ def read(cls: Any, folder: Path, **changes: Any) -> Any:
         if is_there(path):
             _require_whole(path)
     with explained(f"cannot load {folder}"):
-        return cls.from_pretrained(
+        tokenizer = cls.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, **changes
         )
+        _require_unknown(tokenizer, folder)
+    return tokenizer
+
+
+def _require_unknown(tokenizer: Any, folder: Path) -> None:
+    """Refuse a tokenizer that looks for what stands for unknown tokens, and finds it unknown."""
+    try:
+        getattr(tokenizer, "all_special_ids", ())  # what reads pictures has none
+    except RecursionError as exc:
+        raise ModelError(
+            f"{folder}: unk_token is {tokenizer.unk_token!r}, which is not in the vocabulary; "
+            "expected one of its tokens. Download or save the model again."
+        ) from exc
 
 
 def _require_whole(path: Path) -> None:

@@ -11,12 +11,12 @@ import msgspec
 from rich import filesize
 
 from attn.errors import DamagedError, TraceError, UsageError
-from attn.files.disk import AGAIN, encode_json, is_folder, is_there, read_journal, reported
+from attn.files.disk import AGAIN, encode_json, is_folder, is_there, reported
 from attn.files.names import COLLECTION
 from attn.files.results import withdraw
-from attn.schema import Manifest, Request, Shard
+from attn.schema import Manifest, Request
 from attn.trace.growing import ended
-from attn.trace.store import JOURNAL, MANIFEST, open_files, read_manifest
+from attn.trace.store import MANIFEST, open_files, read_manifest, require_journal
 from attn.trace.writer import demote
 from attn.verbs.capture.collection import Entry, find_unchanged, stamp_entry
 from attn.verbs.capture.folders import (
@@ -266,7 +266,7 @@ def _damage(job: Job, item: JobItem) -> str:
         files.verify()
         for name in files.manifest.outputs:
             check_output(folder, name, files.manifest)
-        journal = read_journal(folder / JOURNAL, Shard)
+        require_journal(folder, files.manifest)
     except TraceError as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
@@ -275,8 +275,6 @@ def _damage(job: Job, item: JobItem) -> str:
     manifest = files.manifest
     if not any(name.startswith("outputs/") for name in manifest.outputs):
         return f"{folder / MANIFEST} lists no outputs"
-    if journal != manifest.shards:
-        return f"{folder / JOURNAL} lists other shards than {MANIFEST}"
     steps = tuple(shard.step for shard in manifest.shards if shard.step is not None)
     if steps not in ((), manifest.steps):
         return f"{folder / MANIFEST} lists other steps than its shards are of"

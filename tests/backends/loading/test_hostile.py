@@ -145,6 +145,7 @@ FIELDS = [
     ("vae/config.json", {"block_out_channels": []}, "vae"),
     ("tokenizer/tokenizer_config.json", {"model_max_length": 10**9}, "model_max_length is 1"),
     ("tokenizer/tokenizer_config.json", {"pad_token": None}, "pad_token is missing"),
+    ("tokenizer/tokenizer_config.json", {"unk_token": ""}, "unk_token is '', which is not in"),
     ("tokenizer/tokenizer_config.json", {"pad_token": "new"}, "tokenizer has a token"),
     ("model_index.json", {"scheduler": True}, "model_index.json says of scheduler: true"),
     ("model_index.json", {"tokenizer": True}, "model_index.json says of tokenizer: true"),

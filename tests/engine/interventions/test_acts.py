@@ -1,5 +1,7 @@
 """What acts do to one kernel call, held against float64."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -198,3 +200,15 @@ def test_softmax_in_the_open(act, amount):
     edits = (Edit(act, amount, where()),)
     with pytest.raises(CaptureError, match="toy computes its softmax in the open, where"):
         run(lambda: in_the_open(*inputs()), edits)
+
+
+def test_a_mask_is_made_once():
+    """Calls that are alike share a mask, also those of layers that are laid out alike."""
+    axes = EditAxes("mask", 0.0, *(torch.ones(1, 1, dtype=torch.bool),) * 2, torch.eye(2, 7) > 0)
+    edits = Edits("attn", (2, 3, 5, 7), (axes,))
+    call = edits.laid_out(edits.shape, torch.device("cpu"))
+    mask = call.mask("attn", None, torch.float32)
+    again = replace(edits, name="other").laid_out(edits.shape, torch.device("cpu"))
+    assert again is call
+    assert again.mask("other", None, torch.float32) is mask
+    assert again.mask("other", None, torch.bfloat16).dtype == torch.bfloat16

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from diffusers.models.attention_processor import Attention
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 import attn
 from attn.errors import AttnError, CaptureError, UsageError
@@ -39,6 +41,19 @@ def test_steps_are_forwards():
         outputs = [model() for _ in range(3)]
     same = [torch.equal(output, plain) for output in outputs]
     assert (same, treated.count) == ([True, False, True], 1)
+
+
+def test_linear_layers_run_as_if_nobody_looked():
+    """A module that is recorded and changed costs nothing in its projections."""
+    model, modes = Attention(query_dim=21, heads=3, dim_head=7), []
+    mask = Intervention(CutTarget(positions=(("all", 5),)), "mask")
+    with attn.tap(model), attn.intervene(model, mask) as treated:
+        for part in (model.to_q, model.to_out[0]):
+            part.register_forward_pre_hook(
+                lambda *_: modes.append(_get_current_dispatch_mode_stack())
+            )
+        model(torch.ones(2, 13, 21))
+    assert (modes, treated.count) == ([[], []], 1)
 
 
 def test_order_of_the_blocks():

@@ -51,6 +51,13 @@ def test_baseline_is_not_changed(ablated, tmp_path):
     assert base.manifest.request.interventions == ()
 
 
+def test_forming_pictures_are_left_out(ablated):
+    """What no comparison reads is not made, of no variant, and nothing warns of it."""
+    outputs = {file.name for file in ablated.path.parent.glob("*/*/outputs/*")}
+    assert outputs == {"image.png"}
+    assert not any("forming" in warning for warning in ablated.warnings)
+
+
 def test_effects_are_those_of_the_pictures(ablated):
     """Level, control and the difference of both are means over pictures, with their interval."""
     out, table = ablated.path.parent, ablated.tables["cuts.csv"]

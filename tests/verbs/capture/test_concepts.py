@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 import attn
@@ -77,3 +78,35 @@ def test_analysis(captured):
     peaks = [np.unravel_index(of.argmax(), of.shape) for sample in maps for of in sample]
     expected = [((row + 0.5) / 10, (column + 0.5) / 6) for row, column in peaks]
     np.testing.assert_allclose(table[["peak_row", "peak_column"]], expected)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A picture that exists."""
+    file = tmp_path / "photo.png"
+    Image.effect_noise((80, 48), 90).convert("RGB").save(file)
+    return file
+
+
+KINDS = {
+    "cut in joint attention": ("sd35", {"cut": "cat"}),
+    "sd2": ("sd2", {}),
+    "shown": ("sd15", {"noise": 0.5}),
+    "drawn further": ("sd15", {"strength": 0.5}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_concepts_beside_other_options(kind, photo, tmp_path):
+    """The picture is that of the same command without concepts, of which there are maps."""
+    backend, options = KINDS[kind]
+    options |= {"picture": photo} if {"noise", "strength"} & options.keys() else {}
+    options |= {"steps": None if "noise" in options else 2, "size": (80, 48)}
+    plain = attn.capture(backend, "a cat", out=tmp_path / "plain", **options).trace
+    trace = attn.capture(
+        backend, "a cat", concepts="sky,animal", out=tmp_path / "with", **options
+    ).trace
+    with Image.open(trace.image()) as image, Image.open(plain.image()) as other:
+        assert image.tobytes() == other.tobytes()
+    np.testing.assert_allclose(trace.concept_maps().sum("concept"), 1, atol=2e-3)
