@@ -134,8 +134,8 @@ def part_table(effects: Sequence[Effect], roles: Sequence[Role | None]) -> Table
 
 def null_effects(whole: Effect, null: Effect) -> Iterator[NullEffect]:
     """Yield what a LoRA and its random control change: words, if there are some, and images."""
-    if whole.lead is not None and null.strongest is not None:
-        word, other = whole.lead.term, null.strongest.term
+    if whole.strongest is not None and null.strongest is not None:
+        word, other = whole.strongest.term, null.strongest.term  # both chosen by one rule
         effect = word_values(whole.pairs, word.key)
         for measure, of_null in ((STRONGEST, other), (WORD, word)):
             values = word_values(null.pairs, of_null.key)

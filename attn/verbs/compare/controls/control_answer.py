@@ -89,7 +89,7 @@ def tell_ratio(row: Row) -> str:
 def _tell_strongest(row: Row) -> str:
     """Hold the word that a LoRA changes most against the one that random weights change most."""
     name, times = row["variant_name"], _times(row["ratio"])
-    words = f"“{row['word']}” against “{row['null_word']}”, the word that they change most"
+    words = f"“{row['word']}” against “{row['null_word']}”, the words whose mass each changes most"
     if math.isnan(row["least"]):
         return (
             f"The effect of {name} is {times} that of {RANDOM} ({words}), in too few images to "

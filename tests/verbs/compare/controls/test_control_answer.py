@@ -10,7 +10,7 @@ UNKNOWN = float("nan")
 FEW = (UNKNOWN,) * 3
 NULL = {"variant_name": "a", "null_name": "a:null=0", "word": "cat", "null_word": "red"}
 SIZE = "random weights of the same size"
-WORDS = "“cat” against “red”, the word that they change most"
+WORDS = "“cat” against “red”, the words whose mass each changes most"
 
 
 def ratio(value, low, high, least=None):
