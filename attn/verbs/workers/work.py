@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import msgspec
 
 from attn.backends.types import Placement
 from attn.engine.plan import Keep
@@ -11,6 +14,8 @@ from attn.schema import Request
 
 if TYPE_CHECKING:
     from attn.verbs.capture.jobs import JobItem
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,17 @@ class BatchAnswer:
     errors: dict[int, str | None] = field(default_factory=dict)
     warnings: tuple[tuple[str, str], ...] = ()
     ended: str | None = None
+
+
+def encode(value: WorkerRecipe | BatchMembers | BatchAnswer) -> bytes:
+    """Return what crosses, as a line of JSON; names of files may hold what is no UTF-8."""
+    return json.dumps(msgspec.to_builtins(value)).encode("ascii")
+
+
+def decode(line: bytes, kind: type[T] | Any) -> T:
+    """Return what crossed."""
+    value: T = msgspec.convert(json.loads(line), kind, str_keys=True)
+    return value
 
 
 BatchMembers = tuple[BatchMember, ...]
