@@ -139,3 +139,11 @@ def test_cache_that_cannot_be_written(folder, monkeypatch):
     """Without a place for the cache everything is shown all the same."""
     (folder.parent / "cache").write_text("a file")
     assert [row["label"] for row in read(folder)] == ["a", "b"]
+
+
+@pytest.mark.parametrize("data", [b"\xff", b'{"\xff":[]}', b"[" * 5000, b"{}x"])
+def test_damaged_cache(data, folder, tmp_path):
+    """What was kept from the last look is made again where it cannot be read."""
+    (tmp_path / "cache" / "explorer").mkdir(parents=True)
+    (tmp_path / "cache" / rows.FILE).write_bytes(data)
+    assert len(read(folder)) == 2
