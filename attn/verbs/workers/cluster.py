@@ -103,7 +103,7 @@ class RayCrew:
         reference = self._wait_ready()
         worker = self._running.pop(reference)
         try:
-            answer = decode(self._ray.get(reference), BatchAnswer)
+            answer: BatchAnswer = decode(self._ray.get(reference), BatchAnswer)
         except self._ray.exceptions.RayError as error:
             return worker, self._replace(worker, _loss(error))
         if answer.ended is not None:

@@ -61,7 +61,7 @@ class LocalCrew:
             line = worker.child.stdout.readline()  # type: ignore[union-attr]
             if not line.endswith(b"\n"):
                 return ready, self._replace(ready)
-            answer = decode(line, BatchAnswer)
+            answer: BatchAnswer = decode(line, BatchAnswer)
             if answer.ended is not None:
                 self._reasons.append(answer.ended)
                 return ready, answer

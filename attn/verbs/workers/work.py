@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -14,8 +14,6 @@ from attn.schema import Request
 
 if TYPE_CHECKING:
     from attn.verbs.capture.jobs import JobItem
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -94,15 +92,14 @@ class BatchAnswer:
     ended: str | None = None
 
 
-def encode(value: WorkerRecipe | BatchMembers | BatchAnswer) -> bytes:
+def encode(value: object) -> bytes:
     """Return what crosses, as a line of JSON; names of files may hold what is no UTF-8."""
     return json.dumps(msgspec.to_builtins(value)).encode("ascii")
 
 
-def decode(line: bytes, kind: type[T] | Any) -> T:
-    """Return what crossed."""
-    value: T = msgspec.convert(json.loads(line), kind, str_keys=True)
-    return value
+def decode(line: bytes, kind: Any) -> Any:
+    """Return what crossed, of a type of this module."""
+    return msgspec.convert(json.loads(line), kind, str_keys=True)
 
 
 BatchMembers = tuple[BatchMember, ...]
