@@ -149,7 +149,7 @@ def null_effects(whole: Effect, null: Effect) -> Iterator[NullEffect]:
 def _name(term: Term, pairs: Sequence[Pair]) -> str:
     """Return a word's label, with its segment behind it if words of several were compared."""
     segments = {other.segment for pair in pairs for other in pair.terms if other.kind == term.kind}
-    return f"{term.label} · {term.segment}" if len(segments) > 1 else term.label
+    return f"{term.label} ({term.segment})" if len(segments) > 1 else term.label
 
 
 def _null_rows(whole: Effect, null: Effect) -> Iterator[dict[str, Any]]:

@@ -73,7 +73,7 @@ def test_segments(effects):
         ]
         split.append(replace(pair, base=replace(pair.base, terms=tuple(terms))))
     names = [effect.word for effect in null_effects(replace(effects[0], pairs=split), effects[1])]
-    assert names == ["cat · clip", "cat · clip", ""]
+    assert names == ["cat (clip)", "cat (clip)", ""]
 
 
 def test_parts(effects):
