@@ -131,7 +131,7 @@ def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     shown, words = rows[:SHOWN], [row for row in rows if " " not in row["word"]]
     if not words or leading(words) in shown:
         return shown
-    return [*shown[:-1], leading(words)]
+    return [*shown[:-1], dict(leading(words))]
 
 
 def _percent(part: float) -> str:

@@ -14,6 +14,7 @@ from attn.explorer.comparisons import SUMMARY, describe_comparison, read_compari
 from attn.explorer.description import describe
 from attn.explorer.listing.items import Item
 from attn.explorer.listing.library import Library
+from attn.files.disk import resolved
 from attn.files.results import COMPARISON
 from attn.files.stamps import Stamp, stamp_of
 from attn.schema import Manifest, image_names
@@ -32,7 +33,7 @@ def file_of(item: Item, name: str) -> Path | None:
     try:
         if name not in _files(item):
             return None
-        root, path = item.folder.resolve(), (item.folder / name).resolve()
+        root, path = resolved(item.folder), resolved(item.folder / name)
         return path if path.is_relative_to(root) and path.is_file() else None
     except (TraceError, OSError, ValueError):  # gone; a name that is no name
         return None

@@ -27,7 +27,9 @@ from attn.explorer.listing.thumbs import SHOWN, thumbnail
 from attn.explorer.opened import facts_of, file_of, manifest_of, picture_of
 from attn.explorer.reduction import Reduced, reduce
 from attn.explorer.shelf import to_shard, to_text
+from attn.files.digests import read_output
 from attn.files.images import UndecodableImageError, decode_image
+from attn.files.outside import read_bytes
 from attn.wording import count_noun
 
 MARK = "<!-- made by attn view -->"
@@ -161,7 +163,7 @@ def _put_comparison(parts: _Parts, item: Item, library: Library) -> None:
     for name in facts["tables"]:
         path = file_of(item, name)
         if path is not None:
-            parts.texts[f"t/{item.id}/{name}"] = ("text/plain", to_text(path.read_bytes()))
+            parts.texts[f"t/{item.id}/{name}"] = ("text/plain", to_text(read_bytes(path)))
     _put_thumb(parts, item)
     parts.put_json(f"t/{item.id}/trace.json", facts)
 
@@ -174,19 +176,23 @@ def _with_sizes(reduced: Reduced, shards: Mapping[str, bytes]) -> dict[str, Any]
 
 def _put_outputs(parts: _Parts, item: Item, at: str) -> Iterator[str]:
     """Put pictures and texts into the page, and say which are smaller than they were."""
-    for name in manifest_of(item.folder).outputs:
-        path, suffix = file_of(item, name), Path(name).suffix.lower()
-        if path is None:
+    manifest = manifest_of(item.folder)
+    for name in manifest.outputs:
+        suffix = Path(name).suffix.lower()
+        if file_of(item, name) is None or suffix not in (*OTHERS, *KINDS):
+            continue
+        try:
+            data = read_output(item.folder, name, manifest)
+        except TraceError as error:
+            yield f"{name} is not there: {error}"
             continue
         if suffix in OTHERS:
             kind = "application/json" if suffix == ".json" else "text/plain"
-            parts.texts[f"{at}/{name}"] = (kind, to_text(path.read_bytes()))
-        elif suffix in KINDS:
-            data = path.read_bytes()
-            if len(data) <= LARGE_PICTURE:
-                parts.put_picture(f"{at}/{name}", KINDS[suffix], data)
-            else:
-                yield f"{name} {_put_smaller(parts, f'{at}/{name}', data)}."
+            parts.texts[f"{at}/{name}"] = (kind, to_text(data))
+        elif len(data) <= LARGE_PICTURE:
+            parts.put_picture(f"{at}/{name}", KINDS[suffix], data)
+        else:
+            yield f"{name} {_put_smaller(parts, f'{at}/{name}', data)}."
 
 
 def _put_smaller(parts: _Parts, name: str, data: bytes) -> str:

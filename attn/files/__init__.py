@@ -7,7 +7,7 @@
     stamps      whether a file was written again, without reading it
     locks       a folder that one run at a time may have
     results     put a folder of results in place by one rename; remove only what is ours
-    cache       the user's cache: what can be made again
+    cache       the user's cache: what can be made again, and a key that tells what was made here
     scratch     temporary folders in which they are built
     exchange    put a folder in place of another
     markers     what says that a folder is ours, and which files in it

@@ -6,11 +6,15 @@ import errno
 import json
 import os
 import re
+import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import reduce
 from io import BufferedWriter, FileIO
+from operator import or_
 from pathlib import Path, PurePath
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
@@ -21,6 +25,9 @@ T = TypeVar("T")
 
 AGAIN = "The trace is damaged: capture it again, or copy it again from where it is whole."
 
+
+LARGEST_JOURNAL = 2**27
+"""Bytes that a journal may have: a line for each of some 500,000 traces or steps."""
 
 _NO_CHARACTER = re.compile("[\ud800-\udfff]")
 
@@ -59,19 +66,69 @@ def write_atomic(path: Path, data: bytes, hint: str = "") -> None:
     Raises:
         TraceError: the disk is full, permission is missing, …; an older file is left as it was.
     """
-    with reported(path, hint=hint):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            with part.open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(path)
-            sync_folder(path.parent)
-        finally:
-            with suppress(OSError):
-                part.unlink()
+    with reported(path, hint=hint), _replaced(path) as stream:
+        stream.write(data)
+
+
+def copy_atomic(source: Path, goal: Path, most: int) -> None:
+    """Copy a regular file as `write_atomic` writes one.
+
+    Args:
+        source: the file.
+        goal: the copy.
+        most: bytes that it may have.
+
+    Raises:
+        TraceError: it cannot be read, has more, or the copy cannot be written.
+    """
+    with reported(source, "copy"), open_regular(source) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > most:
+            raise TraceError(
+                f"could not copy {source}: it has {size} bytes, expected at most {most}"
+            )
+        with reported(goal), _replaced(goal) as copy:
+            shutil.copyfileobj(stream, copy)
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file, which takes the place of another if the block succeeds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with os.fdopen(open_in_place(part, os.O_WRONLY | os.O_TRUNC), "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+        sync_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def open_in_place(path: Path, flags: int) -> int:
+    """Open a file to be written where it lies, and make it if it is missing.
+
+    Returns:
+        Its handle.
+
+    Raises:
+        OSError: it cannot be opened, or is a link or a pipe: what that leads to is not ours.
+    """
+    never = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC")  # some systems have not all of them
+    flags |= os.O_CREAT | reduce(or_, (getattr(os, name, 0) for name in never))
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as exc:
+        if not path.is_symlink():
+            raise
+        raise OSError(errno.EINVAL, "nothing is written through a symbolic link") from exc
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "this is no regular file")
+    return handle
 
 
 def open_new(path: Path) -> BufferedWriter:
@@ -103,7 +160,7 @@ def append_lines(path: Path, values: Iterable[Any], hint: str = "") -> None:
         TraceError: the disk is full, permission is missing, …; `read_journal` ignores half a line.
     """
     with reported(path, hint=hint):
-        with path.open("ab") as stream:
+        with os.fdopen(open_in_place(path, os.O_WRONLY | os.O_APPEND), "ab") as stream:
             stream.write(b"".join(msgspec.json.encode(value) + b"\n" for value in values))
             stream.flush()
             os.fsync(stream.fileno())
@@ -115,14 +172,17 @@ def read_journal(path: Path, kind: type[T]) -> tuple[T, ...]:
 
     Raises:
         TraceError: it cannot be read.
-        DamagedError: a line before the last is damaged.
+        DamagedError: a line before the last is damaged, or there are far too many.
     """
     with reported(path, "read"):
         try:
             with open_regular(path) as file:
-                lines = file.read().split(b"\n")[:-1]
+                data = file.read(LARGEST_JOURNAL + 1)
         except FileNotFoundError:
             return ()
+    if len(data) > LARGEST_JOURNAL:
+        raise DamagedError(f"{path} has more than {LARGEST_JOURNAL} bytes. {AGAIN}")
+    lines = data.split(b"\n")[:-1]
     values: list[T] = []
     for number, line in enumerate(lines, start=1):
         try:

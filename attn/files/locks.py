@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from attn.files.disk import open_in_place
+
 if sys.platform != "win32":
     import fcntl
 
@@ -41,7 +43,7 @@ def file_lock(path: Path) -> Iterator[bool | None]:
     Raises:
         OSError: the file cannot be opened.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    handle = open_in_place(path, os.O_RDWR)
     try:
         yield _lock(handle, wait=False)
     finally:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from attn.demo.shipped import LORAS, with_names
-from attn.errors import UsageError
-from attn.files.disk import reported
+from attn.errors import TraceError, UsageError
+from attn.files.disk import reported, resolved
 from attn.studio.options import StudioOptions
 from attn.verbs.lora_folders import lora_files
 
@@ -103,8 +103,11 @@ def _offered(
 
 def _is_inside(path: Path, folder: Path) -> bool:
     """Whether all of a file or folder is in another folder, wherever links lead."""
-    root = folder.resolve()
-    return all(each.resolve().is_relative_to(root) for each in (path, *path.rglob("*")))
+    root = resolved(folder)
+    try:
+        return all(resolved(each).is_relative_to(root) for each in (path, *path.rglob("*")))
+    except TraceError:  # links in a circle
+        return False
 
 
 def _models(name: str) -> list[str]:

@@ -142,6 +142,7 @@ class TraceWriter:
         try:
             self._require_alone()
             with reported(path, hint=READABLE):
+                part.unlink(missing_ok=True)  # it may be a link, through which would be written
                 _save(part, tensors)
                 shutil.copymode(self.folder / MANIFEST, part)
                 shard = Shard(file, _settled_sha256(part), part.stat().st_size, step)

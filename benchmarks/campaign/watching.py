@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from attn.backends.chat import template_process
+from attn.backends.loading.templates import process
 
-SCRIPT = Path(template_process.__file__)
+SCRIPT = Path(process.__file__)
 """What fills chat templates, in bounds: the only process that a command may start."""
 STARTS = {"subprocess.Popen", "os.system", "os.posix_spawn", "os.exec", "os.fork", "os.spawn"}
 """Audit events of processes."""

@@ -153,6 +153,23 @@ def test_large_pictures(tmp_path):
         assert image.size == (1024, 709)
 
 
+@pytest.mark.parametrize("damage", ["changed", "circle"])
+def test_damaged_picture(damage, tmp_path):
+    """A picture that is not as it was written is not in the page, and that is said."""
+    folder = write_trace(tmp_path / "t", manifest(samples=1), picture=(40, 24))
+    path = folder / "outputs/image-0.png"
+    if damage == "changed":
+        path.write_bytes(path.read_bytes() + b"x")
+    else:
+        path.unlink()
+        path.symlink_to(path.name)
+    left_out = attn.view(folder).save(tmp_path / "page.html")
+    assert [text.partition(": ")[2][:36] for text in left_out] == [
+        "outputs/image-0.png is not there: /tmp"[:36]
+    ][: damage == "changed"]
+    assert "t/0/outputs/image-0.png" not in embedded(tmp_path / "page.html")
+
+
 def test_damaged_beside_whole(tmp_path):
     """One trace that is damaged is listed with what is wrong; alone it is an error."""
     whole = write_trace(tmp_path / "a", manifest(samples=1))

@@ -127,11 +127,11 @@ def test_only_what_is_listed_is_read(folder):
         manifest_of(folder / "a")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', "\x00", '{"\udcff": []}', "[" * 5000])
 def test_damaged_cache(folder, text):
     """A cache that is no such thing is as none."""
     first = read(folder)
-    (folder.parent / "cache" / rows.FILE).write_text(text)
+    (folder.parent / "cache" / rows.FILE).write_bytes(text.encode("utf-8", "surrogateescape"))
     assert read(folder) == first
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from attn.errors import TraceError
+from attn.errors import DamagedError, TraceError
+from attn.files import disk
 from attn.files.disk import (
     append_lines,
     as_utf8,
+    copy_atomic,
     encode_json,
     is_there,
     json_text,
@@ -21,6 +23,7 @@ from attn.files.disk import (
     remove_parts,
     write_atomic,
 )
+from attn.files.locks import file_lock
 
 
 @dataclass(frozen=True)
@@ -114,3 +117,50 @@ def test_what_cannot_be_seen_is_not_there(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Path, "exists", refuse)
     assert not is_there(tmp_path)
+
+
+def _hold(path: Path) -> None:
+    with file_lock(path):
+        pass
+
+
+WRITES = {
+    "append": lambda path: append_lines(path, LINES),
+    "hold": _hold,
+    "whole": lambda path: write_atomic(path.with_name("file"), b"new"),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_nothing_is_written_through_a_link(name: str, kind: str, tmp_path: Path) -> None:
+    """What a folder of others has under a name of ours leads to no file of the user's."""
+    path, mine = tmp_path / f"file.{os.getpid()}.part", tmp_path / "thesis"
+    mine.write_bytes(b"mine")
+    if kind == "link":
+        path.symlink_to(mine)
+    else:
+        os.mkfifo(path)
+    with pytest.raises((TraceError, OSError)):
+        WRITES[name](path)
+    assert mine.read_bytes() == b"mine"
+
+
+def test_copies_are_bounded(tmp_path: Path) -> None:
+    """A device, a pipe, or a file that is larger than it may be is not copied."""
+    source, goal = tmp_path / "source", tmp_path / "deep" / "goal"
+    source.write_bytes(b"four")
+    copy_atomic(source, goal, 4)
+    assert goal.read_bytes() == b"four"
+    with pytest.raises(TraceError, match="it has 4 bytes, expected at most 3"):
+        copy_atomic(source, goal, 3)
+    with pytest.raises(TraceError, match="no regular file"):
+        copy_atomic(Path("/dev/zero"), goal, 3)
+
+
+def test_journals_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal beyond all reason is not read into memory."""
+    monkeypatch.setattr(disk, "LARGEST_JOURNAL", 7)
+    (tmp_path / "journal").write_bytes(b"{}\n{}\n\n\n")
+    with pytest.raises(DamagedError, match="more than 7 bytes"):
+        read_journal(tmp_path / "journal", Line)

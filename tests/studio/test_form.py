@@ -107,9 +107,13 @@ def test_links_out_of_a_folder(tmp_path):
     (models / "link.safetensors").symlink_to(tmp_path / "secret.txt")
     (models / "holds-a-link" / "unet.safetensors").symlink_to(tmp_path / "secret.txt")
     (models / "inside").symlink_to(models / "good")
+    (models / "circle").mkdir()
+    (models / "circle" / "a").symlink_to("a")
     choices = make_choices(StudioOptions(model_dir=models), "toy")
     assert sorted(choices.models) == ["good", "inside"]
-    assert [text.split()[0] for text in choices.left_out] == ["holds-a-link", "link.safetensors"]
+    assert [text.split()[0] for text in choices.left_out] == [
+        *("circle", "holds-a-link", "link.safetensors"),
+    ]
     assert choices.with_names(f"{models}/good: no model") == "good: no model"
     assert choices.with_names(f"{LORAS['demo']}: of sdxl") == "demo: of sdxl"
     loras = tmp_path / "loras"

@@ -2,5 +2,4 @@
 
 backend            a model's folder and its tokenizer
 prompts            a prompt as the tokens that a model reads, and which is which part of it
-templates          templates of others in bounded time and memory: template_process runs them
 """

@@ -9,8 +9,8 @@ from typing import Any
 
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from attn.backends.chat.templates import fill
 from attn.backends.loading.explain import explained
+from attn.backends.loading.templates.filling import fill
 from attn.errors import ModelError
 from attn.files.outside import read_text
 from attn.schema import Token, find_words, word_at

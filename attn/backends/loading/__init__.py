@@ -8,6 +8,7 @@
     compatibility    whether the parts go together
     weights/         one part of one file becomes one network with all its weights
     tokenizers       found on this machine
+    templates/       of chats: programs of others, in bounds
     library_classes  classes that the files of a model name
     pipeline         all parts together
     scheduler        of a folder

@@ -9,6 +9,7 @@ from typing import Any
 
 from attn.backends.loading.explain import explained
 from attn.backends.loading.family import CLIP_L, Part
+from attn.backends.loading.templates.filling import bind
 from attn.checkpoints.vocabularies import published
 from attn.errors import ModelError
 from attn.files.disk import is_file, is_there
@@ -96,6 +97,7 @@ def read(cls: Any, folder: Path, **changes: Any) -> Any:
             folder, local_files_only=True, trust_remote_code=False, **changes
         )
         _require_unknown(tokenizer, folder)
+        bind(tokenizer)
     return tokenizer
 
 

@@ -12,7 +12,7 @@ from attn.errors import AttnError, DamagedError, TraceError
 from attn.explorer.listing.ends import read_ends
 from attn.files.cache import cache_folder
 from attn.files.disk import read_journal, write_atomic
-from attn.files.outside import decode
+from attn.files.outside import read_json
 from attn.files.stamps import Stamp, stamp_of
 from attn.schema import SCHEMA, Intervention, Lora, Shard, image_names
 from attn.trace.store import JOURNAL, MANIFEST, read_fields
@@ -20,6 +20,8 @@ from attn.trace.store import JOURNAL, MANIFEST, read_fields
 Stamps = tuple[Stamp | None, ...]
 """Of a trace's manifest, and of its journal while it is not finished."""
 FILE = "explorer/rows.json"
+LARGEST = 2**28
+"""Bytes of it that are read."""
 MOST = 50_000
 """Traces that are kept; of more, those that were read last."""
 WORTHWHILE = 20
@@ -96,8 +98,8 @@ class Rows:
 
 def _read() -> dict[str, ListedRow]:
     try:
-        return decode((cache_folder() / FILE).read_bytes(), dict[str, ListedRow])
-    except (OSError, msgspec.DecodeError):
+        return read_json(cache_folder() / FILE, dict[str, ListedRow], limit=LARGEST)
+    except TraceError:  # there is none, or it is damaged
         return {}
 
 

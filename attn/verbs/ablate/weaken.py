@@ -23,6 +23,7 @@ from attn.verbs.ablate.scan import CutVariant
 from attn.verbs.compare.controls.cut_effects import CUTS, LEVEL
 from attn.verbs.compare.controls.weakening import LEAST, MOST, name_weakened
 from attn.verbs.compare.pairing import FOLDER, open_run
+from attn.verbs.parsing import finite_number
 
 TABLE = f"tables/{CUTS}"
 FEWEST = 2
@@ -48,14 +49,13 @@ def read_ranking(scan: str | Path) -> list[Head]:
             f"weaken: {scan} is not of a scan of heads; give the folder that attn ablate --scan "
             "heads left"
         )
-    table = csv.DictReader(StringIO(read_text(folder / TABLE, error=RequestError)))
-    rows = [row for row in table if row.get("measure") in (LEVEL, TOKEN)]
+    rows = [row for row in _rows(folder / TABLE) if row.get("measure") in (LEVEL, TOKEN)]
     heads = {
         run.name: _head(folder, run.name, run.path) for run in read_comparison(folder).variants
     }
     effects: dict[Head, float] = {}
     for row in rows:
-        head, change = heads.get(row.get("cut") or ""), _number(row.get("change"))
+        head, change = heads.get(row.get("cut") or ""), finite_number(row.get("change") or "")
         if head is None or head in effects or change is None:
             raise RequestError(
                 f"weaken: {row.get('cut')} in {folder / TABLE} is not one head cut once, with what "
@@ -67,11 +67,11 @@ def read_ranking(scan: str | Path) -> list[Head]:
     return sorted(effects, key=lambda head: -effects[head])
 
 
-def _number(text: str | None) -> float | None:
+def _rows(path: Path) -> list[dict[str, str | None]]:
     try:
-        return float(text or "")
-    except ValueError:
-        return None
+        return list(csv.DictReader(StringIO(read_text(path, error=RequestError))))
+    except csv.Error as error:
+        raise RequestError(f"weaken: {path} is no table of a scan: {error}") from error
 
 
 def _head(folder: Path, name: str, path: str) -> Head | None:

@@ -12,6 +12,7 @@ is theirs, it is taken for what it was.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,15 @@ from msgspec import UNSET, UnsetType
 from attn.choices import ItemStatus
 from attn.errors import DamagedError, TraceError
 from attn.files.digests import read_sealed, seal
-from attn.files.disk import append_lines, encode_json, is_file, read_journal, reported, write_atomic
+from attn.files.disk import (
+    append_lines,
+    encode_json,
+    is_file,
+    open_in_place,
+    read_journal,
+    reported,
+    write_atomic,
+)
 from attn.files.names import COLLECTION
 from attn.files.outside import require_inside
 from attn.files.stamps import stamp_of
@@ -126,7 +135,7 @@ def note_outcomes(folder: Path, entries: Iterable[Entry], journal: str = JOURNAL
 def write_outcomes(folder: Path, entries: Iterable[Entry], journal: str) -> None:
     """Write a journal anew, in its place, since a process may hold it; a torn line goes."""
     with reported(folder / journal):
-        (folder / journal).write_bytes(b"")
+        os.close(open_in_place(folder / journal, os.O_WRONLY | os.O_TRUNC))
     note_outcomes(folder, entries, journal)
 
 

@@ -12,7 +12,14 @@ from itertools import accumulate, chain, count, islice
 from pathlib import Path
 
 from attn.errors import AnalysisError, TraceError
-from attn.files.disk import is_file, is_there, remove_parts, reported, resolved
+from attn.files.disk import (
+    is_file,
+    is_there,
+    open_in_place,
+    remove_parts,
+    reported,
+    resolved,
+)
 from attn.files.locks import folder_lock
 from attn.files.markers import is_marked
 from attn.files.names import COLLECTION
@@ -194,7 +201,7 @@ def output_folder(folder: Path, *, shared: bool = False) -> Iterator[None]:
     try:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / PROBE).touch()
+            os.close(open_in_place(folder / PROBE, os.O_WRONLY))
             (folder / PROBE).unlink(missing_ok=True)  # others that share it probe too
         except OSError as exc:
             raise _not_writable(folder, exc) from exc

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -11,7 +10,8 @@ import msgspec
 from rich import filesize
 
 from attn.errors import DamagedError, TraceError, UsageError
-from attn.files.disk import AGAIN, encode_json, is_folder, is_there, reported
+from attn.files.digests import LARGEST_OUTPUT
+from attn.files.disk import AGAIN, copy_atomic, encode_json, is_folder, is_there
 from attn.files.names import COLLECTION
 from attn.files.results import withdraw
 from attn.schema import Manifest, Request
@@ -150,8 +150,7 @@ def _take_back(job: Job, item: JobItem) -> None:
     try:
         manifest = read_manifest(item.folder)
     except TraceError:
-        with reported(path, "keep"):
-            shutil.copyfile(path, path.with_name(DAMAGED))
+        copy_atomic(path, path.with_name(DAMAGED), LARGEST_OUTPUT)
         demote(item.folder, draft(job, item))
     else:
         if manifest.status == "complete":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from attn.files.digests import LARGEST_OUTPUT
+from attn.files.disk import copy_atomic
 from attn.trace.trace import open_trace
 from attn.verbs.compare.scenes import ShownRun, shared_words
 
@@ -43,8 +44,7 @@ def draw_run(
     trace = open_trace(shown.member.folder)
     if trace.manifest.outputs:
         target = folder / f"{name}_image.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(trace.image(0), target)
+        copy_atomic(trace.image(0), target, LARGEST_OUTPUT)
         files.append(f"{name}_image.png")
     words = shared_words([shown.variant])
     words = [words[index] for index in named(words, options.words)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from attn.analysis.scores.regions import Region, WordRegion
     from attn.trace.trace import Trace
 
+MOST_BITS = 60
+"""Bits of a length that is written as text."""
 VOC = "SegmentationClass"
 VOC_NAMES = "classes.txt"
 VOC_CLASSES = (
@@ -46,12 +48,18 @@ class CocoCategory(msgspec.Struct):
     name: str
 
 
+class CocoRuns(msgspec.Struct):
+    """An object of a COCO file as lengths of runs, or as text; see `decode_runs`."""
+
+    counts: list[int] | str
+
+
 class CocoAnnotation(msgspec.Struct):
     """An object of a COCO file: polygons, or lengths of runs."""
 
     image_id: int
     category_id: int
-    segmentation: list[list[float]] | dict[str, Any]
+    segmentation: list[list[float]] | CocoRuns
 
 
 class CocoFile(msgspec.Struct):
@@ -73,7 +81,9 @@ def coco_truth(folder: Path) -> Truth | None:
         return None
     if len(files) > 1:
         raise AnalysisError(f"{folder} has several JSON files: leave the one of annotations in it")
-    content = read_json(files[0], CocoFile)
+    content = read_json(
+        files[0], CocoFile, expected="a COCO file of annotations", error=AnalysisError
+    )
     names = {category.id: category.name for category in content.categories}
     images = {Path(image.file_name).stem: image for image in content.images}
 
@@ -144,35 +154,61 @@ def _rasterise(annotation: CocoAnnotation, image: CocoImage, path: Path) -> Regi
     """Return the pixels of an object, (row, column).
 
     Raises:
-        AnalysisError: its runs are not of the picture's size.
+        AnalysisError: it is none of a picture of this size, or the picture is too large.
     """
+    from attn.files.images import MOST_PIXELS
+
+    outlines, pixels = annotation.segmentation, image.height * image.width
+    if not 0 < pixels <= MOST_PIXELS or image.height < 0:
+        raise AnalysisError(
+            f"{path}: {image.file_name} is {image.width}x{image.height}, expected at most "
+            f"{MOST_PIXELS} pixels"
+        )
+    try:
+        if isinstance(outlines, CocoRuns):
+            return _fill_runs(outlines.counts, image)
+        return _fill_outlines(outlines, image)
+    except (ValueError, TypeError) as error:
+        raise AnalysisError(f"{path}: an object in {image.file_name}: {error}") from error
+
+
+def _fill_outlines(outlines: Sequence[Sequence[float]], image: CocoImage) -> Region:
     from PIL import Image, ImageDraw
 
-    outlines = annotation.segmentation
-    if isinstance(outlines, dict):
-        counts = outlines.get("counts", [])
-        runs = decode_runs(counts) if isinstance(counts, str) else [int(run) for run in counts]
-        if sum(runs) != image.height * image.width:
-            raise AnalysisError(
-                f"{path}: the runs of an object in {image.file_name} are of {sum(runs)} pixels, "
-                f"the picture has {image.height * image.width}"
-            )
-        inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-        return np.asarray(inside.reshape(image.width, image.height).T)
     canvas = Image.new("1", (image.width, image.height))
     for outline in outlines:
-        ImageDraw.Draw(canvas).polygon(outline, fill=1)
+        ImageDraw.Draw(canvas).polygon(list(outline), fill=1)
     return np.asarray(canvas)
 
 
+def _fill_runs(counts: list[int] | str, image: CocoImage) -> Region:
+    """Fill every second run of pixels, column by column.
+
+    Raises:
+        ValueError: the runs are not of the picture's size.
+    """
+    runs = decode_runs(counts) if isinstance(counts, str) else counts
+    pixels = image.height * image.width
+    if sum(runs) != pixels or min(runs) < 0:
+        raise ValueError(f"its runs are of {sum(runs)} pixels, the picture has {pixels}")
+    inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return np.asarray(inside.reshape(image.width, image.height).T)
+
+
 def decode_runs(text: str) -> list[int]:
-    """Return the lengths of runs that COCO writes as text: five bits a letter, differences."""
+    """Return the lengths of runs that COCO writes as text: five bits a letter, differences.
+
+    Raises:
+        ValueError: a number of it has no end.
+    """
     runs: list[int] = []
     value = shift = 0
     for letter in text:
         bits = ord(letter) - 48
         value |= (bits & 31) << shift
         shift += 5
+        if shift > MOST_BITS:
+            raise ValueError(f"a run has more than {MOST_BITS} bits")
         if bits & 32:
             continue
         if bits & 16:

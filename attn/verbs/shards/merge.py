@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +11,8 @@ from pathlib import Path
 from rich import filesize
 
 from attn.errors import DamagedError, TraceError, UsageError
-from attn.files.digests import output_digest
-from attn.files.disk import is_there, reported, write_atomic
+from attn.files.digests import LARGEST_OUTPUT, output_digest
+from attn.files.disk import copy_atomic, is_there, reported, write_atomic
 from attn.files.names import COLLECTION
 from attn.files.outside import read_bytes
 from attn.schema import Manifest
@@ -29,7 +28,14 @@ from attn.verbs.capture.collection import (
     stamp_entry,
     write_index,
 )
-from attn.verbs.capture.folders import free_bytes, output_folder, refuse_contents, refuse_parts
+from attn.verbs.capture.folders import (
+    PARTS,
+    free_bytes,
+    output_folder,
+    refuse_contents,
+    refuse_outside,
+    refuse_parts,
+)
 from attn.verbs.capture.outputs import check_output
 from attn.verbs.capture.run_identity import differences, manifest_facts, run_facts, summary
 from attn.verbs.report import Report
@@ -143,6 +149,8 @@ def _merge(folders: Sequence[Path], out: Path) -> tuple[tuple[Entry, ...], int]:
         begin_index(out, [replace(entry, status="pending") for entry in first.traces], first.run)
     for index, entry in enumerate(entries):
         if entry.folder in missing:
+            for part in ("", *PARTS):
+                refuse_outside(out / entry.folder / part, out)
             _copy(missing[entry.folder].collection / entry.folder, out / entry.folder)
             entries[index] = stamp_entry(entry, out, len(entries))
             note_outcomes(out, [entries[index]])
@@ -256,12 +264,11 @@ def _copy(source: Path, goal: Path) -> None:
         DamagedError: a file is not as it was written.
     """
     manifest = load_manifest(source)
-    files = [shard.file for shard in manifest.shards]
-    listed = [*files, *manifest.outputs, *([JOURNAL] if is_there(source / JOURNAL) else [])]
-    for name in listed:
-        with reported(goal / name, "copy"):
-            (goal / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, goal / name)
+    most = dict.fromkeys(manifest.outputs, LARGEST_OUTPUT)
+    most |= {JOURNAL: LARGEST_OUTPUT} if is_there(source / JOURNAL) else {}
+    most |= {shard.file: shard.bytes for shard in manifest.shards}
+    for name in most:
+        copy_atomic(source / name, goal / name, most[name])
     try:
         TraceFiles(goal, manifest).verify()
         for name in manifest.outputs:

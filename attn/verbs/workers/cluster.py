@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-import msgspec
-
 from attn.errors import CaptureError, UsageError
 from attn.files.outside import os_reason
 from attn.verbs.workers.drive import LOST, no_workers
-from attn.verbs.workers.work import BatchAnswer, BatchMembers, WorkerRecipe
+from attn.verbs.workers.work import BatchAnswer, BatchMembers, WorkerRecipe, decode, encode
 
 LONGEST = 300
 """Most letters of a message of Ray's."""
@@ -35,20 +33,18 @@ class RayMaker:
     def __init__(self, recipe: bytes) -> None:
         from attn.verbs.workers.maker import open_maker
 
-        self._maker = open_maker(msgspec.json.decode(recipe, type=WorkerRecipe))
+        self._maker = open_maker(decode(recipe, WorkerRecipe))
 
     def load(self) -> bytes:
         """Return the answer to the recipe: nothing, or why the model cannot be had here."""
         is_ended = isinstance(self._maker, BatchAnswer)
-        return msgspec.json.encode(self._maker if is_ended else BatchAnswer())
+        return encode(self._maker if is_ended else BatchAnswer())
 
     def make(self, members: bytes) -> bytes:
         """Make a batch."""
         if isinstance(self._maker, BatchAnswer):
             return self.load()
-        return msgspec.json.encode(
-            self._maker.make(msgspec.json.decode(members, type=BatchMembers))
-        )
+        return encode(self._maker.make(decode(members, BatchMembers)))
 
 
 @dataclass
@@ -82,7 +78,7 @@ class RayCrew:
                 f"{wanted} workers with {self._gpus:g} GPUs each are more than the cluster's "
                 f"{there:g}; give fewer --workers, or less with --gpus-per-worker"
             )
-        self._recipe = msgspec.json.encode(recipe)
+        self._recipe = encode(recipe)
         self._reasons: list[str] = []
         self._running: dict[Any, int] = {}
         self._idle: set[int] = set()
@@ -97,7 +93,7 @@ class RayCrew:
     def start(self, worker: int, members: BatchMembers) -> None:
         """Let a worker make a batch."""
         self._idle.discard(worker)
-        reference = self._actors[worker].handle.make.remote(msgspec.json.encode(members))
+        reference = self._actors[worker].handle.make.remote(encode(members))
         self._running[reference] = worker
 
     def wait(self) -> tuple[int, BatchAnswer | str]:
@@ -107,7 +103,7 @@ class RayCrew:
         reference = self._wait_ready()
         worker = self._running.pop(reference)
         try:
-            answer = msgspec.json.decode(self._ray.get(reference), type=BatchAnswer)
+            answer: BatchAnswer = decode(self._ray.get(reference), BatchAnswer)
         except self._ray.exceptions.RayError as error:
             return worker, self._replace(worker, _loss(error))
         if answer.ended is not None:

@@ -10,10 +10,8 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import wait as wait_readable
 from types import TracebackType
 
-import msgspec
-
 from attn.verbs.workers.drive import LOST, no_workers
-from attn.verbs.workers.work import BatchAnswer, BatchMembers, WorkerRecipe
+from attn.verbs.workers.work import BatchAnswer, BatchMembers, WorkerRecipe, decode, encode
 
 COMMAND = (sys.executable, "-m", "attn.verbs.workers.process")
 GRACE_SECONDS = 5
@@ -52,7 +50,7 @@ class LocalCrew:
         """Let a worker make a batch; that it is gone is noticed by `wait`."""
         process = self._workers[worker]
         process.is_idle = False
-        _send(process.child, msgspec.json.encode(members))
+        _send(process.child, encode(members))
 
     def wait(self) -> tuple[int, BatchAnswer | str]:
         """Wait for a worker that has made its batch, or is lost; a lost one is replaced."""
@@ -63,7 +61,7 @@ class LocalCrew:
             line = worker.child.stdout.readline()  # type: ignore[union-attr]
             if not line.endswith(b"\n"):
                 return ready, self._replace(ready)
-            answer = msgspec.json.decode(line, type=BatchAnswer)
+            answer: BatchAnswer = decode(line, BatchAnswer)
             if answer.ended is not None:
                 self._reasons.append(answer.ended)
                 return ready, answer
@@ -89,7 +87,7 @@ class LocalCrew:
 
     def _begin(self, number: int) -> subprocess.Popen[bytes]:
         child = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        _send(child, msgspec.json.encode(self._placed(number)))
+        _send(child, encode(self._placed(number)))
         return child
 
     def _placed(self, number: int) -> WorkerRecipe:

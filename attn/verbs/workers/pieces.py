@@ -2,17 +2,18 @@
 
 Whoever looks at a trace, a worker or a shard, leaves a piece: a file with what the tables of all
 traces need of it. Who then makes these tables reads the pieces in the order of the traces, so that
-they are, bit for bit, those that one process makes. A piece is named by all that decides it; one
-that is damaged is as good as none.
+they are, bit for bit, those that one process makes. A piece is named by all that decides it, and
+signed with the key of the cache: one that is damaged, or came with a run of others, is as good as
+none.
 """
 
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from hmac import compare_digest, digest
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.errors import TraceError
+from attn.files.cache import cache_key
 from attn.files.disk import is_folder, reported, write_atomic
 from attn.files.outside import read_bytes
 from attn.versions import attn_version
 
 FACTS = "facts"
 """The array of a piece that holds its facts, as JSON."""
+TAG = 32
+"""Bytes at the beginning of a piece that sign the rest."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,17 @@ class PieceFolder:
 
     def read(self, *of: str) -> TracePiece | None:
         """Return the piece of a trace, or None if there is none."""
+        path = self._path(of)
         try:
-            data = read_bytes(self._path(of))
-            with np.load(BytesIO(data), allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
-            return TracePiece(json.loads(arrays.pop(FACTS).tobytes()), arrays)
-        except (TraceError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            stored, key = read_bytes(path), cache_key()
+        except TraceError:
             return None
+        data = stored[TAG:]
+        if key is None or not compare_digest(_tag(key, path, data), stored[:TAG]):
+            return None
+        with np.load(BytesIO(data), allow_pickle=False) as read:
+            arrays = {name: read[name] for name in read.files}
+        return TracePiece(json.loads(arrays.pop(FACTS).tobytes()), arrays)
 
     def write(self, piece: TracePiece, *of: str) -> None:
         """Keep the piece of a trace.
@@ -87,7 +95,8 @@ class PieceFolder:
             allow_pickle=False,
             **{**piece.arrays, FACTS: np.frombuffer(facts, np.uint8)},
         )
-        write_atomic(self._path(of), stream.getvalue())
+        path, data, key = self._path(of), stream.getvalue(), cache_key(make=True)
+        write_atomic(path, _tag(key or b"", path, data) + data)
 
     def remove(self) -> None:
         """Take all pieces away, those of other options too."""
@@ -100,3 +109,7 @@ class PieceFolder:
     def _path(self, of: tuple[str, ...]) -> Path:
         key = json.dumps([attn_version(), self._options, *of], sort_keys=True).encode("ascii")
         return self._folder / f"{sha256(key).hexdigest()[:40]}.npz"
+
+
+def _tag(key: bytes, path: Path, data: bytes) -> bytes:
+    return digest(key, path.name.encode() + data, "sha256")

@@ -13,9 +13,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import BinaryIO
 
-import msgspec
-
-from attn.verbs.workers.work import BatchAnswer, BatchMembers, WorkerRecipe
+from attn.verbs.workers.work import BatchAnswer, BatchMembers, WorkerRecipe, decode, encode
 
 
 def open_answers() -> BinaryIO:
@@ -36,18 +34,18 @@ def main() -> None:
     Thread(target=_read, args=[lines], daemon=True).start()
 
     def send(answer: BatchAnswer) -> None:
-        answers.write(msgspec.json.encode(answer) + b"\n")
+        answers.write(encode(answer) + b"\n")
         answers.flush()
 
     from attn.verbs.workers.maker import open_maker
 
-    maker = open_maker(msgspec.json.decode(lines.get(), type=WorkerRecipe))
+    maker = open_maker(decode(lines.get(), WorkerRecipe))
     if isinstance(maker, BatchAnswer):
         send(maker)
         return
     send(BatchAnswer())
     while True:
-        send(maker.make(msgspec.json.decode(lines.get(), type=BatchMembers)))
+        send(maker.make(decode(lines.get(), BatchMembers)))
 
 
 def _read(lines: SimpleQueue[bytes]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from attn.backends.types import Placement
 from attn.engine.plan import Keep
@@ -87,6 +90,16 @@ class BatchAnswer:
     errors: dict[int, str | None] = field(default_factory=dict)
     warnings: tuple[tuple[str, str], ...] = ()
     ended: str | None = None
+
+
+def encode(value: object) -> bytes:
+    """Return what crosses, as a line of JSON; names of files may hold what is no UTF-8."""
+    return json.dumps(msgspec.to_builtins(value)).encode("ascii")
+
+
+def decode(line: bytes, kind: Any) -> Any:
+    """Return what crossed, of a type of this module."""
+    return msgspec.convert(json.loads(line), kind, str_keys=True)
 
 
 BatchMembers = tuple[BatchMember, ...]

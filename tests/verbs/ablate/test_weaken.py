@@ -12,7 +12,7 @@ from attn.cli import build
 from attn.errors import RequestError, UsageError
 from attn.schema import CutTarget, Intervention
 from attn.verbs.ablate.scan import CutVariant
-from attn.verbs.ablate.weaken import read_ranking, weaken_cuts
+from attn.verbs.ablate.weaken import TABLE, read_ranking, weaken_cuts
 from attn.verbs.compare.controls.weakening import tell_weakening, weakening_rows
 
 RANKING = [("up.1", 2), ("down.0", 0), ("up.1", 0), ("up.1", 1), ("mid", 4), ("mid", 1)]
@@ -49,6 +49,15 @@ def test_what_is_no_scan(tmp_path):
     """Another folder is refused with what to give."""
     with pytest.raises(RequestError, match="none is not of a scan of heads; give the folder that"):
         read_ranking(tmp_path / "none")
+
+
+def test_tables_that_are_none(tmp_path):
+    """A table of others with a cell beyond all reason is refused in a sentence."""
+    (tmp_path / TABLE).parent.mkdir()
+    (tmp_path / TABLE).write_text(f"cut,measure\n{'x' * 200_000},level\n")
+    (tmp_path / "comparison.json").write_text("{}")
+    with pytest.raises(RequestError, match="is no table of a scan: field larger"):
+        read_ranking(tmp_path)
 
 
 def effects(change):

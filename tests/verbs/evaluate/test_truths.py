@@ -131,10 +131,33 @@ def test_coco_runs_as_text():
     assert decode_runs("61X13mN000`0") == [6, 1, 40, 4, 5, 4, 5, 4, 21]
 
 
-def test_runs_of_another_size(tmp_path, trace):
-    """Runs that do not fill the picture are refused."""
-    coco(tmp_path, {"size": [40, 24], "counts": [5, 6]})
-    with pytest.raises(AnalysisError, match="are of 11 pixels, the picture has 960"):
+@pytest.mark.parametrize(
+    ("segmentation", "told"),
+    [
+        ({"counts": [5, 6]}, "are of 11 pixels, the picture has 960"),
+        ({"counts": [-5, 965]}, "are of 960 pixels"),
+        ({"counts": "o" * 20}, "a run has more than 60 bits"),
+        ({"counts": ["x"]}, "is not a COCO file of annotations"),
+        ([[3, 4, 10]], "wrong number of coordinates"),
+        ([[]], "at least 2 coordinates"),
+    ],
+)
+def test_coco_nonsense(segmentation, told, tmp_path, trace):
+    """Objects that are none of the picture are refused in a sentence."""
+    coco(tmp_path, segmentation)
+    with pytest.raises(AnalysisError, match=told):
+        read(tmp_path, trace)
+
+
+def test_coco_picture_beyond_reason(tmp_path, trace):
+    """A picture of the right proportions that no memory holds is not laid out."""
+    coco(tmp_path, [[3, 4, 10, 4, 10, 19]])
+    path = tmp_path / "instances.json"
+    huge = path.read_text().replace(
+        '"height": 40, "width": 24', '"height": 4000000, "width": 2400000'
+    )
+    path.write_text(huge)
+    with pytest.raises(AnalysisError, match="is 2400000x4000000, expected at most 16000000 pixels"):
         read(tmp_path, trace)
 
 

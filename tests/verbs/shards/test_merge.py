@@ -105,3 +105,16 @@ def test_killed(parts, tmp_path, serial, monkeypatch):
     use_fake(monkeypatch.setattr)
     assert attn.merge(*parts, out=tmp_path / "all").copied == 2
     assert contents(tmp_path / "all") == finished(serial)
+
+
+@pytest.mark.parametrize("part", ["", "attention"])
+def test_links_lead_nowhere(parts, tmp_path, part):
+    """A folder that takes others in has no link through which is written elsewhere."""
+    trace = next(entry for entry in read_index(parts[1]) if entry.status == "complete")
+    (tmp_path / "mine").mkdir()
+    link = parts[0] / trace.folder / part
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(tmp_path / "mine")
+    with pytest.raises(TraceError, match="nothing is written there"):
+        attn.merge(*parts, out=parts[0])
+    assert not list((tmp_path / "mine").iterdir())

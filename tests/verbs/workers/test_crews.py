@@ -3,6 +3,7 @@
 import pytest
 
 from attn.errors import RequestError
+from attn.verbs.workers.work import BatchAnswer, BatchMember, BatchMembers, decode, encode
 from tests.helpers.toy_runs import capture_fake, use_fake
 
 MANY = "cuda:99' cannot be used: this machine has "
@@ -22,3 +23,12 @@ def test_devices_that_are_not_there(tmp_path, monkeypatch, device, message):
     with pytest.raises(RequestError, match=message):
         capture_fake(tmp_path / "run", ["a cat", "a dog"], device=device)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_crosses_may_have_odd_names():
+    """Names of folders that are no UTF-8 reach a worker, and its answer reaches the driver."""
+    members = (BatchMember(3, "bad\udcff\n", None, True),)
+    answer = BatchAnswer({3: None, 5: "bad\udcff"}, (("told", "bad\udcff"),))
+    assert decode(encode(members), BatchMembers) == members
+    assert decode(encode(answer), BatchAnswer) == answer
+    assert b"\n" not in encode(members)

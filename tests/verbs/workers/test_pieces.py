@@ -9,6 +9,7 @@ from PIL import Image
 
 import attn
 from attn.errors import TraceError, UsageError
+from attn.files.cache import cache_key
 from attn.verbs.analyze import traces
 from attn.verbs.report import Report
 from attn.verbs.workers.pieces import PieceFolder, TracePiece
@@ -136,8 +137,8 @@ def test_nonsense(run, verbs, shard, told):
             verb(run, shard=shard)
 
 
-def test_piece(tmp_path):
-    """A piece comes back bit for bit, to those who ask for the same, and not if it is damaged."""
+def test_piece(tmp_path, monkeypatch):
+    """A piece comes back bit for bit, to who asks for the same, not if damaged or of others."""
     pieces, others = (PieceFolder(tmp_path / "kept", options) for options in ({"a": 1}, {"a": 2}))
     piece = TracePiece([0.1, float("nan"), "\udcff"], {"x\ny": np.array([np.nan, np.pi])})
     pieces.write(piece, "0001", "digest")
@@ -146,7 +147,14 @@ def test_piece(tmp_path):
     assert read.arrays["x\ny"].tobytes() == piece.arrays["x\ny"].tobytes()
     assert (others.read("0001", "digest"), pieces.read("0001", "other")) == (None, None)
     (path,) = (tmp_path / "kept").iterdir()
-    path.write_bytes(path.read_bytes()[:-40])
-    assert pieces.read("0001", "digest") is None
+    data = path.read_bytes()
+    for at in range(0, len(data), 7):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        assert pieces.read("0001", "digest") is None
+    path.write_bytes(data)
+    for cache in ("none", "another"):
+        monkeypatch.setenv("ATTN_CACHE", str(tmp_path / cache))
+        assert pieces.read("0001", "digest") is None  # it came with a run of others
+        cache_key(make=True)
     pieces.remove()
     assert not (tmp_path / "kept").exists()

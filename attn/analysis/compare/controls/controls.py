@@ -139,8 +139,8 @@ def null_effects(whole: Effect, null: Effect) -> Iterator[NullEffect]:
         effect = word_values(whole.pairs, word.key)
         for measure, of_null in ((STRONGEST, other), (WORD, word)):
             values = word_values(null.pairs, of_null.key)
-            names = (_name(term, whole.pairs) for term in (word, of_null))
-            yield NullEffect(measure, *names, effect, values)
+            name, null_name = (_name(term, whole.pairs) for term in (word, of_null))
+            yield NullEffect(measure, name, null_name, effect, values)
     effect, values = image_levels(whole.pairs), image_levels(null.pairs)
     if effect and values:
         yield NullEffect(LEVEL, "", "", effect, values)

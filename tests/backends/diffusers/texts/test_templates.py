@@ -4,6 +4,7 @@ import pytest
 
 from attn.backends.diffusers import Template, chat
 from attn.backends.diffusers.texts.templates import filled, lay_out, read_templated
+from attn.backends.loading import tokenizers
 from attn.demo.tokenizers import QWEN_SYSTEM, qwen_tokenizer
 from attn.errors import ModelError
 
@@ -124,3 +125,16 @@ def test_bad_templates(template, message):
     tokenizer.chat_template = template
     with pytest.raises(ModelError, match=message):
         read_templated(tokenizer, "a red cat", "prompt", QWEN3)
+
+
+def test_templates_of_others_are_bounded(tokenizer, tmp_path):
+    """A template that was read is filled in bounds, by pipelines too, and as it would be else."""
+    tokenizer.save_pretrained(tmp_path)
+    loaded = tokenizers.read(type(tokenizer), tmp_path)
+    turn = [{"role": "user", "content": "a red cat"}]
+    how = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
+    same = tokenizer.apply_chat_template(turn, **how)
+    assert loaded.apply_chat_template(turn, **how) == same
+    (tmp_path / "chat_template.jinja").write_text("{{ 'x' * 10**11 }}")
+    with pytest.raises(ModelError, match="it takes more than 537 MB of memory"):
+        read_templated(tokenizers.read(type(tokenizer), tmp_path), "a", "prompt", QWEN3)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from attn.backends.chat import templates
 from attn.backends.chat.prompts import Vocabulary, read_prompt, read_template
 from attn.backends.families.mmada.chat import read_vocabulary
 from attn.backends.families.mmada.llama import Config
+from attn.backends.loading.templates import filling
 from attn.demo import language
 from attn.demo.tokenizers import MASK, chat_tokenizer
 from attn.errors import ModelError
@@ -205,18 +205,18 @@ def test_texts():
 def test_what_fills_templates_is_started_again():
     """If it was killed, as by a system out of memory, the next prompt is read all the same."""
     tokens = read("a cat")
-    (process,) = templates._RUNNING
+    (process,) = filling._RUNNING
     process.kill()
     process.wait()
     assert read("a cat") == tokens
-    assert templates._RUNNING[0] is not process
+    assert filling._RUNNING[0] is not process
 
 
 def test_a_template_is_ended_by_the_clock():
     """On a busy machine a loop gets little of the processor, and would be waited for long."""
     loop = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     asked = json.dumps({"template": loop, "messages": [], "words": {}})
-    code = "from attn.backends.chat import template_process as t; t.ELAPSED = 0.1; t.main()"
+    code = "from attn.backends.loading.templates import process as t; t.ELAPSED = 0.1; t.main()"
     done = subprocess.run([sys.executable, "-c", code], input=asked, text=True, check=False)
     assert done.returncode == -signal.SIGALRM
 
@@ -228,6 +228,6 @@ def test_a_fork_has_another():
         warnings.simplefilter("ignore", DeprecationWarning)  # of threads, of which none goes on
         child = os.fork()
     if not child:
-        os._exit(len(templates._RUNNING))
+        os._exit(len(filling._RUNNING))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert len(templates._RUNNING) == 1
+    assert len(filling._RUNNING) == 1

@@ -9,25 +9,26 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from signal import SIGALRM, SIGXCPU
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
-from attn.backends.chat.template_process import SECONDS
+from attn.backends.loading.templates.process import SECONDS
 
-SCRIPT = Path(__file__).with_name("template_process.py")
+SCRIPT = Path(__file__).with_name("process.py")
 _LOCK = Lock()
 _RUNNING: list[subprocess.Popen[str]] = []
 
 
-def fill(template: str, messages: Sequence[Mapping[str, Any]], words: Mapping[str, str]) -> str:
+def fill(template: str, messages: Sequence[Mapping[str, Any]], words: Mapping[str, Any]) -> str:
     """Return what a model reads of a chat, as transformers' `apply_chat_template` gives it.
 
     Args:
         template: a Jinja template.
         messages: `role` and `content` of each.
-        words: what else the template may use, such as `bos_token`.
+        words: what else the template may use, such as `bos_token`; as JSON has it.
 
     Raises:
         ValueError: the template fails, or takes too long or too much; says why.
@@ -52,6 +53,25 @@ def fill(template: str, messages: Sequence[Mapping[str, Any]], words: Mapping[st
     if "error" in answer:
         raise ValueError(answer["error"])
     return str(answer["text"])
+
+
+def bind(tokenizer: Any) -> None:
+    """Have a tokenizer fill its template so, whoever asks it to: a pipeline does itself."""
+    if getattr(tokenizer, "chat_template", None) and hasattr(tokenizer, "get_chat_template"):
+        tokenizer.apply_chat_template = partial(_apply, tokenizer)
+
+
+def _apply(
+    tokenizer: Any,
+    conversation: Sequence[Mapping[str, Any]],
+    *,
+    tokenize: Literal[False],
+    add_generation_prompt: Literal[True],
+    **words: Any,
+) -> str:
+    """Do what `apply_chat_template` of a tokenizer does, as far as pipelines need it."""
+    del tokenize, add_generation_prompt  # `fill` knows no other
+    return fill(tokenizer.get_chat_template(), conversation, tokenizer.special_tokens_map | words)
 
 
 def _started() -> subprocess.Popen[str]:

@@ -19,7 +19,7 @@ LONGEST = 2**22
 
 
 def main() -> None:
-    """Answer requests: `template`, `messages` and `words`, the texts that the template may use."""
+    """Answer requests: `template`, `messages` and `words`, what else the template may use."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
     with pathlib.Path("/proc/self/statm").open() as stream:
