@@ -95,7 +95,8 @@ def test_layer_head_heatmap(trace):
     axes = figure.axes[0]
     np.testing.assert_array_equal(axes.images[0].get_array().filled(np.nan), heads.values.T)
     assert marks(axes) == ["0", "2"]
-    assert figure.axes[1].get_xlabel() == "attention probability"
+    label = "attention probability\ngrey: there are no such heads"
+    assert figure.axes[1].get_xlabel() == label
 
 
 def test_timestep_curve(trace):
