@@ -14,6 +14,8 @@ from attn.wording import count_noun, percent
 from attn.words import fold, is_content
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from attn.verbs.compare.compared import Compared
 
 ALL = "tables/mass.csv has all"
@@ -69,7 +71,7 @@ def as_text(done: Compared) -> Iterator[str]:
         if done.differences.get(name):
             yield f"  differs in {', '.join(map(str, done.differences[name]))}"
         if "mass.csv" in done.tables:
-            yield from (f"  {line}" for line in _changes(done, name))
+            yield from (f"  {line}" for line in list_changes(done.tables["mass.csv"], name))
     yield from _parts(done)
     yield str(done.path)
     yield from (f"  {line}" for line in listed_files(done.files))
@@ -93,32 +95,43 @@ def _parts(done: Compared) -> Iterator[str]:
         yield from (f"  {line}" for line in aligned(lines))
 
 
-def _changes(done: Compared, name: str) -> Iterator[str]:
-    """Yield the words of one variant whose mass changed most, as lines of a table."""
-    columns = done.tables["mass.csv"]
-    rows = list(range(len(columns)))
-    if "variant_name" in columns:
-        rows = [row for row in rows if columns["variant_name"][row] == name]
-    count = len(rows)
-    rows = [row for row in rows if is_content(str(columns["word"][row]))] or rows
+def list_changes(masses: DataFrame, name: str) -> Iterator[str]:
+    """Yield the words of one variant whose mass changed most, as lines of a table.
+
+    Args:
+        masses: `mass.csv`.
+        name: of the variant.
+    """
+    records = masses.to_dict("records")
+    every = [row for row in records if row.get("variant_name", name) == name]
+    content = [row for row in every if is_content(str(row["word"]))] or every
+    repeated = {fold(str(row["word"])) for row in content if row["occurrence"] > 1}
     lines: list[tuple[str, ...]] = [("WORD", "SEGMENT", "BASE", "CHANGE", "", "95 % INTERVAL")]
-    repeated = {fold(str(columns["word"][row])) for row in rows if columns["occurrence"][row] > 1}
-    for row in rows[:SHOWN]:
-        change, low, high = (float(columns[key][row]) for key in ("change", "low", "high"))
-        word, number = columns["word"][row], columns["occurrence"][row]
+    for row in _shown(content):
+        word, number, low = row["word"], row["occurrence"], row["low"]
         lines.append(
             (
                 f"{word} ({number})" if fold(word) in repeated else word,
-                str(columns["segment"][row]),
-                f"{columns['base'][row]:.3g}",
-                f"{change:+.3g}",
-                _percent(float(columns["relative_change"][row])),
-                f"{low:+.3g} to {high:+.3g}" if isfinite(low) else "-",
+                str(row["segment"]),
+                f"{row['base']:.3g}",
+                f"{row['change']:+.3g}",
+                _percent(float(row["relative_change"])),
+                f"{low:+.3g} to {row['high']:+.3g}" if isfinite(low) else "-",
             )
         )
     yield from aligned(lines)
-    if len(lines) - 1 < count:
-        yield f"{len(lines) - 1} of {count} words: content words, largest change first; {ALL}"
+    if len(lines) - 1 < len(every):
+        yield f"{len(lines) - 1} of {len(every)} words: content words, largest change first; {ALL}"
+
+
+def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of largest change; the last gives way to the word that the answer names."""
+    from attn.verbs.compare.answer import leading
+
+    shown, words = rows[:SHOWN], [row for row in rows if " " not in row["word"]]
+    if not words or leading(words) in shown:
+        return shown
+    return [*shown[:-1], dict(leading(words))]
 
 
 def _percent(part: float) -> str:

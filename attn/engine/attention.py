@@ -16,9 +16,11 @@ from attn.trace.measures.exact import UNIFORM_BELOW
 Index = slice | Tensor
 """Positions along one axis: a slice where they are contiguous, else a vector of integers."""
 
-
 LEAST = torch.finfo(torch.float32).min
 """In place of the logarithm of 0, so that times 0 it is 0."""
+
+MOST = 1e30
+"""In place of an infinite log-sum-exp: `LEAST` less it is still a number."""
 
 HIDDEN = -5e3
 """A key with a mask, or a logit, of less than this is hidden: the least that models use is -1e4."""
@@ -310,8 +312,9 @@ class Attention:
         return self.mask is None or not bool((self.lse[row] < UNIFORM_BELOW).any())
 
     def log_probs(self, row: int, heads: slice, queries: Index, keys: Index, out: Logits) -> Logits:
-        """Compute the natural logarithm of `probs` (`has_logs`), `LEAST` where a key is hidden."""
+        """Compute the natural logarithm of `probs` (`has_logs`), finite also where those are 0."""
         norm = _pick(self.factors()[2], row, heads, queries).unsqueeze(-1)
+        norm = norm.clamp(max=MOST)  # infinite where a query is no row
         return self._logits(row, heads, queries, keys, minus=norm, out=out, hidden=LEAST)
 
     def log_sum_exp(self, slab: int = 256) -> Norms:

@@ -25,7 +25,7 @@ SHOWN = 40
 """So many cuts are drawn, those of largest effect; the table has all."""
 APART = 0.18
 TITLES = {
-    "level": ("the picture", "levels of 255"),
+    "level": ("the image", "levels of 255"),
     "aimed": ("inside of the word's map more than outside", "levels of 255"),
     "token": ("tokens that are others", "part of the text"),
     "confidence": ("confidence of what is written", "change of the probability"),
@@ -34,8 +34,8 @@ TITLES = {
 """Panels by measure; the first one that there is decides the order of the cuts."""
 
 SHAPES = {
-    "colour": ("colour", "part of the pictures"),
-    "shape": ("shape", "part of the pictures"),
+    "colour": ("colour", "part of the images"),
+    "shape": ("shape", "part of the images"),
 }
 """Panels of captions of the shapes world."""
 ORDERS = {"most": VARIANTS[0], "least": BASE}

@@ -59,7 +59,9 @@ def range_scale(values: NDArray[np.floating[Any]]) -> ColourScale:
 
 
 def say_dark(values: NDArray[np.floating[Any]], scale: ColourScale, noun: str) -> str:
-    """Return a line that says why most of a figure is dark; nothing if it is not.
+    """Return lines that say why most of a table is dark, and what is grey; none if nothing is.
+
+    Cells that are not numbers are what there is not, such as a head that only other layers have.
 
     Args:
         values: all that are drawn.
@@ -68,10 +70,11 @@ def say_dark(values: NDArray[np.floating[Any]], scale: ColourScale, noun: str) -
     """
     known = values[np.isfinite(values)]
     bright = int((known >= DIM * (scale.vmax or 1.0)).sum())
+    absent = f"\ngrey: there are no such {noun}" if known.size < values.size else ""
     if not 0 < bright < SELDOM * known.size:
-        return ""
+        return absent
     told = f"above {percent(DIM)} of the scale: {bright} of {known.size} {noun}"
-    return f"\n{told}; the others are dark"
+    return f"\n{told}; the others are dark{absent}"
 
 
 def name_scale(scale: ColourScale) -> str:

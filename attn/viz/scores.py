@@ -84,7 +84,7 @@ def _draw_layers(
     axes.set_axisbelow(True)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    write_title(axes, "by layer", "line: 95 % interval over pictures", size=10.5)
+    write_title(axes, "by layer", "line: 95 % interval over images", size=10.5)
 
 
 def _draw_steps(axes: Axes, rows: Sequence[Row], segments: Sequence[str]) -> None:

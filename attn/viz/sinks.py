@@ -77,7 +77,7 @@ def draw_heads(values: xr.DataArray, subject: Subject) -> Figure:
     width = min(max(CELL[0] * layers, WIDE[0]), WIDE[1])
     height = CELL[1] * heads
     figure, axes = _page(
-        subject, values, (width + LEFT, height + BELOW + 0.9 + layer_room(subject.layers))
+        subject, values, (width + LEFT, height + BELOW + 1.1 + layer_room(subject.layers))
     )
     scale = colour_scale(values.values[~np.isnan(values.values)])
     axes.set_facecolor(GREY)
@@ -153,7 +153,7 @@ def draw_roles(values: xr.DataArray, subject: Subject) -> Figure:
     dress(axes, 1.0)
     mark_layers(axes, [int(layer) for layer in ordered["layer"].values], subject.layers)
     name_axes(axes, "layer", values.attrs["unit"])
-    title = "what the picture attends to"
+    title = "what the image attends to"
     write_title(axes, title, "mean over steps, heads and places", size=10)
     show_names(figure, patches, names)
     return figure

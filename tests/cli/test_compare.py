@@ -3,15 +3,18 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from attn.backends import find, load
 from attn.cli import build
+from attn.cli.compared import list_changes
 from tests.helpers import sketches
 from tests.helpers.models import lora_demo
 from tests.helpers.toy_traces import read_csv, write_collection, write_trace
 
+COLOURS = ["red", "blue", "green", "purple", "orange"]
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 PLAN = """\
@@ -213,3 +216,12 @@ def test_negative_without_words(tmp_path):
         "Error: the negative prompt has no words; give one with --negative\n",
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_leading_word_shown():
+    """The word that the answer names stands in the table, however many words change more."""
+    numbers = {"occurrence": 1, "segment": "clip", "base": 0.5, "low": 0.01, "high": 0.02}
+    rows = [numbers | {"word": word, "change": 0.1, "relative_change": 0.2} for word in COLOURS]
+    rows.append(numbers | {"word": "cat", "change": 0.05, "relative_change": 0.7})
+    words = [line.split()[0] for line in list_changes(pd.DataFrame(rows), "a")]
+    assert words == ["WORD", *COLOURS[:4], "cat", "5"]

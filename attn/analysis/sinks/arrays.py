@@ -87,7 +87,7 @@ def summarise(
         names: of layers, by index.
     """
     masses, layers = _masses(table)
-    about = tuple(layers), "What the picture attends to, by layer", UNITS["mass"]
+    about = tuple(layers), "What the image attends to, by layer", UNITS["mass"]
     digests = {"3 roles by layer": Digest(masses, "layer", *about, absent=0.0, names=names)}
     if tokens:
         digests["4 token by step"] = Digest(

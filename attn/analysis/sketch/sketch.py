@@ -73,7 +73,9 @@ COMPARED = ("on", "near", "inside", "iou")
 """What a comparison tells of two runs."""
 VALUES = ("on", "on_ratio", "near", "inside", "inside_ratio", "iou")
 NO_STROKES = "the sketch has no strokes, so nothing can overlap them"
-NO_SHAPES = "the sketch has no closed shapes, so no word is held against one"
+NO_SHAPES = (
+    "the sketch has no closed shapes, so no word is held against one; close an outline for that"
+)
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ def _tell(layers: Sequence[dict[str, Any]], names: dict[int, str], segment: str)
         best = max(known, key=lambda row: row["focus"])
         mean = next((row["focus"] for row in rows if row["layer"] == ALL), np.nan)
         yield (
-            f"of {len(known)} layers the maps of {names[best['layer']]} follow the picture most "
+            f"of {len(known)} layers the maps of {names[best['layer']]} follow the image most "
             f"clearly: focus {best['focus']:.3g}, that of the mean of all {mean:.3g}"
         )
 

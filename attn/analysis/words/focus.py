@@ -241,7 +241,7 @@ def tell_best_layer(
     try:
         pictures = read_pictures(trace, block, layers)
     except TraceError as error:
-        return f"no layer is held against the picture: {error}"
+        return f"no layer is held against the image: {error}"
     try:
         best = find_best_layer(trace, block, layers, steps, prompt, pictures)
     except (AnalysisError, TraceError):
@@ -250,6 +250,6 @@ def tell_best_layer(
         return ""
     name = name_layers(trace.layers)[best.layer.index]
     return (
-        f"the mean of all layers hides what the layer {name} shows, whose maps follow the picture "
+        f"the mean of all layers hides what the layer {name} shows, whose maps follow the image "
         f"{best.times:.0f} times as clearly: --set words.layers={BEST} draws it alone"
     )

@@ -24,7 +24,7 @@ def tell_relations(tables: Mapping[str, Columns]) -> Iterator[Sentence]:
         row = table_rows(tables[PLACE])[0]
         yield Sentence(
             f"The place at {row['place']} gives {percent(row['to_images'])} of its attention to "
-            f"the picture, most to the cell at row {row['row']}, column {row['column']}: "
+            f"the image, most to the cell at row {row['row']}, column {row['column']}: "
             f"{percent(row['attention'])}, {digits(row['lift'])} times the mean of the cells.",
             PLACE,
         )
@@ -43,7 +43,7 @@ def _tell_readers(table: Columns) -> Iterator[Sentence]:
     told = f"Of {segment}, “{name_word(first, rows)}” gives {percent(first['to_image'])} of its"
     least = f", the most; “{name_word(last, rows)}” {percent(last['to_image'])}, the least"
     end = least if len(rows) > 1 else ""
-    yield Sentence(f"{told} attention to the picture{end}.", READERS)
+    yield Sentence(f"{told} attention to the image{end}.", READERS)
 
 
 def _tell_pairs(table: Columns) -> Iterator[Sentence]:

@@ -23,7 +23,7 @@ from attn.viz.page import (
 
 CELL = (0.3, 0.22)
 WIDTHS = (2.6, 7.0)
-LEFT, BELOW, FOOT = 0.7, 0.85, 0.7  # inches around tables, and for the bars
+LEFT, BELOW, FOOT = 0.7, 0.85, 0.9  # inches around tables, and for the bars
 GREY = "#d5d8dc"  # heads that a layer does not have
 LETTERS = 30
 

@@ -113,7 +113,7 @@ def show_side(axes: Axes, side: SceneSide) -> None:
     axes.set_facecolor(GRID)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    axes.text(0.5, 0.5, "no picture", transform=axes.transAxes, ha="center", color=FAINT)
+    axes.text(0.5, 0.5, "no image", transform=axes.transAxes, ha="center", color=FAINT)
 
 
 def show_map(axes: Axes, side: SceneSide, word: int, scale: ColourScale) -> None:

@@ -55,6 +55,6 @@ def _label(maps: xr.DataArray, measure: str) -> xr.DataArray:
 
 def _heading(subject: Subject, scale: Scale) -> tuple[str, str]:
     facts = f"{subject.backend} · seed {subject.seed}"
-    mean = " · mean: part of the picture" if scale == "shared" else ""
+    mean = " · mean: part of the image" if scale == "shared" else ""
     told = "concepts, each read by itself; at each place they share out 1"
     return subject.prompt, f"{facts} · {told}{mean}"

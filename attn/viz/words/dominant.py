@@ -124,4 +124,4 @@ def _draw_areas(
     axes.set_yticks(range(len(names)), names)
     axes.set_xticks([])
     style(axes, across=True)
-    write_title(axes, "of the picture", size=10.5)
+    write_title(axes, "of the image", size=10.5)

@@ -46,7 +46,7 @@ def draw_images(result: Result, subject: Subject) -> Iterator[FigureFile]:
             mine = maps.isel(sample=sample)
             sums = [f"{percent(float(part.sum()))} in all" for part in mine]
             labelled = mine.assign_coords(remark=("word", sums))
-            title = "What each word reads of the picture"
+            title = "What each word reads of the image"
             for scale, name in SHEETS.items():
                 heading = (title, _facts(subject, segment, maps))
                 figure = draw_sheet(labelled, image, heading, scale)

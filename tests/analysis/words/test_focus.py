@@ -77,7 +77,7 @@ def test_layers_are_told_apart(trace):
     table = result.tables[concentration.LAYERS].set_index("layer")
     assert table.loc[3, "follows"] == pytest.approx(1, abs=1e-4)
     assert table.loc[3, "focus"] > 5 * table.loc[1, "focus"] > 0
-    assert result.notes[0].startswith("of 2 layers the maps of block.3 follow the picture most")
+    assert result.notes[0].startswith("of 2 layers the maps of block.3 follow the image most")
 
 
 def test_best_layer_is_drawn_and_told(trace):

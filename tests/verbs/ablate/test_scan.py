@@ -73,7 +73,7 @@ def test_scan(scanned):
     assert levels == sorted(levels, reverse=True)
     assert set(table["controls"]) == {0}
     most = table["cut"].iloc[0].removesuffix(" cut")
-    assert scanned.answer.startswith(f"Of 5 cuts {most} changes the picture most, by ")
+    assert scanned.answer.startswith(f"Of 5 cuts {most} changes the image most, by ")
     assert "cuts.png" in scanned.files
 
 

@@ -115,7 +115,7 @@ def test_from_scan_to_curve(tmp_path):
     again = ["--weaken", str(tmp_path / "scan"), "--points", "2", "-o", str(tmp_path / "curve")]
     weakened = CliRunner().invoke(build(), ["ablate", *options, *again])
     assert weakened.exit_code == 0, weakened.stderr
-    assert "Mean over all numbers of heads, the picture changes by" in weakened.stdout
+    assert "Mean over all numbers of heads, the image changes by" in weakened.stdout
     assert {"weakening.png", "tables/weakening.csv"} <= {
         line.strip() for line in weakened.stdout.splitlines()
     }

@@ -336,9 +336,9 @@ def test_scale_of_cells(scale):
 
 
 def test_pictures_without_a_picture():
-    """An interrupted run has no picture: its place says so."""
+    """An interrupted run has no image: its place says so."""
     shown = scene(picture=None)
-    assert texts(draw_images(shown).figure).count("no picture") == 2
+    assert texts(draw_images(shown).figure).count("no image") == 2
 
 
 def test_change_bars():

@@ -29,7 +29,7 @@ from attn.analysis.compare.changes import (
 from attn.analysis.compare.controls.ratios import Ratio, ratio_of_means
 from attn.analysis.compare.controls.roles import ALONE, NULL, WITHOUT, Role
 from attn.analysis.compare.pairs import Pair
-from attn.analysis.compare.terms import Key
+from attn.analysis.compare.terms import Key, Term
 from attn.analysis.tables import Table, make_table
 from attn.lora.block_weights import slot_of
 from attn.shapes import PairRow
@@ -139,10 +139,17 @@ def null_effects(whole: Effect, null: Effect) -> Iterator[NullEffect]:
         effect = word_values(whole.pairs, word.key)
         for measure, of_null in ((STRONGEST, other), (WORD, word)):
             values = word_values(null.pairs, of_null.key)
-            yield NullEffect(measure, word.label, of_null.label, effect, values)
+            name, null_name = (_name(term, whole.pairs) for term in (word, of_null))
+            yield NullEffect(measure, name, null_name, effect, values)
     effect, values = image_levels(whole.pairs), image_levels(null.pairs)
     if effect and values:
         yield NullEffect(LEVEL, "", "", effect, values)
+
+
+def _name(term: Term, pairs: Sequence[Pair]) -> str:
+    """Return a word's label, with its segment behind it if words of several were compared."""
+    segments = {other.segment for pair in pairs for other in pair.terms if other.kind == term.kind}
+    return f"{term.label} ({term.segment})" if len(segments) > 1 else term.label
 
 
 def _null_rows(whole: Effect, null: Effect) -> Iterator[dict[str, Any]]:
@@ -161,7 +168,7 @@ def _part_rows(whole: Effect, part: Effect, role: Role) -> Iterator[dict[str, An
         "variant_name": part.label,
     }
     if whole.lead is not None:
-        key, label = whole.lead.term.key, whole.lead.term.label
+        key, label = whole.lead.term.key, _name(whole.lead.term, whole.pairs)
         sides = word_values(part.pairs, key), word_values(whole.pairs, key)
         yield {**names, "measure": WORD, "word": label, **numbers(*sides, ("effect", "whole"))}
     sides = image_levels(part.pairs), image_levels(whole.pairs)

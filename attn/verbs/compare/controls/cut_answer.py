@@ -51,12 +51,12 @@ def tell_each(
 
 
 def _tell_many(rows: Sequence[Row]) -> Iterator[str]:
-    """Say which of many cuts change the picture most, and which least."""
+    """Say which of many cuts change the image most, and which least."""
     levels = [row for row in rows if row["measure"] == LEVEL]
     most, second, *_, least = levels
     half = digits(levels[len(levels) // 2]["change"])
     yield (
-        f"Of {len(levels)} cuts {name_cut(most)} changes the picture most, by {_size(most)}; then "
+        f"Of {len(levels)} cuts {name_cut(most)} changes the image most, by {_size(most)}; then "
         f"comes {name_cut(second)} ({_size(second)}). Half of them change it by less than {half}, "
         f"{name_cut(least)} by {_size(least)}, the least."
     )
@@ -65,12 +65,12 @@ def _tell_many(rows: Sequence[Row]) -> Iterator[str]:
         best = max(aimed, key=lambda row: float(row["change"]))
         yield (
             f"Most to the point is {name_cut(best)}: inside of the map of “{best['word']}” the "
-            f"picture changes by {_spell(best, '')} more than outside."
+            f"image changes by {_spell(best, '')} more than outside."
         )
 
 
 def _size(row: Row) -> str:
-    """Return how many levels a picture changes by, with the interval."""
+    """Return how many levels an image changes by, with the interval."""
     return (
         f"{_spell(row, '')} of 255 levels"
         if not math.isnan(row["low"])
@@ -86,8 +86,8 @@ def _tell(measures: Mapping[str, Row]) -> Iterator[str]:
         return
     if math.isnan(level["low"]):
         yield (
-            f"Cutting {name} changes the picture by {digits(level['change'])} of 255 levels, in "
-            "too few pictures to tell from chance."
+            f"Cutting {name} changes the image by {digits(level['change'])} of 255 levels, in "
+            "too few images to tell from chance."
         )
         return
     yield _tell_aim(measures) if AIMED in measures else _tell_size(level)
@@ -95,7 +95,7 @@ def _tell(measures: Mapping[str, Row]) -> Iterator[str]:
 
 
 def _tell_shapes(measures: Mapping[str, Row]) -> Iterator[str]:
-    """Say what became of objects in pictures of the shapes world."""
+    """Say what became of objects in images of the shapes world."""
     from attn.demo.changes import CHANGES
 
     rows = [measures[name] for name in CHANGES if name in measures]
@@ -105,7 +105,7 @@ def _tell_shapes(measures: Mapping[str, Row]) -> Iterator[str]:
     against = "difference_" if rows[0]["controls"] else ""
     more = [row for row in rows if row[f"{against}low"] > 0]
     told = [
-        f"{row['measure']} in {100 * row['change']:.0f} % of the pictures"
+        f"{row['measure']} in {100 * row['change']:.0f} % of the images"
         + (f" (at random {100 * row['random_change']:.0f} %)" if row["controls"] else "")
         for row in more
     ]
@@ -122,7 +122,7 @@ def _tell_shapes(measures: Mapping[str, Row]) -> Iterator[str]:
 def _tell_size(level: Row) -> str:
     """Say how much a cut changes that has no map of a word."""
     start = (
-        f"Cutting {name_cut(level)} changes the picture by {digits(level['change'])} of 255 levels"
+        f"Cutting {name_cut(level)} changes the image by {digits(level['change'])} of 255 levels"
     )
     if not level["controls"]:
         return f"{start}; no cut as large was made at random to hold it against."
@@ -134,11 +134,11 @@ def _tell_size(level: Row) -> str:
 
 
 def _tell_aim(measures: Mapping[str, Row]) -> str:
-    """Say whether the picture changes where the map of the word is."""
+    """Say whether the image changes where the map of the word is."""
     aimed, inside, outside = (measures[name] for name in (AIMED, INSIDE, OUTSIDE))
     name = name_cut(aimed)
     sides = (
-        f"the picture changes by {digits(inside['change'])} of 255 levels inside of the map of "
+        f"the image changes by {digits(inside['change'])} of 255 levels inside of the map of "
         f"“{aimed['word']}” and by {digits(outside['change'])} outside"
     )
     if not aimed["low"] > 0:

@@ -91,7 +91,7 @@ def tell_weakening(rows: Sequence[Mapping[str, Any]]) -> list[Sentence]:
         for order in (MOST, LEAST)
     }
     whole = next(row for row in first if row["heads"] == "all")
-    what = "picture" if measure == LEVEL else "text"
+    what = "image" if measure == LEVEL else "text"
     factor = 1 if measure == LEVEL else 100
     unit = UNITS[measure] if measure == LEVEL else f"% {UNITS[measure]}"
     told = (

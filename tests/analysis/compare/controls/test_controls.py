@@ -5,7 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from attn.analysis.compare.controls.controls import make_effect, null_table, part_table
+from attn.analysis.compare.controls.controls import (
+    make_effect,
+    null_effects,
+    null_table,
+    part_table,
+)
 from attn.analysis.compare.controls.leak import leak_table
 from attn.analysis.compare.controls.ratios import ratio_of_means
 from attn.analysis.compare.controls.roles import Role
@@ -57,6 +62,18 @@ def test_null(effects):
     check(strongest, changes(whole, "cat"), changes(null, "bobcat"), ("effect", "null"))
     check(word, changes(whole, "cat"), changes(null, "cat"), ("effect", "null"))
     check(level, levels(whole), levels(null), ("effect", "null"))
+
+
+def test_segments(effects):
+    """Equal words of two encoders are told apart: each has its segment behind it."""
+    split = []
+    for pair in effects[0].pairs:
+        terms = [
+            replace(term, segment="t5") if term.text == "bobcat" else term for term in pair.terms
+        ]
+        split.append(replace(pair, base=replace(pair.base, terms=tuple(terms))))
+    names = [effect.word for effect in null_effects(replace(effects[0], pairs=split), effects[1])]
+    assert names == ["cat (clip)", "cat (clip)", ""]
 
 
 def test_parts(effects):

@@ -32,22 +32,23 @@ SIDES = (
     row("outside", (4.0, 3.0, 5.0), (1.5, 1.0, 2.0)),
 )
 START = (
-    "the picture changes by 30 of 255 levels inside of the map of “red” and by 4 outside, after "
+    "the image changes by 30 of 255 levels inside of the map of “red” and by 4 outside, after "
     "cutting as much at random by 2 and 1.5"
 )
 CASES = {
     "Cutting red does nothing: these are the same pictures.": (row("level", (0.0, 0.0, 0.0)),),
-    "Cutting red changes the picture by 5 of 255 levels, in too few pictures to tell from "
-    "chance.": (row("level", (5.0, NAN, NAN)),),
-    "Cutting red changes the picture by 5 of 255 levels; no cut as large was made at random "
+    "Cutting red changes the image by 5 of 255 levels, in too few images to tell from chance.": (
+        row("level", (5.0, NAN, NAN)),
+    ),
+    "Cutting red changes the image by 5 of 255 levels; no cut as large was made at random "
     "to hold it against.": (row("level", (5.0, 4.0, 6.0)),),
-    "Cutting red changes the picture by 5 of 255 levels, more than chance: as much cut at random "
+    "Cutting red changes the image by 5 of 255 levels, more than chance: as much cut at random "
     "changes it by 1 (4, 95 % 3 to 5).": (LEVEL,),
-    "Cutting red changes the picture by 1 of 255 levels, less than chance: as much cut at random "
+    "Cutting red changes the image by 1 of 255 levels, less than chance: as much cut at random "
     "changes it by 5 (-4, 95 % -5 to -3).": (
         row("level", (1.0, 0.5, 1.5), (5.0, 4.0, 6.0), (-4.0, -5.0, -3.0)),
     ),
-    "Cutting red changes the picture by 5 of 255 levels, which is not shown to differ from chance: "
+    "Cutting red changes the image by 5 of 255 levels, which is not shown to differ from chance: "
     "as much cut at random changes it by 4 (1, 95 % -1 to 3).": (
         row("level", (5.0, 4.0, 6.0), (4.0, 3.0, 5.0), (1.0, -1.0, 3.0)),
     ),
@@ -84,16 +85,16 @@ def test_many_cuts_are_told_together():
     ]
     aimed = row("aimed", (4.0, 2.0, 6.0)) | {"cut": "head 7 cut"}
     assert told(*rows, aimed) == (
-        "Of 5 cuts head 9 changes the picture most, by 9, 95 % 8 to 10 of 255 levels; then comes "
+        "Of 5 cuts head 9 changes the image most, by 9, 95 % 8 to 10 of 255 levels; then comes "
         "head 7 (7, 95 % 6 to 8 of 255 levels). Half of them change it by less than 5, head 1 by "
         "1, 95 % 0 to 2 of 255 levels, the least. Most to the point is head 7: inside of the map "
-        "of “red” the picture changes by 4, 95 % 2 to 6 more than outside."
+        "of “red” the image changes by 4, 95 % 2 to 6 more than outside."
     )
 
 
 SHAPES = {
     "By the judge of the shapes world, cutting red changes more often than as much cut at random: "
-    "colour in 40 % of the pictures (at random 5 %).": (0.35, 0.2, 0.5),
+    "colour in 40 % of the images (at random 5 %).": (0.35, 0.2, 0.5),
     "By the judge of the shapes world, cutting red is not shown to change anything of the objects "
     "more often than as much cut at random.": (0.35, -0.1, 0.8),
 }
