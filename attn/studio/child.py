@@ -18,7 +18,8 @@ from rich import filesize
 from attn.errors import CaptureError
 
 Facts = dict[str, Any]
-COMMAND = (sys.executable, "-m", "attn.studio.worker.work")
+COMMAND = (sys.executable, "-P", "-m", "attn.studio.worker.work")
+"""Without the working folder, which may be of others, among the places of modules."""
 STOP_SECONDS = 10.0
 TEXTS = ("error", "text", "warnings")
 """What is told to people, of the facts that come."""

@@ -13,7 +13,8 @@ from types import TracebackType
 from attn.verbs.workers.drive import LOST, no_workers
 from attn.verbs.workers.work import BatchAnswer, BatchMembers, WorkerRecipe, decode, encode
 
-COMMAND = (sys.executable, "-m", "attn.verbs.workers.process")
+COMMAND = (sys.executable, "-P", "-m", "attn.verbs.workers.process")
+"""Without the working folder, which may be of others, among the places of modules."""
 GRACE_SECONDS = 5
 
 

@@ -1,8 +1,12 @@
 """Workers that cannot be had are refused before anything is written."""
 
+import subprocess
+
 import pytest
 
 from attn.errors import RequestError
+from attn.studio import child
+from attn.verbs.workers import local
 from attn.verbs.workers.work import BatchAnswer, BatchMember, BatchMembers, decode, encode
 from tests.helpers.toy_runs import capture_fake, use_fake
 
@@ -32,3 +36,11 @@ def test_what_crosses_may_have_odd_names():
     assert decode(encode(members), BatchMembers) == members
     assert decode(encode(answer), BatchAnswer) == answer
     assert b"\n" not in encode(members)
+
+
+@pytest.mark.parametrize("command", [local.COMMAND, child.COMMAND])
+def test_no_code_of_the_working_folder_runs(command, tmp_path):
+    """A module that lies in the folder of others' traces is not taken for a library."""
+    (tmp_path / "msgspec.py").write_text("open('ran', 'w')\n")
+    subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, check=True)
+    assert not (tmp_path / "ran").exists()
