@@ -11,7 +11,8 @@ from attn.errors import TraceError
 from attn.explorer.listing.items import Item
 from attn.explorer.listing.library import Library
 from attn.explorer.opened import manifest_of, version_of
-from attn.files.digests import require_digest
+from attn.files.digests import output_digest, require_digest
+from attn.schema import Manifest
 
 HEAD_START = 5e8
 """Bytes of a trace for which the page has the disk to itself for a second, two at most."""
@@ -63,17 +64,24 @@ class Checker:
         version = version_of(item)
         if item.kind == "comparison":
             return Checks(version=version)
-        shards = {(shard.file, shard.sha256): shard for shard in manifest_of(item.folder).shards}
+        sizes = _sizes(manifest_of(item.folder))
         with self._lock:
             findings = self._findings.setdefault(item.folder, {})
-            new = [key for key in shards if key not in findings]
+            new = [key for key in sizes if key not in findings]
             findings.update(dict.fromkeys(new))
-            known = [findings[key] for key in shards]
+            known = [findings[key] for key in sizes]
         if new:
-            wait = min(2, sum(shards[key].bytes for key in new) / HEAD_START)
+            wait = min(2, sum(sizes[key] for key in new) / HEAD_START)
             Thread(target=_check, args=(item.folder, new, findings, wait), daemon=True).start()
         done = [finding for finding in known if finding is not None]
         return Checks(len(known), len(done), [finding for finding in done if finding], version)
+
+
+def _sizes(manifest: Manifest) -> dict[tuple[str, str], int]:
+    """Return the bytes of files by name and digest; outputs come first, and count nothing."""
+    outputs = {name: output_digest(manifest, name) for name in manifest.outputs}
+    sizes = {(name, digest): 0 for name, digest in outputs.items() if digest is not None}
+    return sizes | {(shard.file, shard.sha256): shard.bytes for shard in manifest.shards}
 
 
 def _check_list(library: Library) -> None:

@@ -304,7 +304,7 @@ def test_lost(visit, tmp_path, is_gone):
     """What is shown of a trace that is gone, or was written again as a whole, is marked as old."""
     trace = write_trace(tmp_path / "t", manifest(samples=1))
     page = visit(trace, hurry=True)
-    page.wait_for_selector("summary:has-text('3 of 3 files checked')")
+    page.wait_for_selector("summary:has-text('4 of 4 files checked')")
     if is_gone:
         trace.rename(tmp_path / "other")
     else:

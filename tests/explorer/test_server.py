@@ -200,15 +200,24 @@ def test_no_file_acts_as_a_page(tmp_path):
     assert kinds == {"application/octet-stream"}
 
 
-def test_checked(server, folder):
-    """Digests are checked in the background, and what is damaged is named."""
+@pytest.mark.parametrize("is_damaged", [False, True], ids=["whole", "image changed"])
+def test_checked(tmp_path, is_damaged):
+    """Digests are checked in the background, those of images too, and what is damaged is named."""
+    trace = write_trace(tmp_path / "t", manifest(samples=1))
+    if is_damaged:
+        image = trace / "outputs" / "image-0.png"
+        image.write_bytes(image.read_bytes()[:-1] + b"?")
+    server = Server(open_library([trace]))
+    server.start()
 
     def read():
         found = json.loads(ask(server, "/t/0/checked", **cookie(server))[2])
         assert found.pop("version")
-        return found
+        return found | {"damaged": [text.split()[0] for text in found["damaged"]]}
 
-    eventually(read, {"files": 3, "checked": 3, "damaged": []})
+    named = [f"{trace}/outputs/image-0.png"] if is_damaged else []
+    eventually(read, {"files": 4, "checked": 4, "damaged": named})
+    server.stop()
 
 
 def test_damaged_trace(tmp_path):
