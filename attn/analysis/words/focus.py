@@ -162,7 +162,7 @@ class BestLayer:
 
     @property
     def is_telling(self) -> bool:
-        """Whether the mean over layers hides what this layer shows."""
+        """Whether this layer shows much more clearly than the mean over layers."""
         return self.focus >= LEAST and MUCH <= self.times < float("inf")
 
 
@@ -225,7 +225,7 @@ def tell_best_layer(
     steps: Sequence[int],
     prompt: tuple[str, Prompt],
 ) -> str:
-    """Say if the mean over layers hides what one of them shows; nothing where it does not.
+    """Say if one layer shows much more clearly than the mean over all; nothing where none does.
 
     Where that cannot be known because a picture is damaged or gone, this is said.
 
@@ -250,6 +250,6 @@ def tell_best_layer(
         return ""
     name = name_layers(trace.layers)[best.layer.index]
     return (
-        f"the mean of all layers hides what the layer {name} shows, whose maps follow the image "
-        f"{best.times:.0f} times as clearly: --set words.layers={BEST} draws it alone"
+        f"maps of the layer {name} follow the image {best.times:.0f} times as clearly as the mean "
+        f"of all layers does: --set words.layers={BEST} draws it alone"
     )

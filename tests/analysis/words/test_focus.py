@@ -81,14 +81,14 @@ def test_layers_are_told_apart(trace):
 
 
 def test_best_layer_is_drawn_and_told(trace):
-    """`layers=best` is that layer; without it the sheet says what the mean hides."""
+    """`layers=best` is that layer; without it the sheet says that it is clearer."""
     best = words.run(trace, words.WordsOptions(layers=("best",)))
     assert best.arrays["clip"].attrs["layers"] == [3]
     assert best.arrays["clip"].attrs["told"] == ""
     mean = words.run(trace, words.WordsOptions())
     told = mean.arrays["clip"].attrs["told"]
     assert told in mean.notes
-    assert told.startswith("the mean of all layers hides what the layer block.3 shows, whose maps")
+    assert told.startswith("maps of the layer block.3 follow the image ")
 
 
 def test_heads_are_measured_apart():
