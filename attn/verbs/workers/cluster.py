@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -190,12 +190,35 @@ def _connect(count: int | None) -> Any:
     ray_worker._worker_logs_enabled = False  # it would print on stdout that a worker was lost
     try:
         ray.init(
-            address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **here
+            address=address or "local",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            job_config=_job_config(),
+            **here,
         )
     except (ConnectionError, RuntimeError, OSError, ValueError) as error:
         where = f"the Ray cluster at RAY_ADDRESS={address}" if address else "Ray on this machine"
         raise CaptureError(f"cannot use {where}: {_reason(error)}") from error
     return ray
+
+
+class _NoFolders(list[str]):
+    """Stays empty."""
+
+    def extend(self, folders: Iterable[str]) -> None:
+        """Take nothing."""
+
+
+def _job_config() -> Any:
+    """Return what lets workers import what is installed only, not what lies in this folder.
+
+    Ray would put the folder in which the command runs before all others.
+    """
+    from ray.job_config import JobConfig
+
+    config = JobConfig()
+    config._py_driver_sys_path = _NoFolders()
+    return config
 
 
 def _require_answer(address: str | None) -> None:

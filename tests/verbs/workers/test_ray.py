@@ -79,10 +79,11 @@ def complete(out):
     }
 
 
-def test_kills(raylet, tmp_path):
+def test_kills(raylet, tmp_path, monkeypatch):
     """With a worker, a node and the driver killed the same command goes on, as one process would.
 
-    What was complete stays as it is, and of the others no more were begun than workers had.
+    What was complete stays as it is, and of the others no more were begun than workers had. A
+    module that lies in the working folder is not taken for a library by the workers.
     """
     serial, out = tmp_path / "serial", tmp_path / "run"
     capture(serial)
@@ -93,6 +94,8 @@ def test_kills(raylet, tmp_path):
     kept = complete(out)
     assert 23 <= len(kept) < ITEMS
     assert len([*out.glob(f"*/{MANIFEST}")]) - len(kept) <= CREW * BATCH
+    (tmp_path / "msgspec.py").write_text("raise ImportError('this is no library')\n")
+    monkeypatch.chdir(tmp_path)
     capture(out, workers=CREW, engine="ray")
     assert contents(out) == contents(serial)
     assert kept.items() <= complete(out).items()
