@@ -31,6 +31,8 @@ HEADERS = {
     "cache-control": "private, no-cache",
 }
 """Of every answer."""
+LONGEST = 4096
+"""Characters of an address at most; Python makes no number of 4,301 digits."""
 FOREIGN = ("cross-site", "same-site")
 """What a browser says of a request that another site made it send."""
 
@@ -96,6 +98,8 @@ class Guard:
             return 403, "Requests of other sites are refused."
         if _header(scope, "sec-fetch-site") in FOREIGN:
             return 403, "Requests of other sites are refused."
+        if len(scope["path"]) > LONGEST:
+            return 414, f"Addresses here have at most {LONGEST} characters."
         if scope["method"] not in self._methods:
             return 405, "There is nothing here to write to."
         return None

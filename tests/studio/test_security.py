@@ -143,7 +143,7 @@ def paths(server):
         f"/gradio_api/file={uploads}/{up}etc/passwd",
         f"/gradio_api/file={uploads}/..%2f..%2fetc%2fpasswd",
         f"/gradio_api/file={uploads}/x%00.png",
-        f"/gradio_api/file={uploads}/{'a' * 5000}",
+        f"/gradio_api/file={uploads}/{'a' * 3500}",
         "/gradio_api/file=http://evil.example/x.png",
         "/gradio_api/file=file:///etc/passwd",
         "/gradio_api/file=\\\\evil\\share",
