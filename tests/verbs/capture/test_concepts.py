@@ -93,6 +93,7 @@ KINDS = {
     "sd2": ("sd2", {}),
     "shown": ("sd15", {"noise": 0.5}),
     "drawn further": ("sd15", {"strength": 0.5}),
+    "inpainting": ("sd15", {"strength": 1.0, "model": "demo:inpainting"}),
 }
 
 
@@ -102,6 +103,10 @@ def test_concepts_beside_other_options(kind, photo, tmp_path):
     """The picture is that of the same command without concepts, of which there are maps."""
     backend, options = KINDS[kind]
     options |= {"picture": photo} if {"noise", "strength"} & options.keys() else {}
+    if "model" in options:
+        mask = tmp_path / "mask.png"
+        Image.linear_gradient("L").resize((80, 48)).save(mask)
+        options |= {"mask_picture": mask}
     options |= {"steps": None if "noise" in options else 2, "size": (80, 48)}
     plain = attn.capture(backend, "a cat", out=tmp_path / "plain", **options).trace
     trace = attn.capture(
