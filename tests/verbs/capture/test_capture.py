@@ -20,6 +20,7 @@ from attn.backends.families.sd35 import SD35Session
 from attn.backends.types import Placement
 from attn.errors import AttnError, CaptureError, ModelError, RequestError, TraceError, UsageError
 from attn.schema import Request
+from attn.verbs.capture import folders
 from attn.verbs.capture.capture import capture
 from attn.verbs.report import Report
 from tests.helpers.models import full_size, layouts
@@ -534,7 +535,7 @@ def test_folder_that_cannot_be_written(run, tmp_path, monkeypatch):
     def refuse(path, *arguments, **keywords):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "touch", refuse)
+    monkeypatch.setattr(folders, "open_in_place", refuse)
     with pytest.raises(TraceError) as error:
         run()
     expected = f"cannot write into {tmp_path / 'run'}: Permission denied; choose another --out"
