@@ -27,11 +27,14 @@ This process on node 10.0.0.1:6379 was started with:
 def ray(monkeypatch):
     """A Ray that is installed, with one GPU, and no address."""
     module, private = ModuleType("ray"), ModuleType("ray._private")
+    config = ModuleType("ray.job_config")
     private.worker = SimpleNamespace()
+    config.JobConfig = SimpleNamespace
     module.cluster_resources = lambda: {"CPU": 2.0, "GPU": 1.0}
     module.init = lambda **_: None
     monkeypatch.setitem(sys.modules, "ray", module)
     monkeypatch.setitem(sys.modules, "ray._private", private)
+    monkeypatch.setitem(sys.modules, "ray.job_config", config)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"):
         monkeypatch.setenv(name, "0")
