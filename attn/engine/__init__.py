@@ -7,7 +7,7 @@
     refuse, walks    models in which it cannot be seen, and their modules
     reduction/       reduce what was seen: measures, means, gates
     plan, layer_plans   what to keep, and how many bytes that is
-    recorder, cells  collect a step
+    recorder, open_calls, cells   collect a step
     run              one generation, recorded
     shapes           of its tensors
     concepts/        what the picture would read of words that are not in the prompt

@@ -63,7 +63,7 @@ LSE_TOLERANCE = 1e-3
 """Largest believable difference of a kernel's log-sum-exp from our own, absolute."""
 
 Report = dict[str, Any]
-Result = TypeVar("Result")
+Result, Seen = TypeVar("Result"), TypeVar("Seen")
 
 
 def raise_it(error: Exception) -> None:
@@ -150,7 +150,7 @@ class KernelMode(OperatorMode):
         axes: Callable[[], str | None] = lambda: None,
     ) -> None:
         super().__init__()
-        self._see = partial(_exactly, see)
+        self._see = partial(exactly, see)
         self._refuse = refuse
         self._axes = axes
         self._softmaxes = OpenSoftmaxes()
@@ -248,17 +248,17 @@ class KernelMode(OperatorMode):
         return seen, kind
 
 
-def _exactly(see: Callable[[Attention], None], attention: Attention) -> None:
-    """Let `see` multiply float32 in float32, also where the user allows the model less (TF32)."""
+def exactly(function: Callable[[Seen], None], seen: Seen) -> None:
+    """Let a function multiply float32 in float32, where the user allows the model less (TF32)."""
     settings: Any = torch.backends
     backends = (settings.cuda.matmul, settings.mkldnn.matmul)
     before = [backend.fp32_precision for backend in backends]
     if settings.fp32_precision in _EXACT and all(setting in _EXACT for setting in before):
-        return see(attention)
+        return function(seen)
     try:
         for backend in backends:
             backend.fp32_precision = "ieee"
-        see(attention)
+        function(seen)
     finally:
         for backend, precision in zip(backends, before, strict=True):
             backend.fp32_precision = precision

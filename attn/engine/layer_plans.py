@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -123,6 +123,12 @@ class LayerPlan:
             else:
                 passes.append([(block, slice(0, len(block.queries)))])
         return tuple(map(tuple, passes))
+
+    @cached_property
+    def form(self) -> Hashable:
+        """What layers that are measured alike have in common: all but which layer it is."""
+        layer, totals = self.layer, tuple(self.totals.items())
+        return layer.num_heads, layer.queries, layer.keys, self.blocks, totals
 
     @cached_property
     def total_plans(self) -> Mapping[str, TotalPlan]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,7 +13,9 @@ from attn.engine.attention import Attention, placements
 from attn.engine.cells import TORCH_DTYPES, Cells
 from attn.engine.heads import share_keys, unfold, with_heads
 from attn.engine.layer_plans import LayerPlan, Shapes, Span
+from attn.engine.open_calls import OpenCall, is_filled, is_skipped, say_unseen
 from attn.engine.plan import Plan
+from attn.engine.reduction.batching import Batches
 from attn.engine.reduction.gates import GateKey, summarise
 from attn.engine.reduction.means import Means
 from attn.engine.reduction.measures import Scratch, measure
@@ -22,19 +24,6 @@ from attn.schema import STEP_MEASURES, Call, Layer, LayerKey, Step, part
 
 Write = Callable[[int, Step | None, Mapping[str, np.ndarray]], None]
 """Takes (trace of the batch, step or None for means, tensors)."""
-
-
-@dataclass
-class _OpenCall:
-    """One announced forward: which rows are kept, which layers are due, what was seen."""
-
-    call: Call
-    rows: dict[tuple[str, int], int]
-    due: set[LayerKey]
-    seen: set[LayerKey] = field(default_factory=set)
-    gates: set[GateKey] = field(default_factory=set)
-    conceived: set[LayerKey] = field(default_factory=set)
-    other: dict[LayerKey, list[str]] = field(default_factory=dict)
 
 
 class Recorder:
@@ -57,11 +46,12 @@ class Recorder:
             {(plan.layer.tower, plan.layer.path): plan for plan in trace.layers} for trace in plans
         ]
         self._scratch = Scratch()
+        self._batches = Batches(self._take_batch, self._scratch)
         self._step: Step | None = None
         self._spans: dict[int, Span] = {}  # of the traces that read a part of a text in this step
         self._within: dict[tuple[int, LayerKey], LayerPlan] = {}  # this step's
-        self._call: _OpenCall | None = None
-        self._calls: list[_OpenCall] = []
+        self._call: OpenCall | None = None
+        self._calls: list[OpenCall] = []
         self._recorded: set[tuple[str, str, int]] = set()
         self._shapes = [_shapes(plan) for plan in plans]  # this step's
         self._cells = Cells(plans, images)
@@ -108,9 +98,9 @@ class Recorder:
             if branch in kept and (call.tower, branch, sample) not in self._recorded
         }
         due = {
-            key for key in self.keys if rows and key[0] == call.tower and not _skipped(key, call)
+            key for key in self.keys if rows and key[0] == call.tower and not is_skipped(key, call)
         }
-        self._call = _OpenCall(call, rows, due)
+        self._call = OpenCall(call, rows, due)
 
     def _read_span(self, call: Call) -> None:
         """Take which positions of their texts the rows of a call read."""
@@ -181,7 +171,7 @@ class Recorder:
         call.seen.add(key)
         for (branch, sample), row in call.rows.items():
             plan = self._plan(sample // self._images, key)
-            if _is_filled(plan.layer, call.call, row):
+            if is_filled(plan.layer, call.call, row):
                 row_attention = attention.of_row(row, plan.layer, call.call)
                 self._keep(key, branch, sample, row_attention, 0)
             else:
@@ -216,7 +206,7 @@ class Recorder:
         call = self._open_call()
         layer = self._layers[0][key].layer
         if key not in call.seen:
-            raise CaptureError(_unseen(layer, call))
+            raise CaptureError(say_unseen(layer, call))
         for gate in layer.gates:
             if (*key, gate.part) not in call.gates:
                 raise CaptureError(
@@ -240,7 +230,7 @@ class Recorder:
             if means := sums.means(self.steps[trace][-1].span):
                 self._write(trace, None, means)
 
-    def _open_call(self) -> _OpenCall:
+    def _open_call(self) -> OpenCall:
         if self._call is None:
             raise CaptureError(
                 "attention ran before the backend announced a call; call on_call before every "
@@ -248,7 +238,7 @@ class Recorder:
             )
         return self._call
 
-    def _shape(self, key: LayerKey, call: _OpenCall, branch: str, sample: int) -> list[int]:
+    def _shape(self, key: LayerKey, call: OpenCall, branch: str, sample: int) -> list[int]:
         """Return the heads, queries and keys that one row of a layer has in the batch."""
         layer, row = self._plan(sample // self._images, key).layer, call.rows[branch, sample]
         if call.call.lengths:
@@ -261,31 +251,43 @@ class Recorder:
         self, key: LayerKey, branch: str, sample: int, attention: Attention, row: int
     ) -> None:
         trace, cell = self._cells.cell_of(branch, sample)
-        shapes = self._shapes[trace]
-        if attention.valid is not None:
-            self._gaps.add((trace, self._layers[trace][key].layer.index))
         plan = self._plan(trace, key)
-        for name, value in measure(plan, attention, row, self._scratch).items():
-            dtype = TORCH_DTYPES[shapes[name][1]] if name in shapes else value.dtype
-            is_factor = "." not in name
-            if is_factor:  # never rounded, even where attention runs wider than the model's weights
-                dtype = torch.promote_types(dtype, value.dtype)
-            copy = is_factor and value.dtype == dtype
-            self._cells.add(trace, name, cell, value.to(dtype, copy=copy))
-        self._complete_totals(trace, plan, cell, attention.device)
-
-    def _complete_totals(
-        self, trace: int, plan: LayerPlan, cell: int, device: torch.device
-    ) -> None:
-        """Give a total the segments that are not there yet: they receive nothing."""
-        for query in plan.totals if trace in self._spans else ():
-            name = f"{plan.layer.index}/total.{query}"
+        index = plan.layer.index
+        if attention.valid is not None:
+            self._gaps.add((trace, index))
+        for query in plan.totals if trace in self._spans else ():  # what is not there yet gets none
+            name = f"{index}/total.{query}"
             shape = self._shapes[trace][name][0][2:]
-            whole = torch.zeros(shape, device=device)
-            received = self._cells.of(trace, name).get(cell)
-            if received is not None:
-                whole[:, : received.shape[1]] = received
-            self._cells.add(trace, name, cell, whole)
+            self._cells.add(trace, name, cell, torch.zeros(shape, device=attention.device))
+        if not self._batches.add((trace, cell), plan, attention, row):
+            for name, value in measure(plan, attention, row, self._scratch).items():
+                self._keep_measure(trace, cell, name, self._rounded(trace, name, value))
+
+    def _take_batch(
+        self, row: tuple[int, int], layers: Sequence[int], measure: str, values: Tensor
+    ) -> None:
+        """Take a measure of several layers of a cell of a trace, (layer, …)."""
+        trace, cell = row
+        rounded = self._rounded(trace, f"{layers[0]}/{measure}", values)
+        for layer, value in zip(layers, rounded.unbind(0), strict=True):
+            self._keep_measure(trace, cell, f"{layer}/{measure}", value)
+
+    def _rounded(self, trace: int, name: str, value: Tensor) -> Tensor:
+        """Return a measure with the digits that it is kept with."""
+        shapes = self._shapes[trace]
+        dtype = TORCH_DTYPES[shapes[name][1]] if name in shapes else value.dtype
+        is_factor = "." not in name
+        if is_factor:  # never rounded, even where attention runs wider than the model's weights
+            dtype = torch.promote_types(dtype, value.dtype)
+        return value.to(dtype, copy=is_factor and value.dtype == dtype)
+
+    def _keep_measure(self, trace: int, cell: int, name: str, value: Tensor) -> None:
+        """Keep a measure; of a total the segments that there are yet."""
+        if trace in self._spans and "/total." in name:
+            whole = self._cells.of(trace, name)[cell]
+            whole[:, : value.shape[1]] = value
+        else:
+            self._cells.add(trace, name, cell, value)
 
     def _close_call(self) -> None:
         if self._call is None:
@@ -293,7 +295,7 @@ class Recorder:
         call, self._call = self._call, None
         missing = sorted(call.due - call.seen)
         if missing:
-            raise CaptureError(_unseen(self._layers[0][missing[0]].layer, call))
+            raise CaptureError(say_unseen(self._layers[0][missing[0]].layer, call))
         conceiving = {key for key in call.due if self._layers[0][key].concepts is not None}
         if unmet := sorted(conceiving - call.conceived):
             raise CaptureError(
@@ -327,6 +329,7 @@ class Recorder:
         if self._step is None:
             return
         step, self._step = self._step, None
+        self._batches.flush()
         self._keep_outcomes(step)
         self._cells.require_numbers(step, self._gaps)
         for trace, plan in enumerate(self._plans):
@@ -364,17 +367,6 @@ def ungrouped(attention: Attention, layer: Layer, span: Span) -> Attention:
     return share_keys(attention, layer.num_heads // (layer.num_key_heads or layer.num_heads))
 
 
-def _is_filled(layer: Layer, call: Call, row: int) -> bool:
-    """Whether a row has other positions than its layer."""
-    if call.lengths:
-        return not all(side.is_whole for side in placements(layer, call, row))
-    return bool(call.padding)
-
-
-def _skipped(key: LayerKey, call: Call) -> bool:
-    return any(key[1] == path or key[1].startswith(f"{path}.") for path in call.skipped_layers)
-
-
 def _of_row(values: np.ndarray, row: int, padding: int, positions: int, name: str) -> Tensor:
     if values.shape[1:] != (padding + positions,):
         raise CaptureError(
@@ -382,19 +374,3 @@ def _of_row(values: np.ndarray, row: int, padding: int, positions: int, name: st
             f"with {padding + positions} positions, padding included"
         )
     return torch.from_numpy(values[row, padding:].copy())
-
-
-def _unseen(layer: Layer, call: _OpenCall) -> str:
-    operators = "; ".join(call.other.get((layer.tower, layer.path), []))
-    reason = (
-        "layers() lays it out otherwise than it runs: declare the heads, queries and keys that ran"
-        if operators
-        else "The model computes its attention in a way that cannot be observed (compiled, or not "
-        "through torch's scaled_dot_product_attention or softmax), or this is not the module that "
-        "does, or the call leaves it out without saying so in skipped_layers"
-    )
-    return (
-        f"no attention was seen in layer {layer.path} of the {layer.tower}, step {call.call.step}: "
-        f"expected {layer.num_heads} heads, {layer.num_queries} queries, {layer.num_keys} keys; "
-        f"found {operators or 'no attention kernel'}. {reason}"
-    )

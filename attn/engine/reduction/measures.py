@@ -1,7 +1,8 @@
-"""Reduce one layer's attention to what is kept, the moment it exists, in float32.
+"""Reduce attention to what is kept, the moment it exists, in float32.
 
 No tensor here is larger than `CHUNK` numbers, whatever the size of the attention matrix, except
-the kept maps themselves.
+the kept maps themselves. Layers that are laid out alike are reduced at once where they are small,
+their heads behind each other: see `batching`.
 """
 
 from __future__ import annotations
@@ -34,13 +35,19 @@ class Scratch:
         size = torch.Size(shape).numel()
         buffer = self._buffers.get((name, device))
         if buffer is None or buffer.numel() < size:
-            buffer = self._buffers[name, device] = torch.empty(size, device=device)
+            buffer = self._buffers[name, device] = empty(device, size)
         return buffer[:size].view(shape)
+
+
+def empty(device: torch.device, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Return memory that can be written to later, also when the model runs in inference mode."""
+    with torch.inference_mode(mode=False):
+        return torch.empty(shape, dtype=dtype, device=device)
 
 
 @dataclass
 class Folded:
-    """Means of one block over its query rows (`mass`, `entropy`) and over heads (`map`).
+    """Means of one block over its query rows (`mass`, `entropy`) and over heads (`map`), by layer.
 
     `rows` says which queries of the block are rows in some head; None where all are. Those that
     are not count nowhere, and are NaN in maps.
@@ -66,30 +73,54 @@ def measure(plan: LayerPlan, attention: Attention, row: int, scratch: Scratch) -
         Tensors by name (`7/mass.image.text`), shapes as in `plan.shapes()`.
     """
     index = plan.layer.index
-    kept: Measures = {}
+    kept = {name: value[0] for name, value in reduce(plan, attention, row, scratch)}
+    if plan.factors:
+        kept |= dict(_factors(attention, row))
+    return {f"{index}/{name}": value for name, value in kept.items()}
+
+
+def reduce(
+    plan: LayerPlan, attention: Attention, row: int, scratch: Scratch, layers: int = 1
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield what is kept of one batch row of layers that are laid out alike, but for factors.
+
+    Args:
+        plan: of any of them.
+        attention: of all of them, the heads of each behind those of the layer before.
+        row: which row of the batch.
+        scratch: reused memory.
+        layers: how many. All their probabilities are `CHUNK` at most, or it is one layer.
+
+    Yields:
+        Names without the layer (`mass.image.text`), and (layer, …) with shapes of `plan.shapes()`.
+    """
     masses: dict[str, Tensor] = {}
     for blocks in plan.passes:
-        for block, folded in _fold(blocks, attention, row, scratch):
+        for block, folded in _fold(blocks, attention, row, scratch, layers):
             masses[block.name] = folded.mass
             for name, value in _finish(block, folded):
-                kept[f"{index}/{name}.{block.name}"] = value
+                yield f"{name}.{block.name}", value
             if "entropy" in block.measures and folded.entropy is None:
-                kept[f"{index}/entropy.{block.name}"] = _row_entropy(block, attention, row, scratch)
+                entropy = _row_entropy(block, attention, row, scratch)
+                yield f"entropy.{block.name}", _by_layer(entropy, layers)
+    flat = {block: mass.flatten(0, 1) for block, mass in masses.items()}
     for query, total in plan.total_plans.items():
-        by_segment = _total(total, masses, attention, row, scratch)
+        by_segment = _total(total, flat, attention, row, scratch)
         shares = [by_segment[segment.name] for segment in plan.totals[query]]
-        kept[f"{index}/total.{query}"] = torch.stack(shares, 1)
-    if plan.factors:
-        kept |= {f"{index}/{name}": value for name, value in _factors(attention, row)}
-    return kept
+        yield f"total.{query}", _by_layer(torch.stack(shares, 1), layers)
+
+
+def _by_layer(values: Tensor, layers: int) -> Tensor:
+    """Return (layer · head, …) as (layer, head, …)."""
+    return values.unflatten(0, (layers, -1))
 
 
 def _fold(
-    blocks: Pass, attention: Attention, row: int, scratch: Scratch
+    blocks: Pass, attention: Attention, row: int, scratch: Scratch, layers: int
 ) -> Iterator[tuple[BlockPlan, Folded]]:
     """Pass once over the probabilities of blocks."""
     widest, _ = blocks[0]
-    sums = [(_Sums(block, attention, row), span) for block, span in blocks]
+    sums = [(_Sums(block, attention, row, layers), span) for block, span in blocks]
     with_logs = any(each.wants_entropy for each, _ in sums)
     chunks = _chunks(widest.queries, widest.keys, attention, row, scratch, with_logs=with_logs)
     for some, rows, logs, probs in chunks:
@@ -107,13 +138,17 @@ def _fold(
 
 
 class _Sums:
-    """Add up the probabilities of a block, piece by piece."""
+    """Add up the probabilities of a block, piece by piece; a piece is all of it, or of one layer.
 
-    def __init__(self, block: BlockPlan, attention: Attention, row: int) -> None:
+    What has heads is (layer · head, …) while it is added up.
+    """
+
+    def __init__(self, block: BlockPlan, attention: Attention, row: int, layers: int) -> None:
         measures = block.measures
         self.block = block
         self.wants_entropy = "entropy" in measures and block.whole_rows
         self._wants_map = bool(measures & {"map", "share", "peak"})
+        self._layers = layers
         self._heads = attention.shape[1]
         self._valid = _valid(attention, row, block.queries)
         self._mass: Tensor | None = None
@@ -134,7 +169,9 @@ class _Sums:
         queries, keys = len(self.block.queries), len(self.block.keys)
         self._mass = _plus(self._mass, probs.sum(1), (self._heads, keys), some)
         if self._wants_map:
-            self._map = _plus(self._map, probs.sum(0), (queries, keys), rows)
+            shape = (queries, self._layers, keys)
+            over_heads = _by_layer(probs, self._layers).sum(1).transpose(0, 1)
+            self._map = _plus(self._map, over_heads, shape, rows)
         if self._headmap is not None:
             self._headmap[some, rows] = _columns(probs, self.block)
         if self.wants_entropy and products is not None:
@@ -142,19 +179,25 @@ class _Sums:
 
     def folded(self) -> Folded:
         """Return the means; what was added is changed in place."""
-        valid, entropy = self._valid, self._products
+        valid, entropy, layers = self._valid, self._products, self._layers
         count = _count(valid, len(self.block.queries))
         if self._mass is None:
             raise ValueError("a block has rows")
         self._mass /= count
         if self._map is not None:
-            self._map /= self._heads if valid is None else valid.sum(0).clamp(min=1)[:, None]
+            heads = self._heads // layers
+            self._map /= heads if valid is None else valid.sum(0).clamp(min=1)[:, None, None]
         if self._headmap is not None and valid is not None:
             self._headmap.masked_fill_(~valid[:, :, None], torch.nan)
         if entropy is not None:
             entropy /= -_flat(count)
-        rows = None if valid is None else valid.any(0)
-        return Folded(self._mass, entropy, self._map, self._headmap, rows)
+        return Folded(
+            mass=_by_layer(self._mass, layers),
+            entropy=None if entropy is None else _by_layer(entropy, layers),
+            map=None if self._map is None else self._map.transpose(0, 1),
+            headmap=None if self._headmap is None else _by_layer(self._headmap, layers),
+            rows=None if valid is None else valid.any(0),
+        )
 
 
 def _plus(total: Tensor | None, part: Tensor, shape: tuple[int, ...], at: slice) -> Tensor:
@@ -176,13 +219,14 @@ def _finish(block: BlockPlan, folded: Folded) -> Iterator[tuple[str, Tensor]]:
     if folded.map is None:
         return
     if "share" in block.measures:
-        whole = folded.map.sum(1, keepdim=True).clamp_(min=torch.finfo(torch.float32).tiny)
+        whole = folded.map.sum(-1, keepdim=True).clamp_(min=torch.finfo(torch.float32).tiny)
         of_text = folded.map / whole
-        yield "share", of_text.mean(0) if folded.rows is None else of_text[folded.rows].mean(0)
+        shared = of_text if folded.rows is None else of_text[:, folded.rows]
+        yield "share", shared.mean(1)
         if "share_max" in block.measures:
-            yield "share_max", of_text.amax(0)
+            yield "share_max", of_text.amax(1)
     if "peak" in block.measures:
-        yield "peak", folded.map.amax(0)
+        yield "peak", folded.map.amax(1)
     if "map" in block.measures:
         columns = _columns(folded.map, block)
         if folded.rows is not None:

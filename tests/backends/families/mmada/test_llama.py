@@ -107,7 +107,10 @@ def plain_logits(folder, ids):
 
 
 def test_logits(demo_cache):
-    """The model computes what LLaDA's description says, to 1e-5; every position reads all."""
+    """The model computes what LLaDA's description says, to 1e-5 of the largest logit.
+
+    Every position reads all.
+    """
     from attn import demo
 
     model = shared_session("mmada").model
@@ -115,7 +118,7 @@ def test_logits(demo_cache):
         logits = model(torch.tensor(IDS)).logits[0].numpy()
     expected = plain_logits(demo.checkpoint("mmada"), IDS[0])
     assert np.abs(expected).max() > 1
-    assert np.abs(logits - expected).max() <= 1e-5
+    assert np.abs(logits - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("prefix", ["transformer.", "model.transformer."])
