@@ -52,8 +52,7 @@ COMPOSITE_PRODUCTS = _operators("matmul", "einsum")
 
 ELSEWHERE = frozenset({"flash_attn", "flash_attn_2", "flash_attn_3", "sageattention", "xformers"})
 """Namespaces of other libraries' operators of attention."""
-
-_EXACT = ("none", "ieee")
+_EXACT = {"none", "ieee"}
 _others: dict[int, Any] = {}
 """Operators that have nothing to do with attention, by identity: a hash is slow."""
 
@@ -63,7 +62,8 @@ LSE_TOLERANCE = 1e-3
 """Largest believable difference of a kernel's log-sum-exp from our own, absolute."""
 
 Report = dict[str, Any]
-Result, Seen = TypeVar("Result"), TypeVar("Seen")
+Result = TypeVar("Result")
+Seen = TypeVar("Seen")
 
 
 def raise_it(error: Exception) -> None:
@@ -251,9 +251,9 @@ class KernelMode(OperatorMode):
 def exactly(function: Callable[[Seen], None], seen: Seen) -> None:
     """Let a function multiply float32 in float32, where the user allows the model less (TF32)."""
     settings: Any = torch.backends
-    backends = (settings.cuda.matmul, settings.mkldnn.matmul)
+    backends = settings.cuda.matmul, settings.mkldnn.matmul
     before = [backend.fp32_precision for backend in backends]
-    if settings.fp32_precision in _EXACT and all(setting in _EXACT for setting in before):
+    if {settings.fp32_precision, *before} <= _EXACT:
         return function(seen)
     try:
         for backend in backends:

@@ -112,7 +112,8 @@ def reduce(
 
 def _by_layer(values: Tensor, layers: int) -> Tensor:
     """Return (layer · head, …) as (layer, head, …)."""
-    return values.unflatten(0, (layers, -1))
+    parts: Tensor = values.unflatten(0, (layers, -1))
+    return parts
 
 
 def _fold(
