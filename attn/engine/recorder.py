@@ -14,7 +14,8 @@ from attn.engine.cells import TORCH_DTYPES, Cells
 from attn.engine.heads import share_keys, unfold, with_heads
 from attn.engine.layer_plans import LayerPlan, Shapes, Span
 from attn.engine.plan import Plan
-from attn.engine.reduction.gates import GateKey, summarise
+from attn.engine.interventions.rows import sides_of
+from attn.engine.reduction.gates import GateKey, row_values, summarise
 from attn.engine.reduction.means import Means
 from attn.engine.reduction.measures import Scratch, measure
 from attn.errors import CaptureError
@@ -188,7 +189,7 @@ class Recorder:
                 self._keep(key, branch, sample, attention, row)
 
     def see_gate(self, key: GateKey, values: Tensor) -> None:
-        """Take the values of a gate, (row, query, head) or (row, query, head · channel).
+        """Take what a gate's module returns, (row, query, head) or (row, query, head · channel).
 
         Raises:
             CaptureError: they are of another shape, or come twice in one call.
@@ -198,16 +199,19 @@ class Recorder:
         for (branch, sample), row in call.rows.items():
             trace, cell = self._cells.cell_of(branch, sample)
             layer = self._layers[trace][layer_key[0], layer_key[1]].layer
-            queries = sum(segment.length for segment in part(layer.queries, name))
-            expected = (len(call.call.rows), queries)
-            if values.shape[:2] != expected or values.shape[-1] % layer.num_heads:
+            gate = next(gate for gate in layer.gates if gate.part == name)
+            side, _ = sides_of(layer, call.call, row)
+            own = row_values(values, row, gate, layer, side)
+            if own is None or values.shape[0] != len(call.call.rows) or own.shape[-1] % layer.num_heads:
+                queries = sum(segment.length for segment in part(layer.queries, name))
+                expected = [len(call.call.rows), side.length if gate.whole else queries]
                 raise CaptureError(
                     f"the gate of {layer.path} ({name}) has values {list(values.shape)}, expected "
-                    f"{[*expected]} and a multiple of {layer.num_heads} heads"
+                    f"{expected} and a multiple of {layer.num_heads} heads"
                 )
             if key in call.gates:
                 raise CaptureError(f"the gate of {layer.path} ({name}) ran twice in one call")
-            summary = summarise(values[row], layer.num_heads)
+            summary = summarise(own, layer.num_heads, gate.activation)
             self._cells.add(trace, f"{layer.index}/gate.{name}", cell, summary)
         call.gates.add(key)
 

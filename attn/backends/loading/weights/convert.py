@@ -17,7 +17,7 @@ from torch import Tensor
 
 from attn.backends.loading.weights import gates as gating
 from attn.checkpoints.families import layouts
-from attn.checkpoints.layouts import Naming
+from attn.checkpoints.layouts import Naming, numbered
 
 Tensors = dict[str, Tensor]
 
@@ -106,6 +106,9 @@ def _of_layout(layout: Naming, tensors: Tensors, model: Any) -> Tensors:
             renamed[name] = tensor
             continue
         whole = torch.cat(tensor.chunk(2)[::-1]) if layout.is_swapped(name) else tensor
+        table = state[targets[0]]
+        if numbered(name)[0] in layout.tensors and whole.dim() == 1:  # rows one behind the other
+            whole = whole.reshape(table.shape) if whole.numel() == table.numel() else whole
         fits = len(targets) > 1 and sum(rows) == len(whole)
         renamed |= zip(targets, whole.split(rows) if fits else [whole], strict=False)
     return renamed
@@ -183,6 +186,13 @@ def _seeing(tensors: Tensors, model: Any) -> Tensors:
     return _plain(renamed, model)
 
 
+def _seeing_alone(tensors: Tensors, model: Any) -> Tensors:
+    """Give a language model that sees, without its head, its names of today."""
+    tensors = {name: tensor for name, tensor in tensors.items() if name != "lm_head.weight"}
+    named = _seeing(tensors, model)
+    return {name.removeprefix("model."): tensor for name, tensor in named.items()}
+
+
 def _plain(tensors: Tensors, model: Any) -> Tensors:
     """Add the other names of tied weights, of which files hold one."""
     for name, twin in getattr(model, "all_tied_weights_keys", {}).items():
@@ -203,5 +213,6 @@ _RENAME: dict[str, Callable[[Tensors, Any], Tensors]] = {
     "t5xxl": _t5,
     "qwen3": _language,
     "qwen25vl": _seeing,
+    "qwen3vl": _seeing_alone,
     "gemma2": _language,
 }
