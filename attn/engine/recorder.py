@@ -12,9 +12,9 @@ from torch import Tensor
 from attn.engine.attention import Attention, placements
 from attn.engine.cells import TORCH_DTYPES, Cells
 from attn.engine.heads import share_keys, unfold, with_heads
+from attn.engine.interventions.rows import sides_of
 from attn.engine.layer_plans import LayerPlan, Shapes, Span
 from attn.engine.plan import Plan
-from attn.engine.interventions.rows import sides_of
 from attn.engine.reduction.gates import GateKey, row_values, summarise
 from attn.engine.reduction.means import Means
 from attn.engine.reduction.measures import Scratch, measure
@@ -202,7 +202,11 @@ class Recorder:
             gate = next(gate for gate in layer.gates if gate.part == name)
             side, _ = sides_of(layer, call.call, row)
             own = row_values(values, row, gate, layer, side)
-            if own is None or values.shape[0] != len(call.call.rows) or own.shape[-1] % layer.num_heads:
+            if (
+                own is None
+                or values.shape[0] != len(call.call.rows)
+                or own.shape[-1] % layer.num_heads
+            ):
                 queries = sum(segment.length for segment in part(layer.queries, name))
                 expected = [len(call.call.rows), side.length if gate.whole else queries]
                 raise CaptureError(

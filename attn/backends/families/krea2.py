@@ -10,8 +10,13 @@ import torch
 from diffusers import Krea2Pipeline
 
 from attn import demo
-from attn.backends.diffusers import DiffusersBackend, DiffusersSession, JointSession, Recipe
-from attn.backends.diffusers import Template
+from attn.backends.diffusers import (
+    DiffusersBackend,
+    DiffusersSession,
+    JointSession,
+    Recipe,
+    Template,
+)
 from attn.backends.loading.family import DIT, VAE, Family, Joint, ModelOptions, Part
 from attn.backends.types import ModelInfo, Session
 from attn.checkpoints.inventory import CONFIGS
@@ -95,8 +100,7 @@ class Krea2Session(JointSession):
         """Also check the option; see `Session.complete`."""
         if not SHORTEST <= self.options.qwen3vl_tokens <= LONGEST:
             raise RequestError(
-                f"qwen3vl_tokens must be {SHORTEST} to {LONGEST}; "
-                f"got {self.options.qwen3vl_tokens}"
+                f"qwen3vl_tokens must be {SHORTEST} to {LONGEST}; got {self.options.qwen3vl_tokens}"
             )
         return super().complete(request)
 
@@ -130,7 +134,9 @@ class Krea2Session(JointSession):
             for index in range(len(self.model.text_fusion.refiner_blocks))
         ]
         blocks = [
-            replace(layer, index=layer.index + len(refiners), gates=_gates(layer.path, "image", "text"))
+            replace(
+                layer, index=layer.index + len(refiners), gates=_gates(layer.path, "image", "text")
+            )
             for layer in super().layers(request)
         ]
         return (*refiners, *blocks)

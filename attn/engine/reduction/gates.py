@@ -70,7 +70,9 @@ def watched(
             handle.remove()
 
 
-def row_values(values: Tensor, row: int, gate: Gate, layer: Layer, side: RowLayout) -> Tensor | None:
+def row_values(
+    values: Tensor, row: int, gate: Gate, layer: Layer, side: RowLayout
+) -> Tensor | None:
     """Return what a gate said of its part's queries in one row of the batch, (query, number).
 
     Args:
