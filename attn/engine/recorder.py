@@ -12,14 +12,13 @@ from torch import Tensor
 from attn.engine.attention import Attention, placements
 from attn.engine.cells import TORCH_DTYPES, Cells
 from attn.engine.heads import share_keys, unfold, with_heads
-from attn.engine.interventions.rows import sides_of
 from attn.engine.layer_plans import LayerPlan, Shapes, Span
 from attn.engine.plan import Plan
-from attn.engine.reduction.gates import GateKey, row_values, summarise
+from attn.engine.reduction.gates import GateKey, own_values, summarise
 from attn.engine.reduction.means import Means
 from attn.engine.reduction.measures import Scratch, measure
 from attn.errors import CaptureError
-from attn.schema import STEP_MEASURES, Call, Layer, LayerKey, Step, part
+from attn.schema import STEP_MEASURES, Call, Layer, LayerKey, Step
 
 Write = Callable[[int, Step | None, Mapping[str, np.ndarray]], None]
 """Takes (trace of the batch, step or None for means, tensors)."""
@@ -200,19 +199,7 @@ class Recorder:
             trace, cell = self._cells.cell_of(branch, sample)
             layer = self._layers[trace][layer_key[0], layer_key[1]].layer
             gate = next(gate for gate in layer.gates if gate.part == name)
-            side, _ = sides_of(layer, call.call, row)
-            own = row_values(values, row, gate, layer, side)
-            if (
-                own is None
-                or values.shape[0] != len(call.call.rows)
-                or own.shape[-1] % layer.num_heads
-            ):
-                queries = sum(segment.length for segment in part(layer.queries, name))
-                expected = [len(call.call.rows), side.length if gate.whole else queries]
-                raise CaptureError(
-                    f"the gate of {layer.path} ({name}) has values {list(values.shape)}, expected "
-                    f"{expected} and a multiple of {layer.num_heads} heads"
-                )
+            own = own_values(values, call.call, row, layer, gate)
             if key in call.gates:
                 raise CaptureError(f"the gate of {layer.path} ({name}) ran twice in one call")
             summary = summarise(own, layer.num_heads, gate.activation)

@@ -10,8 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from attn.engine.interventions.rows import columns, sides_of
+from attn.engine.reduction.measures import as_index
 from attn.engine.shapes import GateStatistics, GateValues
-from attn.schema import ABSENT, Gate, Layer, RowLayout, part, positions
+from attn.errors import CaptureError
+from attn.schema import Call, Gate, Layer, part, positions
 
 LARGEST = 2**22
 """So many values at a time become float32, so that memory does not grow with the image."""
@@ -70,31 +73,30 @@ def watched(
             handle.remove()
 
 
-def row_values(
-    values: Tensor, row: int, gate: Gate, layer: Layer, side: RowLayout
-) -> Tensor | None:
-    """Return what a gate said of its part's queries in one row of the batch, (query, number).
+def own_values(values: Tensor, call: Call, row: int, layer: Layer, gate: Gate) -> Tensor:
+    """Return what a gate's module said of its part's queries in one row, (query, number).
 
     Args:
-        values: (row, query, number).
-        row: which row.
-        gate: of the layer.
-        layer: whose queries they are.
-        side: where these are in the row.
+        values: (row, query, number), as the module returned them.
+        call: the forward.
+        row: which row of its batch.
+        layer: whose output the gate is on.
+        gate: which of its gates.
 
-    Returns:
-        None where the values are not of the queries of the layer in that row.
+    Raises:
+        CaptureError: they are of other rows, queries or heads.
     """
-    selected = positions(part(layer.queries, gate.part))
+    own = positions(part(layer.queries, gate.part))
+    side, _ = sides_of(layer, call, row)
+    expected = [len(call.rows), side.length if gate.whole else len(own)]
+    if list(values.shape[:2]) != expected or values.shape[-1] % layer.num_heads:
+        raise CaptureError(
+            f"the gate of {layer.path} ({gate.part}) has values {list(values.shape)}, expected "
+            f"{expected} and a multiple of {layer.num_heads} heads"
+        )
     if not gate.whole:
-        is_whole = values.shape[1] == len(selected)
-        return values[row] if is_whole else None
-    there = [side.positions[at] for at in selected]
-    there = [at for at in there if at != ABSENT]
-    if values.shape[1] != side.length:
-        return None
-    is_run = there == list(range(there[0], there[-1] + 1)) if there else False
-    return values[row, there[0] : there[-1] + 1] if is_run else values[row, there]
+        return values[row]
+    return values[row, as_index(tuple(columns(own, side)), values.device)]
 
 
 def summarise(values: GateValues, heads: int, activation: str = "none") -> GateStatistics:

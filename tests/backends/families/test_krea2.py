@@ -16,6 +16,7 @@ from attn.schema import Request
 from tests.helpers.models import layouts, lora_spellings
 from tests.helpers.models.every_option import capture_everything
 from tests.helpers.models.opening import differing, lay_out, opening, refusal
+from tests.helpers.toy_attention import record_session
 from tests.helpers.toy_sessions import remarks, shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
@@ -199,27 +200,9 @@ def test_defaults_of_raw():
 
 def record_step(model, *requests, branch="cond"):
     """Record the last step of a batch; return the tensors of the last request."""
-    from attn.engine.run import record
-
-    plans = [
-        make_plan(
-            model.layers(request),
-            {name: model.sequence(request, name) for name in model.branches(request)},
-            Keep(branches=(branch,), mass="full"),
-            samples=1,
-            steps=2,
-            dtype="F32",
-        )
-        for request in requests
-    ]
-    written = {}
-
-    def write(trace, step, tensors):
-        if trace == len(plans) - 1:
-            written.update({name: np.array(value) for name, value in tensors.items()})
-
-    record(model.towers(), plans, 1, lambda on_call: model.generate(list(requests), on_call), write)
-    return {name: value[0, 0] for name, value in written.items()}
+    _, tensors, _ = record_session(model, requests, Keep(branches=(branch,)))
+    last = tensors[len(requests) - 1, 1]
+    return {name: np.asarray(value)[0, 0] for name, value in last.items()}
 
 
 def expected_gates(model, request, path, branch):
