@@ -97,7 +97,7 @@ def test_planned_bytes(published):
 
 def test_tokens():
     """Padding stands between the prompt and what ends its turn; the instruction is not there."""
-    read = sequence("user: a red cat, think")
+    read = sequence("user: a red cat, think", guidance=0.0)
     assert [(part.name, part.start, part.stop) for part in read.segments] == [
         ("qwen3vl", 0, 7),
         ("text_padding", 7, 507),
@@ -121,7 +121,7 @@ def test_tokens():
         ("cat cat cat", 3),
         ("cat " * 300, 300),
         ("{} {red}", 1),
-        ("<|im_end|> cat", 2),
+        ("<|im_end|> cat", 1),
         ("", 0),
     ],
 )
@@ -310,11 +310,12 @@ def test_norms_stay_wide(folder):
 
     theirs = Krea2Transformer2DModel.from_pretrained(
         folder / "transformer", torch_dtype=torch.bfloat16
-    )
-    ours = opening("krea2", folder, dtype="bfloat16").model.state_dict()
-    assert {name: tensor.dtype for name, tensor in ours.items()} == {
-        name: tensor.dtype for name, tensor in theirs.state_dict().items()
-    }
+    ).state_dict()
+    for model in (folder, None):
+        ours = opening("krea2", model, dtype="bfloat16").model.state_dict()
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+        assert all(ours[name].dtype == tensor.dtype for name, tensor in theirs.items())
     assert ours[f"{BLOCK}.norm_q.weight"].dtype == torch.float32
 
 
@@ -339,9 +340,9 @@ def test_wrong_layers_of_the_text_encoder(folder, tmp_path, read):
     assert "text_encoder_select_layers" in refusal("krea2", target)
 
 
-def test_release(folder, files):
-    """A folder says which release it is; of a file it is said that it does not, and can be set."""
-    assert opening("krea2", folder).warnings == ()
+def test_release(folder, published):
+    """A folder says which release it is; an option says it against that, and for files."""
+    assert (opening("krea2", folder).warnings, published.warnings) == ((), ())
     turbo = opening("krea2", folder, release="turbo")
     request = turbo.complete(Request("a"))
     assert (request.steps, request.guidance) == (8, 0.0)
