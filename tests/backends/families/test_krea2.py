@@ -6,16 +6,20 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import attn
 from attn.demo.untrained import krea2 as untrained
 from attn.engine.plan import Keep, make_plan
 from attn.errors import RequestError
+from attn.lora.base.fit import fit
+from attn.lora.base.weights import open_base
+from attn.lora.reader import read
 from attn.schema import Request
-from tests.helpers.models import layouts, lora_spellings
+from tests.helpers.models import full_size, layouts, lora_spellings
 from tests.helpers.models.every_option import capture_everything
 from tests.helpers.models.opening import differing, lay_out, opening, refusal
+from tests.helpers.models.written import check_refused, write_files
 from tests.helpers.toy_attention import record_session
 from tests.helpers.toy_sessions import remarks, shared_session
 
@@ -97,15 +101,15 @@ def test_planned_bytes(published):
 
 def test_tokens():
     """Padding stands between the prompt and what ends its turn; the instruction is not there."""
-    read = sequence("user: a red cat, think", guidance=0.0)
-    assert [(part.name, part.start, part.stop) for part in read.segments] == [
+    reading = sequence("user: a red cat, think", guidance=0.0)
+    assert [(part.name, part.start, part.stop) for part in reading.segments] == [
         ("qwen3vl", 0, 7),
         ("text_padding", 7, 507),
         ("template_end", 507, 512),
         ("image", 512, 512 + 4 * 6),
     ]
     prompt, end = (
-        [token for token in read.tokens if token.segment == name]
+        [token for token in reading.tokens if token.segment == name]
         for name in ("qwen3vl", "template_end")
     )
     assert [token.text for token in prompt] == ["user", ":", "a", "red", "cat", ",", "think"]
@@ -128,10 +132,10 @@ def test_tokens():
 def test_words(prompt, count):
     """Words lie where they were typed, whatever they are, and the encoder reads just them."""
     request = session().complete(Request(prompt, **SMALL | {"steps": 1, "guidance": 0.0}))
-    read = session().sequence(request, "cond")
-    words = {token.word for token in read.tokens if token.word is not None}
-    assert (len(words), read.truncated) == (count, {})
-    for token in read.tokens:
+    reading = session().sequence(request, "cond")
+    words = {token.word for token in reading.tokens if token.word is not None}
+    assert (len(words), reading.truncated) == (count, {})
+    for token in reading.tokens:
         if token.is_content and token.text.isascii():
             assert prompt[token.start : token.stop].strip() in (token.text, "")
     (output,) = session().generate([request], lambda call: None)
@@ -140,13 +144,13 @@ def test_words(prompt, count):
 
 def test_too_long_a_prompt():
     """What the encoder did not read is told; what ends the turn is read however long it is."""
-    read = sequence("cat " * 600, guidance=0.0)
-    assert read.truncated == {"qwen3vl": ("cat " * 93).strip()}
-    assert [(part.name, part.length) for part in read.segments[:-1]] == [
+    reading = sequence("cat " * 600, guidance=0.0)
+    assert reading.truncated == {"qwen3vl": ("cat " * 93).strip()}
+    assert [(part.name, part.length) for part in reading.segments[:-1]] == [
         ("qwen3vl", 507),
         ("template_end", 5),
     ]
-    assert [token.text for token in read.tokens[-5:]] == ENDED
+    assert [token.text for token in reading.tokens[-5:]] == ENDED
     request = session().complete(Request("cat " * 600, **SMALL | {"steps": 1, "guidance": 0.0}))
     (output,) = session().generate([request], lambda call: None)
     assert output.unknown == frozenset()
@@ -280,22 +284,14 @@ def test_gates_that_a_lora_changes(tmp_path):
 
 @pytest.fixture(scope="module")
 def files(folder, tmp_path_factory):
-    """The tiny model in files: (model, settings) by what they are."""
+    """The tiny model in files."""
     pipe, target = untrained.build(torch.float32), tmp_path_factory.mktemp("files")
-    write, config = layouts.write, {"config": str(folder)}
-    dit = write(layouts.copied(pipe.transformer), target / "dit.safetensors")
-    parts = {
-        "vae": str(write(layouts.copied(pipe.vae), target / "vae.safetensors")),
-        "qwen3vl": str(write(layouts.qwen3vl(pipe.text_encoder), target / "qwen.safetensors")),
-    }
-    whole = write(layouts.krea2(pipe), target / "whole.safetensors")
-    return {
-        "folder": (folder, {}),
-        "one file": (whole, config),
-        "parts": (None, config | parts | {"dit": str(dit)}),
-        "folder and file": (folder, {"dit": str(dit)}),
-        "alone": (dit, config),
-    }
+    encoder = layouts.qwen3vl(pipe.text_encoder)
+    return write_files(
+        *(folder, target, layouts.krea2(pipe), layouts.copied(pipe.transformer)),
+        vae=layouts.copied(pipe.vae),
+        qwen3vl=encoder,
+    )
 
 
 @pytest.mark.parametrize("layout", ["one file", "parts", "folder and file"])
@@ -321,21 +317,16 @@ def test_norms_stay_wide(folder):
 
 def test_refused_files(files, tmp_path):
     """A part alone, quantised weights and another family are refused, with what to do."""
-    assert "dit found, vae, qwen3vl missing" in refusal("krea2", files["alone"][0])
-    state = layouts.copied(untrained.transformer()) | {"scaled_fp8": torch.zeros(2)}
-    path = layouts.write(state, tmp_path / "fp8.safetensors")
-    assert "a model like Krea 2, in scaled fp8; its weights are quantised" in refusal("krea2", path)
-    assert refusal("flux", files["folder"][0]).endswith("use --backend krea2")
-    assert refusal("qwen-image", files["one file"][0]).endswith("use --backend krea2")
+    check_refused("krea2", "Krea 2", files, untrained.transformer(), tmp_path)
 
 
-@pytest.mark.parametrize("read", [[0, 2], [0, 2, 5], [2, True, 3], "2"])
-def test_wrong_layers_of_the_text_encoder(folder, tmp_path, read):
+@pytest.mark.parametrize("layers", [[0, 2], [0, 2, 5], [2, True, 3], "2"])
+def test_wrong_layers_of_the_text_encoder(folder, tmp_path, layers):
     """Layers that the text encoder does not have, or others than the transformer fuses."""
     target = shutil.copytree(folder, tmp_path / "model")
     index = json.loads((target / "model_index.json").read_text())
     (target / "model_index.json").write_text(
-        json.dumps(index | {"text_encoder_select_layers": read})
+        json.dumps(index | {"text_encoder_select_layers": layers})
     )
     assert "text_encoder_select_layers" in refusal("krea2", target)
 
@@ -346,6 +337,18 @@ def test_release(folder, published):
     turbo = opening("krea2", folder, release="turbo")
     request = turbo.complete(Request("a"))
     assert (request.steps, request.guidance) == (8, 0.0)
+
+
+def test_file_that_says_no_release(folder, tmp_path):
+    """A file of the published size is drawn as Turbo, which is said unless it is asked for."""
+    state = full_size.shapes(layouts.krea2(full_size.pipeline("krea2")))
+    path = full_size.write(state, tmp_path / "krea2.safetensors")
+    settings = {"weights": False, "tokenizers": str(folder)}
+    told = opening("krea2", path, **settings)
+    assert ["--set release=raw" in warning for warning in told.warnings] == [True]
+    raw = opening("krea2", path, release="raw", **settings)
+    assert raw.warnings == ()
+    assert [model.complete(Request("a")).steps for model in (told, raw)] == [8, 28]
 
 
 # LoRAs
@@ -384,6 +387,20 @@ def test_loras_of_every_spelling(loras, files, spelling):
     lora_spellings.check_spelling(
         session(qwen3vl_tokens=29), loras, spelling, models, 4, guidance=0.0
     )
+
+
+def test_names_of_authors_in_peft(loras, files, tmp_path):
+    """Krea's names stand behind peft's prefix, too, as ai-toolkit saves them."""
+    tensors = load_file(loras / "comfyui.safetensors")
+    path = tmp_path / "ai-toolkit.safetensors"
+    save_file(
+        {name.replace("diffusion_model.", "base_model.model."): of for name, of in tensors.items()},
+        path,
+    )
+    for layout in ("folder", "one file"):
+        result = fit(read(path), open_base(files[layout][0]))
+        assert (len(result.placed), result.misfits) == (4, ())
+    assert (read(path).backend, read(path).loadable) == ("krea2", True)
 
 
 def test_every_option_of_capture(loras, tmp_path):
