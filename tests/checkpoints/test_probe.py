@@ -241,7 +241,8 @@ def test_members(config):
     vae = sum(info.elements for info in sorted_in.parts["vae"].values())
     others = dict.fromkeys(("sd15", "sd2", "sdxl", "sdxl-refiner", "pixart-sigma"), 83_653_863)
     others |= dict.fromkeys(("flux2-klein-4b", "flux2-klein-9b"), 84_046_372)  # with its norm's
-    assert vae == (others | {"qwen-image": 126_892_531}).get(config, 83_819_683)
+    others |= dict.fromkeys(("qwen-image", "krea2"), 126_892_531)
+    assert vae == others.get(config, 83_819_683)
 
 
 def test_what_is_left_aside(opened):

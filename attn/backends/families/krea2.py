@@ -22,7 +22,7 @@ from attn.backends.types import ModelInfo, Session
 from attn.checkpoints.inventory import CONFIGS
 from attn.demo.untrained import krea2 as untrained
 from attn.errors import ModelError, RequestError
-from attn.schema import Gate, Layer, Request, Segment
+from attn.schema import Gate, Layer, LayerKey, Request, Segment
 
 SHORTEST, LONGEST = 16, 512
 """Positions of the text: masked padding fills it up."""
@@ -113,11 +113,7 @@ class Krea2Session(JointSession):
         return self.templated_segments(request, 0)
 
     def layers(self, request: Request) -> tuple[Layer, ...]:
-        """Return the refiners of the text, then the blocks, with their gates.
-
-        What fuses the states of several layers of the text encoder attends to layers, token by
-        token: there is no sequence in it.
-        """
+        """Return the refiners of the text, then the blocks, with their gates."""
         text, config = self.leading_segments(request), self.model.config
         refiners = [
             Layer(
@@ -140,6 +136,13 @@ class Krea2Session(JointSession):
             for layer in super().layers(request)
         ]
         return (*refiners, *blocks)
+
+    def left_out(self, request: Request) -> tuple[LayerKey, ...]:
+        """Return what attends to the layers of the text encoder, in each token alone."""
+        count = len(self.model.text_fusion.layerwise_blocks)
+        return tuple(
+            ("denoiser", f"text_fusion.layerwise_blocks.{number}.attn") for number in range(count)
+        )
 
     def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
         """Return the length of the text."""
