@@ -11,7 +11,7 @@ from torch import Tensor
 
 from attn.engine.attention import Attention, placements
 from attn.engine.cells import TORCH_DTYPES, Cells
-from attn.engine.heads import share_keys, unfold, with_heads
+from attn.engine.heads import own_keys, unfold, with_heads
 from attn.engine.layer_plans import LayerPlan, Shapes, Span
 from attn.engine.plan import Plan
 from attn.engine.reduction.gates import GateKey, own_values, summarise
@@ -355,8 +355,7 @@ def _shapes(plan: Plan, span: Span | None = None) -> Shapes:
 
 def ungrouped(attention: Attention, layer: Layer, span: Span) -> Attention:
     """Give grouped queries the heads of the model, as calls with a cache may not have them."""
-    attention = unfold(attention, layer.num_heads, span[1] - span[0])
-    return share_keys(attention, layer.num_heads // (layer.num_key_heads or layer.num_heads))
+    return own_keys(unfold(attention, layer.num_heads, span[1] - span[0]), layer)
 
 
 def _is_filled(layer: Layer, call: Call, row: int) -> bool:

@@ -125,13 +125,17 @@ class Krea2Session(JointSession):
                 queries=text,
                 keys=text,
                 head_dim=config.text_hidden_dim // config.text_num_attention_heads,
+                num_key_heads=config.text_num_key_value_heads,
                 gates=_gates(f"text_fusion.refiner_blocks.{index}.attn", "text"),
             )
             for index in range(len(self.model.text_fusion.refiner_blocks))
         ]
         blocks = [
             replace(
-                layer, index=layer.index + len(refiners), gates=_gates(layer.path, "image", "text")
+                layer,
+                index=layer.index + len(refiners),
+                num_key_heads=config.num_key_value_heads,
+                gates=_gates(layer.path, "image", "text"),
             )
             for layer in super().layers(request)
         ]

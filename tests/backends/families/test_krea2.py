@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import attn
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("demo_cache")
 SMALL = {"steps": 2, "width": 96, "height": 64}
 UNUSUAL = "猫 🐈, red-hot cat’s… cat cat!"
 ENDED = ["<|im_end|>", "\\n", "<|im_start|>", "assistant", "\\n"]
-BLOCK, HEADS = "transformer_blocks.1.attn", untrained.HEADS
+BLOCK, HEADS, KEYED = "transformer_blocks.1.attn", untrained.HEADS, 2
 
 
 @pytest.fixture(scope="module")
@@ -277,6 +278,24 @@ def test_gates_that_a_lora_changes(tmp_path):
         )  # fmt: skip
         kept[bool(lora)] = attn.open(result.path).gates(2, "image").values.squeeze()
     assert abs(kept[True][:, 1] - kept[False][:, 1]).max() > 0.1
+
+
+def test_factors_have_the_key_heads_of_the_model(tmp_path):
+    """Copies of keys that the kernel is given are not kept, and give the same probabilities."""
+    options = {"size": (64, 96), "steps": 1, "guidance": 0.0, "settings": {"qwen3vl_tokens": "29"}}
+    kept = {
+        keep: attn.open(
+            attn.capture(
+                "krea2", "a red cat", keep=keep, keys="all", out=tmp_path / keep, **options
+            ).path
+        )
+        for keep in ("factors", "heads")
+    }
+    name = f"{KEYED}/key"
+    with safe_open(next((tmp_path / "factors").rglob("step-0000.safetensors")), "np") as shard:
+        assert shard.get_tensor(name).shape == (1, 1, untrained.KEY_HEADS, 29 + 24, 8)
+    computed, measured = (trace.probs(KEYED, 0, "image.text").values for trace in kept.values())
+    np.testing.assert_allclose(computed, measured, atol=1e-3)
 
 
 # files
