@@ -24,6 +24,9 @@ Tensors = dict[str, Tensor]
 IDENTITY = {("clip_l", "text_projection.weight")}
 """What is the identity where a file leaves it out, as the authors' own code of SD3 has it."""
 
+HEAD = "lm_head.weight"
+"""What a language model writes with, which none that encodes texts has."""
+
 TIED = ("shared.weight", "encoder.embed_tokens.weight")
 """T5's one table of embeddings; files hold it under either name, or both."""
 
@@ -61,6 +64,8 @@ def may_hold(part: str, model: Any) -> set[str]:
         stem = f"{_LAYER}{model.config.num_hidden_layers}."
         names |= {"text_projection", "text_projection.weight"}
         names |= {stem + name for name in _OPEN_CLIP_LAYER}
+    if part in ("qwen3", "qwen3vl"):
+        names.add(HEAD)
     return names - set(model.state_dict())
 
 
@@ -165,7 +170,7 @@ def _language(tensors: Tensors, model: Any) -> Tensors:
     is_bare = not any(name.startswith("model.") for name in model.state_dict())
     if is_bare:
         tensors = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
-        tensors.pop("lm_head.weight", None)
+        tensors.pop(HEAD, None)
     return _plain(tensors, model)
 
 
@@ -188,7 +193,7 @@ def _seeing(tensors: Tensors, model: Any) -> Tensors:
 
 def _seeing_alone(tensors: Tensors, model: Any) -> Tensors:
     """Give a language model that sees, without its head, its names of today."""
-    tensors = {name: tensor for name, tensor in tensors.items() if name != "lm_head.weight"}
+    tensors = {name: tensor for name, tensor in tensors.items() if name != HEAD}
     named = _seeing(tensors, model)
     return {name.removeprefix("model."): tensor for name, tensor in named.items()}
 
