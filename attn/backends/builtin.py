@@ -80,6 +80,13 @@ def attn_backends() -> list[BackendSpec]:
             takes=("loras",),
         ),
         BackendSpec(
+            name="krea2",
+            aliases=("krea-2",),
+            summary="Krea 2 Turbo and Raw: joint attention with a gate per channel in every block",
+            load=_krea2,
+            takes=("loras",),
+        ),
+        BackendSpec(
             name="pixart",
             aliases=("pixart-sigma",),
             summary="PixArt-Σ and -α: cross-attention to T5, self-attention on request",
@@ -189,6 +196,13 @@ def _qwen_image() -> Backend:
         from attn.backends.families.qwen_image import QwenImageBackend
 
     return QwenImageBackend()
+
+
+def _krea2() -> Backend:
+    with quiet():
+        from attn.backends.families.krea2 import Krea2Backend
+
+    return Krea2Backend()
 
 
 def _pixart() -> Backend:

@@ -202,6 +202,14 @@ class Session(ABC):
         """
         return ()
 
+    def left_out(self, request: Request) -> tuple[LayerKey, ...]:
+        """Return (tower, path) of modules whose attention is no layer.
+
+        Only of such as attend among other rows than a call has, for each token alone, say: their
+        positions are none of the sequence's. Whatever else attends in a tower is a layer.
+        """
+        return ()
+
     def concept_modules(self, request: Request) -> Mapping[LayerKey, str]:
         """Return, of layers that can read `Request.concepts`, what is run again with them.
 

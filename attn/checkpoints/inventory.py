@@ -116,7 +116,8 @@ _CLIP = (f"text_model.{_TOKENS}", _TOKENS)
 _OPEN_CLIP = ("token_embedding.weight",)
 _T5 = ("encoder.block.0.layer.0.SelfAttention.q.weight",)
 _QWEN3 = ("model.layers.0.self_attn.q_norm.weight",)
-_QWEN25VL = ("visual.blocks.0.attn.qkv.weight", "model.visual.blocks.0.attn.qkv.weight")
+_QWEN25VL = tuple(f"{level}visual.blocks.0.mlp.gate_proj.weight" for level in ("", "model."))
+_QWEN3VL = tuple(f"{level}visual.pos_embed.weight" for level in ("", "model."))
 _GEMMA2 = tuple(f"{level}layers.0.pre_feedforward_layernorm.weight" for level in ("model.", ""))
 _WRAPPED = (
     ("vae", "first_stage_model.", ("decoder.conv_in.weight",)),
@@ -131,6 +132,7 @@ _WRAPPED = (
     ("t5xxl", "text_encoders.t5xxl.transformer.", _T5),
     ("qwen3", "text_encoders.qwen3_4b.transformer.", _QWEN3),
     ("qwen25vl", "text_encoders.qwen25_7b.transformer.", _QWEN25VL),
+    ("qwen3vl", "text_encoders.qwen3vl_4b.transformer.", _QWEN3VL),
     ("gemma2", "text_encoders.gemma2_2b.transformer.", _GEMMA2),
 )
 
@@ -223,9 +225,10 @@ def language_encoder(tensors: Tensors) -> Checkpoint | None:
 
 
 LANGUAGE_PARTS = (
+    ("qwen3vl", "Qwen3-VL", _QWEN3VL),  # before Qwen3, whose names it has beside those
     ("qwen3", "Qwen3", _QWEN3),
     ("qwen25vl", "Qwen2.5-VL", _QWEN25VL),
     ("gemma2", "Gemma 2", _GEMMA2),
 )
-SEEING = ("qwen25vl",)
+SEEING = ("qwen25vl", "qwen3vl")
 """Parts of language models that see, too: what they see with belongs to them."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from attn.engine.attention import Attention
 from attn.errors import CaptureError
+from attn.schema import Layer
 
 NAMES = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads")
 """What modules and configurations call the number of heads."""
@@ -83,6 +84,11 @@ def share_keys(attention: Attention, groups: object) -> Attention:
     if not torch.equal(key[:, ::groups], key[:, groups - 1 :: groups]):
         return attention
     return replace(attention, key=key[:, ::groups], value=value[:, ::groups])
+
+
+def own_keys(attention: Attention, layer: Layer) -> Attention:
+    """Take back the copies of keys that a library made for the grouped queries of a layer."""
+    return share_keys(attention, layer.num_heads // (layer.num_key_heads or layer.num_heads))
 
 
 def with_heads(attention: Attention, batch: int) -> Attention:

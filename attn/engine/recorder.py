@@ -11,16 +11,16 @@ from torch import Tensor
 
 from attn.engine.attention import Attention, placements
 from attn.engine.cells import TORCH_DTYPES, Cells
-from attn.engine.heads import share_keys, unfold, with_heads
+from attn.engine.heads import own_keys, unfold, with_heads
 from attn.engine.layer_plans import LayerPlan, Shapes, Span
 from attn.engine.open_calls import OpenCall, is_filled, is_skipped, say_unseen
 from attn.engine.plan import Plan
 from attn.engine.reduction.batching import Batches
-from attn.engine.reduction.gates import GateKey, summarise
+from attn.engine.reduction.gates import GateKey, own_values, summarise
 from attn.engine.reduction.means import Means
 from attn.engine.reduction.measures import Scratch, measure
 from attn.errors import CaptureError
-from attn.schema import STEP_MEASURES, Call, Layer, LayerKey, Step, part
+from attn.schema import STEP_MEASURES, Call, Layer, LayerKey, Step
 
 Write = Callable[[int, Step | None, Mapping[str, np.ndarray]], None]
 """Takes (trace of the batch, step or None for means, tensors)."""
@@ -178,7 +178,7 @@ class Recorder:
                 self._keep(key, branch, sample, attention, row)
 
     def see_gate(self, key: GateKey, values: Tensor) -> None:
-        """Take the values of a gate, (row, query, head) or (row, query, head · channel).
+        """Take what a gate's module returns, (row, query, head) or (row, query, head · channel).
 
         Raises:
             CaptureError: they are of another shape, or come twice in one call.
@@ -188,16 +188,11 @@ class Recorder:
         for (branch, sample), row in call.rows.items():
             trace, cell = self._cells.cell_of(branch, sample)
             layer = self._layers[trace][layer_key[0], layer_key[1]].layer
-            queries = sum(segment.length for segment in part(layer.queries, name))
-            expected = (len(call.call.rows), queries)
-            if values.shape[:2] != expected or values.shape[-1] % layer.num_heads:
-                raise CaptureError(
-                    f"the gate of {layer.path} ({name}) has values {list(values.shape)}, expected "
-                    f"{[*expected]} and a multiple of {layer.num_heads} heads"
-                )
+            gate = next(gate for gate in layer.gates if gate.part == name)
+            own = own_values(values, call.call, row, layer, gate)
             if key in call.gates:
                 raise CaptureError(f"the gate of {layer.path} ({name}) ran twice in one call")
-            summary = summarise(values[row], layer.num_heads)
+            summary = summarise(own, layer.num_heads, gate.activation)
             self._cells.add(trace, f"{layer.index}/gate.{name}", cell, summary)
         call.gates.add(key)
 
@@ -363,8 +358,7 @@ def _shapes(plan: Plan, span: Span | None = None) -> Shapes:
 
 def ungrouped(attention: Attention, layer: Layer, span: Span) -> Attention:
     """Give grouped queries the heads of the model, as calls with a cache may not have them."""
-    attention = unfold(attention, layer.num_heads, span[1] - span[0])
-    return share_keys(attention, layer.num_heads // (layer.num_key_heads or layer.num_heads))
+    return own_keys(unfold(attention, layer.num_heads, span[1] - span[0]), layer)
 
 
 def _of_row(values: np.ndarray, row: int, padding: int, positions: int, name: str) -> Tensor:

@@ -52,12 +52,14 @@ def record(
         refuse_unobservable(tower, name)
     recorder = Recorder(plans, images, write)
     modules = {key: _module(towers, key) for key in recorder.keys}
-    gates = {key: _module(towers, (key[0], path)) for key, path in recorder.gates.items()}
     replays = ConceptReplays(partial(_module, towers), plans[0], recorder)
     with (
         AttentionHooks(modules, replays.see, recorder.done, replays.wanted) as hooks,
         replays,
-        watched(gates, recorder.see_gate, replays.wanted),
+        watched(
+            *(towers, recorder.gates, partial(_module, towers)),
+            *(recorder.see_gate, replays.wanted),
+        ),
         _applied(treatment, towers, generate),
     ):
         result = generate(_both(recorder, treatment))

@@ -101,11 +101,15 @@ class Gate:
     """What multiplies the output of an attention module, for one part of its queries.
 
     `part` is `image` or `text`; `path` is the module of the tower that returns the gate's values,
-    0 to 1, (row, query, head) or (row, query, head · channel), in each forward of the attention.
+    (row, query, head) or (row, query, head · channel), in each forward of the attention: 0 to 1, or
+    what `activation` makes that of. Its queries are those of the part, or, where it is `whole`, all
+    of the layer: then several gates, one for each part, have the same path.
     """
 
     part: str
     path: str
+    activation: Literal["none", "sigmoid"] = "none"
+    whole: bool = False
 
 
 LayerKey = tuple[str, str]

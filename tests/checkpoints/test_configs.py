@@ -64,6 +64,10 @@ PARAMETERS["flux2-klein-4b"] = {
 PARAMETERS["flux2-klein-9b"] = {
     "transformer": 9_078_581_248, "vae": 84_046_115, "text_encoder": 8_190_735_360
 }  # fmt: skip
+PARAMETERS["krea2"] = {
+    "transformer": 12_820_073_036, "vae": 126_892_531, "text_encoder": 4_437_815_808
+}  # fmt: skip
+SHIFTS = {"qwen-image": (0.02, 0.9, 8192), "krea2": (None, 1.15, 6400)}
 FLUX = ("flux-dev", "flux-schnell")
 SD3 = [config for config in PARAMETERS if config.startswith("sd3")]
 
@@ -101,7 +105,8 @@ def test_index(config):
     """The index lists the folders that are there and tokenizers, all by names of real classes."""
     index = read(config, "model_index.json")
     assert hasattr(diffusers, index.pop("_class_name"))
-    listed = {name: entry for name, entry in index.items() if isinstance(entry, list)}
+    pairs = {name: entry for name, entry in index.items() if isinstance(entry, list)}
+    listed = {name: entry for name, entry in pairs.items() if not isinstance(entry[0], int)}
     absent = {name for name, entry in listed.items() if entry == [None, None]}
     for name in listed.keys() - absent:
         library, cls = listed[name]
@@ -142,8 +147,9 @@ def test_scheduler(config):
     if config in SD3:
         assert (cls.__name__, scheduler.config.shift) == ("FlowMatchEulerDiscreteScheduler", 3.0)
         return
-    if config == "qwen-image":
-        assert (scheduler.config.shift_terminal, scheduler.config.max_shift) == (0.02, 0.9)
+    if config in SHIFTS:
+        names = ("shift_terminal", "max_shift", "max_image_seq_len")
+        assert tuple(scheduler.config[name] for name in names) == SHIFTS[config]
         return
     if config.startswith("flux2"):
         assert (scheduler.config.shift, scheduler.config.use_dynamic_shifting) == (3.0, True)
@@ -172,7 +178,7 @@ def test_text_encoders(config):
     """CLIP pools at the end token; CLIP-L has the quick activation, CLIP-G the exact one."""
     for name in sorted(set(full_size.networks(config)) & {"text_encoder", "text_encoder_2"}):
         clip = full_size.network(config, name).config
-        if clip.model_type in ("t5", "qwen3", "qwen2_5_vl", "gemma2"):
+        if clip.model_type in ("t5", "qwen3", "qwen2_5_vl", "qwen3_vl", "gemma2"):
             continue
         assert (clip.bos_token_id, clip.eos_token_id) == (49406, 49407)
         assert clip.max_position_embeddings == 77

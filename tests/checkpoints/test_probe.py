@@ -47,6 +47,9 @@ QWEN_IMAGE = {
     "vae": FLUX["vae"],
     "qwen25vl": "text_encoders.qwen25_7b.transformer.",
 }
+KREA2 = {name: FLUX[name] for name in ("dit", "vae")} | {
+    "qwen3vl": "text_encoders.qwen3vl_4b.transformer."
+}
 SD2 = {name: LDM[name] for name in ("unet", "vae")} | {"clip_h": "cond_stage_model.model."}
 REFINER = {name: LDM[name] for name in ("unet", "vae")} | {
     "clip_g": "conditioner.embedders.0.model."
@@ -66,6 +69,7 @@ PUBLISHED |= {
     "flux2-klein-4b": ("flux2", "FLUX.2 klein 4B", "BFL", Z_IMAGE, layouts.flux2),
     "flux2-klein-9b": ("flux2", "FLUX.2 klein 9B", "BFL", Z_IMAGE, layouts.flux2),
     "qwen-image": ("qwen-image", "Qwen-Image", "diffusers", QWEN_IMAGE, layouts.qwen_image),
+    "krea2": ("krea2", "Krea 2 Raw or Turbo", "Krea", KREA2, layouts.krea2),
     "z-image-turbo": ("z-image", "Z-Image or Z-Image-Turbo", "Z-Image", Z_IMAGE, layouts.z_image),
 }
 SD3 = [config for config in PUBLISHED if config.startswith("sd3")]
@@ -237,7 +241,8 @@ def test_members(config):
     vae = sum(info.elements for info in sorted_in.parts["vae"].values())
     others = dict.fromkeys(("sd15", "sd2", "sdxl", "sdxl-refiner", "pixart-sigma"), 83_653_863)
     others |= dict.fromkeys(("flux2-klein-4b", "flux2-klein-9b"), 84_046_372)  # with its norm's
-    assert vae == (others | {"qwen-image": 126_892_531}).get(config, 83_819_683)
+    others |= dict.fromkeys(("qwen-image", "krea2"), 126_892_531)
+    assert vae == others.get(config, 83_819_683)
 
 
 def test_what_is_left_aside(opened):

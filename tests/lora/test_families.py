@@ -77,6 +77,11 @@ CASES = {
     "chroma": ([denoiser("distilled_guidance_layer.in_proj", 64)], "chroma", "Chroma"),
     "qwen-image": ([denoiser("transformer_blocks.3.img_mlp.net.2", 12288)], "qwen-image",
         "Qwen-Image"),
+    "krea 2 of its authors": ([denoiser("blocks.3.attn.wq", 6144)], "krea2", "Krea 2"),
+    "krea 2 of diffusers": (
+        [denoiser("transformer_blocks.3.attn.to_gate", 6144)], "krea2", "Krea 2"),
+    "krea 2 without gates": (
+        [denoiser("transformer_blocks.20.attn.to_q", 6144)], "krea2", "Krea 2"),
     "qwen-image by its blocks": (
         [denoiser(PEFT_SD3.format(30), 3072)], "qwen-image", "Qwen-Image"),
     "lumina 2": ([denoiser("layers.3.attention.qkv", 2304)], "lumina2", "Lumina 2"),
@@ -154,9 +159,6 @@ FOREIGN = {
     "wan of its authors": ("blocks.3.self_attn.q", 5120, "wan"),
     "wan of diffusers": ("blocks.3.attn2.to_k", 1536, "wan"),
     "wan from images": ("blocks.3.cross_attn.k_img", 5120, "wan"),
-    "krea 2 of its authors": ("blocks.3.attn.wq", 6144, "krea2"),
-    "krea 2 of diffusers": ("transformer_blocks.3.attn.to_gate", 6144, "krea2"),
-    "krea 2 without gates": ("transformer_blocks.20.attn.to_q", 6144, "krea2"),
 }
 
 

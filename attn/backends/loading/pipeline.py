@@ -6,7 +6,7 @@ import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 from diffusers.schedulers.scheduling_utils import KarrasDiffusionSchedulers, SchedulerMixin
@@ -123,9 +123,21 @@ def _classes(pipeline: type[Any], listed: Mapping[str, Any]) -> dict[str, type[A
             case [str(library), str(class_name)] if name not in SKIPPED:
                 classes[name] = find_class(library, class_name, name)
                 _require_kind(classes[name], hints[name], name)
-            case bool() if bool not in (hints[name], *get_args(hints[name])):
+            case bool() | int() if not _is_setting(entry, hints[name]):
+                raise _no_entry(name, entry)
+            case [int(), *_] if not _is_setting(entry, hints[name]):
                 raise _no_entry(name, entry)
     return classes
+
+
+def _is_setting(entry: Any, hint: Any) -> bool:
+    """Whether a pipeline takes a number, a flag, or a list of numbers."""
+    kinds = get_args(hint) or (hint,)
+    if isinstance(entry, list):
+        lists = (kind for kind in kinds if get_origin(kind) in (list, tuple))
+        numbers = any(int in get_args(kind) for kind in lists)
+        return numbers and all(type(number) is int for number in entry)
+    return type(entry) in kinds
 
 
 def _require_kind(cls: Any, hint: Any, name: str) -> None:
@@ -199,7 +211,7 @@ def _load_entry(name: str, entry: Any, recipe: Recipe, cls: type[Any] | None) ->
             return None
         case [str(), str()] if cls is not None:
             folder = recipe.roots[0] / name
-        case bool():
+        case bool() | int() | [int(), *_]:
             return entry
         case _:
             raise _no_entry(name, entry)

@@ -169,6 +169,10 @@ class GuardedSession(Session):
         """See `Session.spans`."""
         return tuple(self._ask("spans", request))
 
+    def left_out(self, request: Request) -> tuple[LayerKey, ...]:
+        """See `Session.left_out`."""
+        return tuple(self._ask("left_out", request))
+
     def concept_modules(self, request: Request) -> Mapping[LayerKey, str]:
         """See `Session.concept_modules`."""
         return dict(self._ask("concept_modules", request))

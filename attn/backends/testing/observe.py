@@ -147,15 +147,19 @@ def watched(session: Session, requests: Sequence[Request], visit: Visit) -> list
 def undeclared(session: Session, request: Request) -> list[LayerKey]:
     """Return the modules of the towers in which attention runs outside of every layer.
 
-    A softmax that the model computes itself need not be attention, so it does not count.
+    A softmax that the model computes itself need not be attention, so it does not count; nor does
+    what a session leaves out, if it has other rows than the call.
     """
     declared = [(layer.tower, _inside(layer.path)) for layer in session.layers(request)]
+    excused = session.left_out(request)
     keys: dict[LayerKey, None] = {}
+    calls: list[Call] = []
 
     def see(key: LayerKey, attention: Attention) -> None:
         tower, path = key
         is_inside = any(tower == of and _inside(path).startswith(layer) for of, layer in declared)
-        if attention.kernel != OPEN and not is_inside:
+        has_rows = bool(calls) and attention.shape[0] == len(calls[-1].rows)
+        if attention.kernel != OPEN and not is_inside and (has_rows or key not in excused):
             keys[key] = None
 
     modules: dict[int, tuple[LayerKey, nn.Module]] = {}
@@ -163,7 +167,7 @@ def undeclared(session: Session, request: Request) -> list[LayerKey]:
         for path, module in tower.named_modules():
             modules.setdefault(id(module), ((name, path), module))
     with _explained(), AttentionHooks(dict(modules.values()), see):
-        session.generate([request], lambda call: None)
+        session.generate([request], calls.append)
     return list(keys)
 
 

@@ -9,7 +9,8 @@ from attn.errors import RequestError
 from attn.schema import Request
 from tests.helpers.models import layouts, lora_spellings
 from tests.helpers.models.every_option import capture_everything
-from tests.helpers.models.opening import differing, lay_out, opening, refusal
+from tests.helpers.models.opening import differing, lay_out, opening
+from tests.helpers.models.written import check_refused, write_files
 from tests.helpers.toy_sessions import shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
@@ -101,23 +102,17 @@ def test_impossible_option(tokens):
 
 @pytest.fixture(scope="module")
 def files(folder, tmp_path_factory):
-    """The tiny model in files: (model, settings) by what they are."""
+    """The tiny model in files."""
     pipe, target = untrained.build(torch.float32), tmp_path_factory.mktemp("files")
-    write, config = layouts.write, {"config": str(folder)}
-    dit = write(layouts.copied(pipe.transformer), target / "dit.safetensors")
-    parts = {
-        "vae": str(write(layouts.vae(pipe.vae), target / "vae.safetensors")),
-        "t5xxl": str(write(layouts.copied(pipe.text_encoder), target / "t5xxl.safetensors")),
-    }
-    return {
-        "folder": (folder, {}),
-        "one file": (write(layouts.chroma(pipe), target / "whole.safetensors"), config),
-        "parts": (None, config | parts | {"dit": str(dit)}),
-        "alone": (dit, config),
-    }
+    encoder = layouts.copied(pipe.text_encoder)
+    return write_files(
+        *(folder, target, layouts.chroma(pipe), layouts.copied(pipe.transformer)),
+        vae=layouts.vae(pipe.vae),
+        t5xxl=encoder,
+    )
 
 
-@pytest.mark.parametrize("layout", ["one file", "parts"])
+@pytest.mark.parametrize("layout", ["one file", "parts", "folder and file"])
 def test_same_from_every_layout(files, layout):
     """Every weight is bit for bit that of the diffusers folder."""
     assert differing("chroma", files["folder"], files[layout]) == []
@@ -125,14 +120,7 @@ def test_same_from_every_layout(files, layout):
 
 def test_refused_files(files, tmp_path):
     """A part alone, quantised weights and another family are refused, with what to do."""
-    assert "dit found, vae, t5xxl missing" in refusal("chroma", files["alone"][0])
-    state = layouts.copied(untrained.transformer()) | {"scaled_fp8": torch.zeros(2)}
-    path = layouts.write(state, tmp_path / "fp8.safetensors")
-    assert "a model like Chroma, in scaled fp8; its weights are quantised" in refusal(
-        "chroma", path
-    )
-    assert refusal("flux", files["folder"][0]).endswith("use --backend chroma")
-    assert refusal("flux", files["one file"][0]).endswith("use --backend chroma")
+    check_refused("chroma", "Chroma", files, untrained.transformer(), tmp_path)
 
 
 # LoRAs

@@ -10,7 +10,8 @@ from attn.errors import RequestError
 from attn.schema import Request
 from tests.helpers.models import layouts, lora_spellings
 from tests.helpers.models.every_option import capture_everything
-from tests.helpers.models.opening import differing, lay_out, opening, refusal
+from tests.helpers.models.opening import differing, lay_out, opening
+from tests.helpers.models.written import check_refused, write_files
 from tests.helpers.toy_sessions import shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
@@ -114,22 +115,14 @@ def test_one_step():
 
 @pytest.fixture(scope="module")
 def files(folder, tmp_path_factory):
-    """The tiny model in files: (model, settings) by what they are."""
+    """The tiny model in files."""
     pipe, target = untrained.build(torch.float32), tmp_path_factory.mktemp("files")
-    write, config = layouts.write, {"config": str(folder)}
-    dit = write(layouts.copied(pipe.transformer), target / "qwen_image.safetensors")
-    parts = {
-        "vae": str(write(layouts.copied(pipe.vae), target / "vae.safetensors")),
-        "qwen25vl": str(write(layouts.qwen25vl(pipe.text_encoder), target / "qwen.safetensors")),
-    }
-    whole = write(layouts.qwen_image(pipe), target / "whole.safetensors")
-    return {
-        "folder": (folder, {}),
-        "one file": (whole, config),
-        "parts": (None, config | parts | {"dit": str(dit)}),
-        "folder and file": (folder, {"dit": str(dit)}),
-        "alone": (dit, config),
-    }
+    encoder = layouts.qwen25vl(pipe.text_encoder)
+    return write_files(
+        *(folder, target, layouts.qwen_image(pipe), layouts.copied(pipe.transformer)),
+        vae=layouts.copied(pipe.vae),
+        qwen25vl=encoder,
+    )
 
 
 @pytest.mark.parametrize("layout", ["one file", "parts", "folder and file"])
@@ -140,14 +133,7 @@ def test_same_from_every_layout(files, layout):
 
 def test_refused_files(files, tmp_path):
     """A part alone, quantised weights and another family are refused, with what to do."""
-    assert "dit found, vae, qwen25vl missing" in refusal("qwen-image", files["alone"][0])
-    state = layouts.copied(untrained.transformer()) | {"scaled_fp8": torch.zeros(2)}
-    path = layouts.write(state, tmp_path / "fp8.safetensors")
-    assert "a model like Qwen-Image, in scaled fp8; its weights are quantised" in refusal(
-        "qwen-image", path
-    )
-    assert refusal("flux", files["folder"][0]).endswith("use --backend qwen-image")
-    assert refusal("z-image", files["one file"][0]).endswith("use --backend qwen-image")
+    check_refused("qwen-image", "Qwen-Image", files, untrained.transformer(), tmp_path)
 
 
 # LoRAs

@@ -164,13 +164,8 @@ def test_refused_files(folders, files):
 ENCODERS = {"sd2": "te", "sd15": "te", "sdxl": "te2", "sdxl-refiner": "te2"}
 
 
-@pytest.mark.parametrize(
-    ("name", "model"),
-    [("sd2", "demo"), ("sdxl-refiner", "demo"), ("sd15", "demo:inpainting")],
-)
-def test_loras_and_every_option(name, model, picture, tmp_path):
-    """A LoRA in kohya's names, for UNet and text encoder, and every option of capture."""
-    session = shared_session(name, model)
+def write_lora(name, session, folder):
+    """Write a LoRA in kohya's names, for the UNet and a text encoder."""
     encoder = ENCODERS[name]
     towers = {
         "unet": (session.model, "attn2.to_k"),
@@ -186,20 +181,49 @@ def test_loras_and_every_option(name, model, picture, tmp_path):
         rows, columns = module.weight.shape
         tensors[f"{stem}.lora_down.weight"] = torch.randn(5, columns, generator=generator)
         tensors[f"{stem}.lora_up.weight"] = torch.randn(rows, 5, generator=generator)
-    save_file(tensors, tmp_path / "lora.safetensors")
+    save_file(tensors, folder / "lora.safetensors")
+    return folder / "lora.safetensors"
+
+
+def drawn_into(existing):
+    """Return the options that draw a picture further, or anew under its mask."""
+    options = {"picture": existing.file, "strength": 0.7}
+    return options | ({"mask_picture": existing.mask} if existing.mask else {})
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("sd2", "demo"),
+        ("sdxl-refiner", "demo"),
+        ("sd15", "demo:inpainting"),
+        ("sdxl", "demo:inpainting"),
+    ],
+)
+def test_loras_and_every_option(name, model, picture, tmp_path):
+    """A LoRA in kohya's names, for UNet and text encoder, and every option of capture."""
+    session = shared_session(name, model)
+    file = write_lora(name, session, tmp_path)
     more = {"model": model}
     if session.needed_picture:
-        existing = picture(masked=session.needed_picture == "mask")
-        more |= {"picture": existing.file, "strength": 0.7}
-        more |= {"mask_picture": existing.mask} if existing.mask else {}
+        more |= drawn_into(picture(masked=session.needed_picture == "mask"))
     changed, plain = (
         np.asarray(attn.capture(
             *(name, "a red cat"), out=tmp_path / out, steps=2, size=(96, 64), lora=lora, **more
         ).trace.image())
-        for out, lora in (("with", str(tmp_path / "lora.safetensors")), ("without", None))
+        for out, lora in (("with", str(file)), ("without", None))
     )  # fmt: skip
     assert not np.array_equal(changed, plain)
-    capture_everything(name, tmp_path / "lora.safetensors", tmp_path / "out", "factors", more=more)
+    capture_everything(name, file, tmp_path / "out", "factors", more=more)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("name", ["sd2", "sdxl"])
+def test_every_option_with_a_picture(name, masked, picture, tmp_path):
+    """A picture is drawn further, or anew under a mask, by models that need none, too."""
+    file = write_lora(name, shared_session(name, "demo"), tmp_path)
+    more = {"model": "demo"} | drawn_into(picture(masked=masked))
+    capture_everything(name, file, tmp_path / "out", "factors", more=more)
 
 
 NEEDS = [("sdxl-refiner", "demo"), ("sd15", "demo:inpainting"), ("sdxl", "demo:inpainting")]

@@ -16,7 +16,8 @@ from attn.errors import ModelError
 from attn.schema import Request
 from tests.helpers.models import layouts, lora_spellings
 from tests.helpers.models.every_option import capture_everything
-from tests.helpers.models.opening import differing, lay_out, opening, refusal
+from tests.helpers.models.opening import differing, lay_out, opening
+from tests.helpers.models.written import check_refused, write_files
 from tests.helpers.toy_sessions import shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
@@ -173,22 +174,14 @@ def test_no_chat_template():
 
 @pytest.fixture(scope="module")
 def files(folder, tmp_path_factory):
-    """The tiny model in the layouts of others: (model, settings) by layout."""
+    """The tiny model in files."""
     pipe, target = untrained.build(torch.float32), tmp_path_factory.mktemp("files")
-    write, config = layouts.write, {"config": str(folder)}
-    dit = write(layouts.z_image_dit(pipe.transformer), target / "z_image.safetensors")
     encoder = layouts.within("model.", layouts.copied(pipe.text_encoder))
-    parts = {
-        "vae": str(write(layouts.vae(pipe.vae), target / "ae.safetensors")),
-        "qwen3": str(write(encoder, target / "qwen_3_4b.safetensors")),
-    }
-    return {
-        "folder": (folder, {}),
-        "one file": (write(layouts.z_image(pipe), target / "whole.safetensors"), config),
-        "parts": (None, config | parts | {"dit": str(dit)}),
-        "folder and file": (folder, {"dit": str(dit)}),
-        "alone": (dit, config),
-    }
+    return write_files(
+        *(folder, target, layouts.z_image(pipe), layouts.z_image_dit(pipe.transformer)),
+        vae=layouts.vae(pipe.vae),
+        qwen3=encoder,
+    )
 
 
 @pytest.mark.parametrize("layout", ["one file", "parts", "folder and file"])
@@ -208,14 +201,7 @@ def test_names_are_those_of_the_library():
 
 def test_refused_files(files, tmp_path):
     """A part alone, quantised weights and another family are refused, with what to do."""
-    assert "dit found, vae, qwen3 missing" in refusal("z-image", files["alone"][0])
-    state = layouts.z_image_dit(untrained.transformer()) | {"scaled_fp8": torch.zeros(2)}
-    path = layouts.write(state, tmp_path / "fp8.safetensors")
-    assert "a model like Z-Image, in scaled fp8; its weights are quantised" in refusal(
-        "z-image", path
-    )
-    assert refusal("flux", files["folder"][0]).endswith("use --backend z-image")
-    assert refusal("flux", files["one file"][0]).endswith("use --backend z-image")
+    check_refused("z-image", "Z-Image", files, untrained.transformer(), tmp_path)
 
 
 # LoRAs

@@ -25,6 +25,7 @@ def test_builtins(install):
         ("flux2", "flux2-klein"),
         ("gated", "gated-dit", "sd-scripts"),
         ("hf",),
+        ("krea2", "krea-2"),
         ("mmada", "mmada-dllm", "llada"),
         ("pixart", "pixart-sigma"),
         ("qwen-image",),

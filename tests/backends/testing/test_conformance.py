@@ -37,6 +37,7 @@ SIZES = {
     "qwen-image": {"width": 112, "height": 80},
     "sana": {"width": 160, "height": 96},
     "chroma": {"width": 112, "height": 80},
+    "krea2": {"width": 112, "height": 80},
     "flux2": {"width": 112, "height": 80},
     "mmada": {"width": None, "height": None},
 }
@@ -79,10 +80,12 @@ SESSIONS = {
     "chroma bfloat16": ("chroma", "demo", "bfloat16", SHORT_T5),
     "flux2": ("flux2", "demo", "float32", {"qwen3_tokens": 29}),
     "flux2 bfloat16": ("flux2", "demo", "bfloat16", {"qwen3_tokens": 29}),
+    "krea2": ("krea2", "demo", "float32", {"qwen3vl_tokens": 29}),
+    "krea2 bfloat16": ("krea2", "demo", "bfloat16", {"qwen3vl_tokens": 29}),
     "mmada bfloat16": ("mmada", "demo", "bfloat16", SHORT_TEXT),
     "sd35 medium bfloat16": ("sd35", "demo:medium", "bfloat16", SHORT_T5),
 }
-ONE_WAY = ("flux", "z-image")
+ONE_WAY = ("flux", "z-image", "krea2")
 """Families of which a guidance of 1 runs as many rows as any other."""
 NUMBERS = (outputs_identical, attention_exact, rows_labelled)
 """Checks that follow the number format; they take longest."""

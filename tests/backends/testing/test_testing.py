@@ -146,6 +146,12 @@ class Incomplete(FakeSession):
         return super().layers(request)[:-1]
 
 
+class Excused(Incomplete):
+    def left_out(self, request):
+        last = FakeSession.layers(self, request)[-1]
+        return ((last.tower, last.path),)
+
+
 class Misplaced(FakeSession):
     def layers(self, request):
         return tuple(replace(layer, path=f"x.{layer.path}") for layer in super().layers(request))
@@ -303,6 +309,7 @@ BROKEN = [
         r"layers\(\): attention runs in 'think\.attend' of the controlnet, which is in no layer; "
         r"declare every attention module",
     ),
+    ("attention_declared", Excused, r"layers\(\): attention runs in .*which is in no layer"),
     ("towers_exist", Unnumbered, r"layers\(\): indices are \[0, 0, 0, 0, 0\]"),
     ("towers_exist", Misplaced, r"layers\(\): denoiser has no module 'x\.blocks\.0\.attend'"),
     ("towers_exist", ControlFirst, r"towers\(\).*'denoiser' and put it first"),

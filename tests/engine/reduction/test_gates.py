@@ -1,5 +1,7 @@
 """Gates are reduced to a few numbers, end up where they belong, and are missed where they lack."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -43,6 +45,15 @@ def test_statistics(dtype, channels):
     np.testing.assert_allclose(result.numpy(), wanted, rtol=0, atol=1e-6)
 
 
+def test_activation(monkeypatch):
+    """What a module returns before its sigmoid is summarised behind it, however few heads fit."""
+    logits = torch.randn(7, 15, generator=torch.Generator().manual_seed(2))
+    wanted = plainly(1 / (1 + np.exp(-logits.double().numpy())), 3)
+    np.testing.assert_allclose(summarise(logits, 3, "sigmoid"), wanted, rtol=0, atol=1e-6)
+    monkeypatch.setattr("attn.engine.reduction.gates.LARGEST", 2 * 7 * 5)
+    np.testing.assert_allclose(summarise(logits, 3, "sigmoid"), wanted, rtol=0, atol=1e-6)
+
+
 @given(st.integers(1, 7), st.integers(1, 5), st.integers(0, 99))
 def test_pooled(sets, count, seed):
     """Statistics of equally large sets pool to those of all their values."""
@@ -80,8 +91,8 @@ def values(rows=2, queries=QUERIES, numbers=2 * HEADS, seed=0):
     return torch.rand(rows, queries, numbers, generator=torch.Generator().manual_seed(seed))
 
 
-def run(model, every, *, branches=("cond",), **keep):
-    """Record one call; return the plan and its tensors."""
+def run(model, every, *, branches=("cond",), before=lambda: None, **keep):
+    """Record one call, with something done before it; return the plan and its tensors."""
     sequence = Sequence((CLIP,), ())
     plan = make_plan(
         every,
@@ -94,6 +105,7 @@ def run(model, every, *, branches=("cond",), **keep):
     written = {}
 
     def generate(on_call):
+        before()
         on_call(Call("denoiser", 0, 900.0, 0.9, ROWS))
         model(2)
 
@@ -120,6 +132,42 @@ def test_layers_that_are_kept_for_their_gates():
     assert [name for name in written if name.startswith("1/")] == ["1/gate.image"]
     _, written = run(model, [CROSS, SELF], layers=("0",))
     assert "1/gate.image" not in written
+
+
+def test_gates_of_all_queries():
+    """Of a module that returns values of the whole layer, each part has those of its queries."""
+    text = Segment("clip", "text", 0, 4)
+    image = Segment("image", "image", 7, QUERIES, (1, QUERIES - 7))
+    layer = replace(
+        CROSS,
+        queries=(text, Segment("filling", "padding", 4, 7), image),
+        gates=tuple(Gate(name, "0.gate", "sigmoid", whole=True) for name in ("image", "text")),
+    )
+    logits = values(seed=3) * 7 - 3
+    _, written = run(Model(Gated(logits)), [layer])
+    exact = 1 / (1 + np.exp(-logits[1].double().numpy()))
+    for name, own in (("text", exact[:4]), ("image", exact[7:])):
+        kept = written[f"0/gate.{name}"][0, 0]
+        np.testing.assert_allclose(kept, plainly(own, HEADS), rtol=0, atol=1e-6)
+
+
+class Halved(nn.Module):
+    """What stands where a gate was: a LoRA, say."""
+
+    def forward(self, values):
+        """Return half of the values."""
+        return values / 2
+
+
+def test_module_that_takes_the_place_of_a_gate():
+    """What stands there when the model runs is what is watched, and nothing is left of it."""
+    own = values()
+    model = Model(Gated(own))
+    first, second = model[0].gate, Halved()
+    _, written = run(model, [CROSS], before=lambda: setattr(model[0], "gate", second))
+    wanted = plainly(own[1].double().numpy() / 2, HEADS)
+    np.testing.assert_allclose(written["0/gate.image"][0, 0], wanted, rtol=0, atol=1e-6)
+    assert not (first._forward_hooks or second._forward_hooks or model._forward_pre_hooks)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from attn.checkpoints.families import chroma as chroma_files
 from attn.checkpoints.families import flux
 from attn.checkpoints.families import flux2 as flux2_files
+from attn.checkpoints.families import krea2 as krea2_files
 from attn.checkpoints.families import pixart as pixart_files
 from attn.checkpoints.families import sana as sana_files
 from attn.checkpoints.families import z_image as z_image_files
@@ -208,6 +209,37 @@ def qwen_image(pipe: Any, *, prefix: bool = True) -> State:
     state = within(DENOISER if prefix else "", copied(pipe.transformer))
     state |= within("vae.", copied(pipe.vae))
     return state | within(SD3_ENCODER.format("qwen25_7b"), qwen25vl(pipe.text_encoder))
+
+
+def krea2_dit(model: Any) -> State:
+    """Return Krea 2's transformer under its authors' names, its tables in one row each."""
+    theirs = {ours: name for name, (ours,) in krea2_files.LAYOUT.modules.items()}
+    tables = {ours: name for name, ours in krea2_files.LAYOUT.tensors.items()}
+    state = {}
+    for name, value in model.state_dict().items():
+        stem, _, end = name.rpartition(".")
+        pattern, number = numbered(stem)
+        if pattern in theirs:
+            ending = "scale" if "norm" in pattern.rpartition(".")[2] else end
+            state[f"{theirs[pattern].replace(BLOCK, number)}.{ending}"] = value
+        else:
+            pattern, number = numbered(name)
+            state[tables[pattern].replace(BLOCK, number)] = value.flatten() if number else value
+    return state
+
+
+def qwen3vl(model: Any) -> State:
+    """Return Qwen3-VL as ComfyUI has it, with a head that no encoder reads."""
+    state = renamed(model, [("language_model.", "model."), ("", "")], {})
+    return state | {"lm_head.weight": state["model.embed_tokens.weight"]}
+
+
+def krea2(pipe: Any, *, prefix: bool = True) -> State:
+    """Return Krea 2 as one file of all its parts."""
+    state = within(DENOISER if prefix else "", krea2_dit(pipe.transformer))
+    state |= within("vae.", copied(pipe.vae))
+    encoder = within("model.", copied(pipe.text_encoder))
+    return state | within(SD3_ENCODER.format("qwen3vl_4b"), encoder)
 
 
 def parts(pipe: Any, folder: Path) -> dict[str, Path]:

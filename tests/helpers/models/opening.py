@@ -24,6 +24,7 @@ COMPONENTS = {
     "t5xxl": "text_encoder_3",
     "qwen3": "text_encoder",
     "qwen25vl": "text_encoder",
+    "qwen3vl": "text_encoder",
     "gemma2": "text_encoder",
     "clip_h": "text_encoder",
 }

@@ -15,6 +15,7 @@ FAMILIES = {  # gated is laid out as sd35, chroma as flux
     "flux": ("t5",),
     "qwen-image": ("qwen",),
     "z-image": ("qwen3",),
+    "krea2": ("qwen3vl",),
 }
 
 
@@ -54,7 +55,7 @@ def test_every_joint_family(family, tmp_path):
     readers = pd.read_csv(analysis / "text_to_image/readers.csv").set_index(keys)["to_image"]
     assert len(readers) == 5 * len(segments)
     other = pairs[pairs["reads"] == "not text"].set_index(keys)["attention"]
-    if family != "z-image":  # whose text reads learned padding too
+    if family not in ("z-image", "krea2"):  # whose text reads padding, or itself first
         np.testing.assert_allclose(readers, other.loc[readers.index], atol=2e-3)
 
 

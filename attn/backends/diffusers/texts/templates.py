@@ -44,6 +44,8 @@ class Template:
         kept: of the dropped ones, so many at the very beginning that the denoiser is given.
         room: positions that every text has, where padding, which is masked, fills it up.
         negative: what negative prompts stand in, where that is another.
+        fills_inside: whether what fills the text up stands before what follows the prompt, which
+            then is there however long the prompt is.
     """
 
     render: Callable[[Any, str], str]
@@ -53,6 +55,7 @@ class Template:
     kept: int = 0
     room: int | None = None
     negative: Template | None = None
+    fills_inside: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,15 +130,22 @@ def read_templated(
         first -= 1
     inside = [at for at, (start, _) in enumerate(offsets) if at >= first and start < end]
     last = inside[-1] + 1 if inside else first
-    read = min(len(ids), template.longest)
-    tokens = _tokens(tokenizer, ids[:read], offsets, text, (begin, prompt, typed))
+    behind = len(ids) - last if template.fills_inside else 0
+    read = min(len(ids), template.longest - behind)
+    kept = list(range(read))
+    if template.fills_inside:
+        kept = [*range(min(read, last)), *range(last, len(ids))]
+    ids = [ids[at] for at in kept]
+    where = (begin, prompt, typed)
+    tokens = _tokens(tokenizer, ids, [offsets[at] for at in kept], text, where)
     cut = None
     if read < last:
         at = max(offsets[read][0] - begin, 0)
         cut = prompt[typed_span(typed, slice(at, at))[0] :].strip()
     if template.room is not None:
         parts = _in_room(tokenizer, tokens, segment, template)
-        return TemplatedText(tuple(ids[:read]), _placed(parts), (), cut)
+        return TemplatedText(tuple(ids), _placed(parts), (), cut)
+    last = min(read, last)
     parts = {
         TEMPLATE: tokens[template.dropped : first],
         segment: tokens[max(first, template.dropped) : last],
@@ -143,7 +153,9 @@ def read_templated(
     }
     count = {name: len(here) for name, here in parts.items()}
     count[PADDING] = -sum(count.values()) % template.multiple
-    return TemplatedText(tuple(ids[:read]), _placed(parts), tuple(count.items()), cut)
+    if template.fills_inside:
+        count[TEMPLATE_END] = count.pop(TEMPLATE_END)
+    return TemplatedText(tuple(ids), _placed(parts), tuple(count.items()), cut)
 
 
 def _in_room(
@@ -168,12 +180,12 @@ def lay_out(readings: Sequence[Lengths], segment: str, start: int) -> tuple[Segm
     """Return segments in which each of several texts has room, from a position on.
 
     Args:
-        readings: how many positions each text has, by segment.
+        readings: how many positions each text has, by segment, in the order of the sequence.
         segment: of the prompt's own tokens; it is there even if no prompt has any.
         start: position of the first.
     """
     segments: list[Segment] = []
-    for name in (TEMPLATE, segment, TEMPLATE_END, PADDING):
+    for name, _ in readings[0]:
         longest = max(dict(lengths)[name] for lengths in readings)
         longest = max(longest, 1) if name == segment else longest
         if longest:

@@ -17,12 +17,15 @@ from torch import Tensor
 
 from attn.backends.loading.weights import gates as gating
 from attn.checkpoints.families import layouts
-from attn.checkpoints.layouts import Naming
+from attn.checkpoints.layouts import Naming, numbered
 
 Tensors = dict[str, Tensor]
 
 IDENTITY = {("clip_l", "text_projection.weight")}
 """What is the identity where a file leaves it out, as the authors' own code of SD3 has it."""
+
+HEAD = "lm_head.weight"
+"""What a language model writes with, which none that encodes texts has."""
 
 TIED = ("shared.weight", "encoder.embed_tokens.weight")
 """T5's one table of embeddings; files hold it under either name, or both."""
@@ -61,6 +64,8 @@ def may_hold(part: str, model: Any) -> set[str]:
         stem = f"{_LAYER}{model.config.num_hidden_layers}."
         names |= {"text_projection", "text_projection.weight"}
         names |= {stem + name for name in _OPEN_CLIP_LAYER}
+    if part in ("qwen3", "qwen3vl"):
+        names.add(HEAD)
     return names - set(model.state_dict())
 
 
@@ -106,6 +111,9 @@ def _of_layout(layout: Naming, tensors: Tensors, model: Any) -> Tensors:
             renamed[name] = tensor
             continue
         whole = torch.cat(tensor.chunk(2)[::-1]) if layout.is_swapped(name) else tensor
+        table = state[targets[0]]
+        if numbered(name)[0] in layout.tensors and whole.dim() == 1:  # rows one behind the other
+            whole = whole.reshape(table.shape) if whole.numel() == table.numel() else whole
         fits = len(targets) > 1 and sum(rows) == len(whole)
         renamed |= zip(targets, whole.split(rows) if fits else [whole], strict=False)
     return renamed
@@ -162,7 +170,7 @@ def _language(tensors: Tensors, model: Any) -> Tensors:
     is_bare = not any(name.startswith("model.") for name in model.state_dict())
     if is_bare:
         tensors = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
-        tensors.pop("lm_head.weight", None)
+        tensors.pop(HEAD, None)
     return _plain(tensors, model)
 
 
@@ -181,6 +189,13 @@ def _seeing(tensors: Tensors, model: Any) -> Tensors:
         old = next(filter(name.startswith, _OLD_SEEING), "")
         renamed[_OLD_SEEING.get(old, "") + name.removeprefix(old)] = tensor
     return _plain(renamed, model)
+
+
+def _seeing_alone(tensors: Tensors, model: Any) -> Tensors:
+    """Give a language model that sees, without its head, its names of today."""
+    tensors = {name: tensor for name, tensor in tensors.items() if name != HEAD}
+    named = _seeing(tensors, model)
+    return {name.removeprefix("model."): tensor for name, tensor in named.items()}
 
 
 def _plain(tensors: Tensors, model: Any) -> Tensors:
@@ -203,5 +218,6 @@ _RENAME: dict[str, Callable[[Tensors, Any], Tensors]] = {
     "t5xxl": _t5,
     "qwen3": _language,
     "qwen25vl": _seeing,
+    "qwen3vl": _seeing_alone,
     "gemma2": _language,
 }
