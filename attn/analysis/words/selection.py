@@ -15,12 +15,13 @@ from attn.analysis.words.focus import BEST, find_best_layer, read_pictures
 from attn.analysis.words.phrases import Weights
 from attn.analysis.words.select import select_steps, select_tower
 from attn.errors import AnalysisError
-from attn.schema import Grid, Layer, Manifest, Token
+from attn.schema import Layer, Manifest, Plane, Token
 from attn.trace.grids import resample_values
 from attn.trace.means import average
 from attn.trace.words.occurrences import Mode, Occurrence, Phrase, find_phrases, select_words
 from attn.trace.words.prompts import Prompt, read_prompt
 from attn.trace.words.sums import TokenPosition, lay_out, sum_tokens
+from attn.wording import count_noun
 from attn.words import find_words
 
 if TYPE_CHECKING:
@@ -227,6 +228,31 @@ def choose(trace: Trace, options: Scope, block: str = BLOCK) -> Selection:
     )
 
 
+def note_frames(layers: Sequence[Layer]) -> tuple[str, ...]:
+    """Note that the maps of a video are means over its frames; nothing of pictures."""
+    frames = max((layer.frames for layer in layers), default=0)
+    if frames <= 1:
+        return ()
+    told = (
+        f"maps are means over the {count_noun(frames, 'frame')} of the video's latents, and its "
+        "middle frame is shown beside them: --only frames has each frame"
+    )
+    return (told,)
+
+
+def say_many(layers: Sequence[Layer], count: int, steps: int) -> str:
+    """Say over how many layers, steps and frames of a video a mean is taken.
+
+    Args:
+        layers: whose maps they are.
+        count: of the layers that ran.
+        steps: how many.
+    """
+    frames = max((layer.frames for layer in layers), default=0)
+    counts = [(count, "layer"), (steps, "step"), *([(frames, "frame")] if frames > 1 else [])]
+    return ", ".join(count_noun(number, noun) for number, noun in counts)
+
+
 def step_maps(
     trace: Trace, selection: Selection, groups: Sequence[Collection[TokenPosition]]
 ) -> tuple[Numbers, tuple[int, ...]]:
@@ -255,7 +281,7 @@ def step_maps(
     return np.stack(frames, axis=1), tuple(sorted(layers))
 
 
-def _on_grid(maps: Numbers, grid: Grid) -> Numbers:
+def _on_grid(maps: Numbers, grid: Plane) -> Numbers:
     """Lay maps (sample, row, column, group) out on another grid."""
     if maps.shape[1:3] == grid:
         return maps
