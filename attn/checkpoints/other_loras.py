@@ -61,17 +61,6 @@ OTHER_KINDS = (
         width=2304,
         evidence=("attention in layers is 2304 wide",),
     ),
-    LoraKind(
-        "wan",
-        "Wan",
-        claims="wan",
-        paths=(
-            r"blocks_\d+_(?:self_attn_[qkvo]\Z|cross_attn_(?:[kv]_img|[qkvo])\Z|ffn_[02]\Z"
-            r"|attn[12]_(?:to_|add_)|ffn_net_)",
-        ),
-        evidence=("blocks have a self-attention, a cross-attention and a feed-forward ffn",),
-        is_certain=True,
-    ),
     LoraKind("krea2", "Krea 2", claims="krea-?2", is_joint=True, recognise=_krea2),
     LoraKind("flux2-dev", "FLUX.2 dev", claims="flux-?2.*dev", is_joint=True),
 )

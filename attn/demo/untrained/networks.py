@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, ModelMixin
 from transformers import Qwen2Tokenizer, Qwen3Config, T5Config, T5Tokenizer
 
 GAIN = 1.6
@@ -37,7 +37,20 @@ def built(
         parameters = chain(*(network.named_parameters() for network in made.values()))
         for parameter in (each for name, each in parameters if name.endswith(SHARPENED)):
             parameter.mul_(GAIN)
-    return {name: network.eval().to(dtype) for name, network in made.items()}
+    return {name: _cast(network.eval(), dtype) for name, network in made.items()}
+
+
+def _cast(network: Any, dtype: torch.dtype) -> Any:
+    """Convert a network, but what the library keeps in float32 whatever is asked for."""
+    is_ours = isinstance(network, ModelMixin)
+    kept = {*(getattr(network, "_keep_in_fp32_modules", None) or ())} if is_ours else set()
+    for name, parameter in network.named_parameters():
+        if kept.isdisjoint(name.split(".")):
+            parameter.data = parameter.data.to(dtype)
+    for name, buffer in network.named_buffers():
+        if buffer.is_floating_point() and kept.isdisjoint(name.split(".")):
+            buffer.data = buffer.data.to(dtype)
+    return network
 
 
 BETAS = {

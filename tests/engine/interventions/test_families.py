@@ -32,11 +32,13 @@ SESSIONS = {
     "sd2": {},
     "chroma": SHORT_T5,
     "flux2": {"qwen3_tokens": 29},
+    "wan": {"umt5_tokens": 29},
     "mmada": {"gen_length": 14, "block_length": 7},
 }
 SCENE = "a red square left of a purple triangle on a white background"
 CHANGES = {
     "sana": {"width": 96, "height": 160},
+    "wan": {"width": 112, "height": 80, "frames": 9},
     "mmada": {"width": None, "height": None},
     "scribble": {"prompt": SCENE, "width": 64, "height": 64},
 }

@@ -204,4 +204,5 @@ _RENAME: dict[str, Callable[[Tensors, Any], Tensors]] = {
     "qwen3": _language,
     "qwen25vl": _seeing,
     "gemma2": _language,
+    "umt5xxl": _t5,
 }
