@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,7 @@ class Trace:
         self.manifest = source.manifest
         self.folder = source.folder
         self._source = source
-        self._views: dict[tuple[str, int | str, str | None, bool], MeasureView] = {}
+        self._views: dict[Hashable, MeasureView] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Trace, (self._source,)

@@ -23,7 +23,14 @@ import numpy as np
 from attn.analysis.needs import Needs
 from attn.analysis.result import Deferred, Result
 from attn.analysis.tables import Table, make_table
-from attn.analysis.words.selection import BLOCK, SCALE_HELP, Choice, Scale, Selection, choose
+from attn.analysis.words.selection import (
+    BLOCK,
+    SCALE_HELP,
+    PhraseScope,
+    Scale,
+    Selection,
+    choose,
+)
 from attn.trace.frames import frame_spans
 from attn.trace.measures.axes import query_image
 from attn.trace.words.maps import word_maps
@@ -40,7 +47,7 @@ DRAWN = 8
 
 
 @dataclass(frozen=True)
-class FramesOptions(Choice):
+class FramesOptions(PhraseScope):
     """What to look at, and how to show it."""
 
     scale: Scale = field(default="auto", metadata={"help": SCALE_HELP})

@@ -78,24 +78,14 @@ class Scope:
 
 
 @dataclass(frozen=True)
-class Choice(Scope):
-    """Options of the analyses that look at phrases, and at each text segment on its own."""
+class PhraseScope(Scope):
+    """Options of the analyses that look at phrases, and draw some of all."""
 
     phrases: tuple[str, ...] | None = field(
         default=None, metadata={"help": "words in a row, taken together; also --phrases 'a b|c d'"}
     )
-    phrase_mode: Mode = field(
-        default="span", metadata={"help": "bag takes a phrase's words wherever they stand"}
-    )
-    weights: Weights = field(
-        default="sum",
-        metadata={"help": "of a phrase's words: their sum, or their mean weighed so"},
-    )
     topk: int | None = field(
         default=None, metadata={"help": "draw only this many words, those of most mass"}
-    )
-    together: bool = field(
-        default=False, metadata={"help": "add the segment text: the tokens of all encoders"}
     )
 
     def __post_init__(self) -> None:
@@ -111,15 +101,44 @@ class Choice(Scope):
         Raises:
             AnalysisError: the prompt does not have one.
         """
+        return find_phrases(prompt, self.phrases or (), "span")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The words and phrases that are looked for in the prompt."""
+        return (*super().names, *(self.phrases or ()))
+
+
+@dataclass(frozen=True)
+class Choice(PhraseScope):
+    """Options of the analyses that combine a phrase's words, for each text segment on its own."""
+
+    phrase_mode: Mode = field(
+        default="span", metadata={"help": "bag takes a phrase's words wherever they stand"}
+    )
+    weights: Weights = field(
+        default="sum",
+        metadata={"help": "of a phrase's words: their sum, or their mean weighed so"},
+    )
+    together: bool = field(
+        default=False, metadata={"help": "add the segment text: the tokens of all encoders"}
+    )
+
+    def find_phrases(self, prompt: Sequence[Occurrence]) -> tuple[Phrase, ...]:
+        """Return the phrases that are looked at.
+
+        Raises:
+            AnalysisError: the prompt does not have one.
+        """
         return find_phrases(prompt, self.phrases or (), self.phrase_mode)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The words and phrases that are looked for in the prompt."""
-        phrases = self.phrases or ()
-        if self.phrase_mode == "bag":
-            phrases = tuple(word.text for phrase in phrases for word in find_words(phrase))
-        return (*super().names, *phrases)
+        if self.phrase_mode != "bag":
+            return super().names
+        parts = (word.text for phrase in self.phrases or () for word in find_words(phrase))
+        return (*(self.words or ()), *parts)
 
 
 @dataclass(frozen=True)
