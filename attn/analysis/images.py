@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from attn.errors import TraceError
 from attn.files.images import MOST_BYTES, UndecodableImageError, decode_image
 from attn.files.outside import read_bytes
+from attn.files.videos import read_animation
 from attn.schema import FORMING_ROW, image_names
 
 if TYPE_CHECKING:
@@ -36,6 +37,23 @@ def read_image(trace: Trace, sample: int) -> Pixels | None:
         return None
     with _hinted():
         return _decode(trace.image(sample), "PNG")
+
+
+def read_video(trace: Trace, sample: int) -> Frames | None:
+    """Return the frames of a generated video, or None where there is none.
+
+    Raises:
+        TraceError: the trace names a video that cannot be read.
+    """
+    path = trace.video(sample)
+    if path is None:
+        return None
+    with _hinted():
+        try:
+            frames = read_animation(read_bytes(path, limit=MOST_BYTES))
+        except UndecodableImageError as exc:
+            raise TraceError(f"could not read {path}: {exc}.") from exc
+    return np.stack([np.asarray(frame) for frame in frames])
 
 
 def read_forming(trace: Trace, sample: int) -> Frames | None:

@@ -25,6 +25,7 @@ class Needs:
         all_keys: a map column for every key.
         sketch: the model was given a drawing.
         gates: gates act on some captured layer.
+        video: some captured layer's images have frames.
         concepts: words outside the prompt were looked for.
         by_block: it is about those traces only of which the blocks of the measures were kept.
     """
@@ -41,6 +42,7 @@ class Needs:
     all_keys: bool = False
     sketch: bool = False
     gates: bool = False
+    video: bool = False
     concepts: bool = False
     by_block: bool = False
 
@@ -84,6 +86,7 @@ def find_concern(manifest: Manifest) -> Callable[[Needs], bool]:
             not (needs.decided and is_growing)
             and (needs.texts or needs.written) == is_of_text
             and (is_gated or not needs.gates)
+            and (is_video(manifest) or not needs.video)
             and (_has_sketch(manifest) or not needs.sketch)
             and (bool(manifest.request.concepts) or not needs.concepts)
             and not (needs.by_block and _blocks(needs) - {*manifest.kept.blocks})
@@ -111,6 +114,8 @@ def _find(needs: Needs, manifest: Manifest) -> Lack | None:
     for segment in needs.segments:
         if not any(_has(layer, segment) for layer in layers):
             return Lack(f"{segment} segments, which no captured layer has", None)
+    if needs.video and not is_video(manifest):
+        return Lack("a video, of which no captured layer has frames", None)
     lack = _find_text(needs, manifest) or _find_measures(needs.measures, manifest)
     if lack:
         return lack
@@ -186,6 +191,11 @@ def records_decisions(manifest: Manifest) -> bool:
     A text that grows needs no record: what a step writes is what the next one reads.
     """
     return manifest.backend != "tap" and not _is_growing(manifest)
+
+
+def is_video(manifest: Manifest) -> bool:
+    """Whether the images of some captured layer are a video's, of more than one frame."""
+    return any(layer.frames > 1 for layer in manifest.layers)
 
 
 def _is_growing(manifest: Manifest) -> bool:

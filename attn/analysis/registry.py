@@ -22,7 +22,7 @@ from attn.analysis.texts import (
     similarity,
     unmasking,
 )
-from attn.analysis.words import concentration, concepts, curves, evolution, stepavg, words
+from attn.analysis.words import concentration, concepts, curves, evolution, frames, stepavg, words
 from attn.errors import AnalysisError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -84,6 +84,15 @@ ANALYSES: tuple[Analysis, ...] = (
         wants=words.WANTS,
         lost="heatmaps and peaks",
         joins=("words_summary.csv", "phrases_summary.csv"),
+    ),
+    Analysis(
+        name="frames",
+        summary="where each word is attended to in each frame of a video, and how much",
+        needs=frames.NEEDS,
+        Options=frames.FramesOptions,
+        run=frames.run,
+        draw="attn.viz.words.frames:draw",
+        joins=("frames.csv",),
     ),
     Analysis(
         name="text_to_image",

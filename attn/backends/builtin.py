@@ -94,6 +94,13 @@ def attn_backends() -> list[BackendSpec]:
             takes=("loras",),
         ),
         BackendSpec(
+            name="wan",
+            aliases=("wan21",),
+            summary="Wan 2.1 text-to-video: cross- and self-attention of every latent frame",
+            load=_wan,
+            takes=("loras", "frames"),
+        ),
+        BackendSpec(
             name="sana",
             summary="Sana: cross-attention to Gemma 2; its linear self-attention has no softmax",
             load=_sana,
@@ -210,6 +217,13 @@ def _pixart() -> Backend:
         from attn.backends.families.cross import PixArtBackend
 
     return PixArtBackend()
+
+
+def _wan() -> Backend:
+    with quiet():
+        from attn.backends.families.wan import WanBackend
+
+    return WanBackend()
 
 
 def _sana() -> Backend:

@@ -57,8 +57,9 @@ class BackendSpec:
         summary: one line for `attn backends`.
         load: imports the family's module and returns its backend.
         aliases: other names that `--backend` takes.
-        takes: what its models take beside a text, of `loras`, `drawings` and `lengths` (how many
-            tokens to write); users of a backend without are told of those that have it.
+        takes: what its models take beside a text, of `loras`, `drawings`, `lengths` (how many
+            tokens to write) and `frames` (of a video); users of a backend without are told of those
+            that have it.
     """
 
     name: str
@@ -73,7 +74,8 @@ class Output:
     """What one request generated: a picture per sample, or a text per sample.
 
     Attributes:
-        images: the pictures.
+        images: the pictures; of videos, a still of each.
+        videos: the frames of each video, in order, all of one size; see `Request.fps`.
         texts: the texts.
         histories: how each picture or text came about, for `outputs/history.json`: what JSON can
             hold.
@@ -103,6 +105,7 @@ class Output:
     forming: tuple[tuple[Image, ...], ...] = ()
     unknown: frozenset[tuple[str, str]] = frozenset()
     warnings: tuple[str, ...] = ()
+    videos: tuple[tuple[Image, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,8 @@ class Session(ABC):
     """Whether `Request.emphasis` is applied; a request that has it is refused where it is not."""
     shows_pictures: bool = False
     """Whether `Request.picture` is shown; a request that has one is refused where it is not."""
+    draws_videos: bool = False
+    """Whether `Request.frames` are drawn; a request that has some is refused where they are not."""
 
     @abstractmethod
     def complete(self, request: Request) -> Request:

@@ -206,14 +206,18 @@ def _clip_of(width: int, layout: str) -> Checkpoint:
 
 
 _T5_XXL = 4096
+_UMT5 = "encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight"
+"""UMT5 has a table of distances in every layer, T5 in the first."""
 
 
 def _t5(tensors: Tensors) -> Checkpoint | None:
     if _T5[0] not in tensors:
         return None
     width = size(tensors, _T5[0], 1)
-    title = "T5-XXL" if width == _T5_XXL else f"T5 of width {width}"
-    return _part("t5xxl", f"{title}, a text encoder", "encoder", {"t5xxl": ""})
+    kind = "UMT5" if _UMT5 in tensors else "T5"
+    title = f"{kind}-XXL" if width == _T5_XXL else f"{kind} of width {width}"
+    part = f"{kind.lower()}xxl"
+    return _part(part, f"{title}, a text encoder", "encoder", {part: ""})
 
 
 def language_encoder(tensors: Tensors) -> Checkpoint | None:

@@ -21,17 +21,6 @@ OTHER_KINDS = (
         width=2304,
         evidence=("attention in layers is 2304 wide",),
     ),
-    LoraKind(
-        "wan",
-        "Wan",
-        claims="wan",
-        paths=(
-            r"blocks_\d+_(?:self_attn_[qkvo]\Z|cross_attn_(?:[kv]_img|[qkvo])\Z|ffn_[02]\Z"
-            r"|attn[12]_(?:to_|add_)|ffn_net_)",
-        ),
-        evidence=("blocks have a self-attention, a cross-attention and a feed-forward ffn",),
-        is_certain=True,
-    ),
     LoraKind("flux2-dev", "FLUX.2 dev", claims="flux-?2.*dev", is_joint=True),
 )
 """What tells FLUX.2 dev from FLUX.1 stands with that."""

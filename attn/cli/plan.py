@@ -37,7 +37,7 @@ def _layer_lines(plan: Plan) -> list[str]:
     has_towers = len({entry.layer.tower for entry in plan.layers}) > 1  # which share paths
     for entry in plan.layers:
         layer = entry.layer
-        grid = f"{layer.grid[0]}x{layer.grid[1]}" if layer.grid else "-"
+        grid = "x".join(map(str, layer.grid)) if layer.grid else "-"
         name = f"{layer.tower}:{layer.path}" if has_towers else layer.path
         lines.append(
             f"  {layer.index:>4}  {name}  {layer.kind}, {layer.num_heads} heads, "

@@ -89,7 +89,7 @@ def tap(  # noqa: PLR0913 - all but the first two by name
             `generated` are written by the model, those called `image` are a picture.
         padding: (row, position) bool, True where a position only fills a row up; without it, the
             `attention_mask` of the call says so.
-        grid: rows and columns of the picture.
+        grid: rows and columns of the picture; of a video frames, rows and columns.
         value_norm: keep also, per key, the norm of what it moves: its value times the output
             projection, which is searched, or is the module of that path inside of each layer.
         tokens: the tokenizer, or a text for each position; names positions and finds words.

@@ -6,7 +6,7 @@ said here, by the rules of `Trace.word_maps`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -21,7 +21,9 @@ from attn.schema import (
     block_columns,
     block_names,
     image_names,
+    video_names,
 )
+from attn.trace.frames import frame_spans
 from attn.trace.measures.axes import all_columns, query_grid
 from attn.trace.words.prompts import Prompt, read_prompt
 
@@ -31,10 +33,11 @@ def describe(manifest: Manifest) -> dict[str, Any]:
 
     Returns:
         `manifest` as in `trace.json`, of a partial trace with what is finished; `screen`;
-        `pictures` and `sketch`, names of files; `branches` with their text and words; `layers`
-        whose maps lie on a grid; `cuts`, what was done to the attention; `keysets`, what the keys
-        of these layers stand for: the keys that each column of a map is the sum of, and per branch
-        groups of `columns` of maps and `keys` of masses; and `matrices`, see
+        `pictures` and `sketch`, names of files; `video`, of a video `files` and the `spans` of
+        frames that each frame of its latents stands for, else None; `branches` with their text and
+        words; `layers` whose maps lie on a grid; `cuts`, what was done to the attention; `keysets`,
+        what the keys of these layers stand for: the keys that each column of a map is the sum of,
+        and per branch groups of `columns` of maps and `keys` of masses; and `matrices`, see
         `attn.explorer.matrices`.
     """
     shown = picture_layers(manifest)
@@ -47,6 +50,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
         "manifest": msgspec.to_builtins(manifest),
         "screen": screen_of(manifest),
         "pictures": image_names(manifest.outputs),
+        "video": _video(manifest, shown),
         "sketch": SKETCH if SKETCH in manifest.outputs else None,
         "branches": [_branch(manifest, name, prompt) for name, prompt in prompts.items()],
         "layers": [_layer(layer, number[layer.index]) for layer in shown],
@@ -54,6 +58,15 @@ def describe(manifest: Manifest) -> dict[str, Any]:
         "keysets": [_keyset(manifest, layers[0], prompts) for layers in keysets.values()],
         "matrices": describe_matrices(manifest),
     }
+
+
+def _video(manifest: Manifest, layers: Sequence[Layer]) -> dict[str, Any] | None:
+    """Return the files of videos, and which frames of them frames of latents stand for."""
+    tokens = max((layer.frames for layer in layers), default=0)
+    if tokens <= 1:
+        return None
+    spans = frame_spans(manifest.request.frames or tokens, tokens)
+    return {"files": video_names(manifest.outputs), "spans": spans}
 
 
 def picture_layers(manifest: Manifest) -> list[Layer]:
@@ -92,6 +105,7 @@ def _layer(layer: Layer, keyset: int) -> dict[str, Any]:
         "kind": layer.kind,
         "heads": layer.num_heads,
         "grid": query_grid(layer, BLOCK),
+        "frames": layer.frames,
         "keyset": keyset,
         "num_keys": layer.num_keys,
         "gates": [gate.part for gate in layer.gates],

@@ -33,7 +33,7 @@ def describe_matrices(manifest: Manifest) -> list[dict[str, Any]]:
         `keys`, the places of each row and column in the layer's own sequences; `windows`, of each
         step [first query, end, first key, end] where steps read different parts of a text;
         `masses`, the query parts of which masses of the same keys were kept; `grid`, rows and
-        columns of the queries that are an image.
+        columns of the queries that are an image, None of a video's.
     """
     groups: dict[tuple[Any, ...], list[Layer]] = {}
     for block in manifest.kept.blocks:
@@ -80,7 +80,7 @@ def _describe(manifest: Manifest, block: str, layers: Sequence[Layer]) -> dict[s
             for step in manifest.steps
         ],
         "masses": list(dict.fromkeys([query, *parts])),
-        "grid": query_grid(layer, block),
+        "grid": None if layer.frames else query_grid(layer, block),
     }
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.schema import Grid
+from attn.schema import Plane
 from attn.trace.grids import resample_values
 from attn.trace.store import TraceFiles
 
@@ -25,22 +25,24 @@ class Net:
         block: of the maps.
         grids: rows and columns of each layer by its index; None where queries are no picture.
         halvings: how often all grids are halved.
+        frames: of the layers whose queries are a video, over which the mean is taken.
     """
 
     name: str
     block: str
-    grids: Mapping[int, Grid | None]
+    grids: Mapping[int, Plane | None]
     halvings: int = 0
+    frames: Mapping[int, int] = field(default_factory=dict)
 
     @property
-    def grid(self) -> Grid | None:
+    def grid(self) -> Plane | None:
         """The finest grid of its layers, as it is kept."""
         grids = [self.kept_grid(layer) for layer in self.grids]
         return max(
             (grid for grid in grids if grid), key=lambda grid: grid[0] * grid[1], default=None
         )
 
-    def kept_grid(self, layer: int) -> Grid | None:
+    def kept_grid(self, layer: int) -> Plane | None:
         """Return rows and columns of a layer as they are kept."""
         grid = self.grids[layer]
         return grid and (-(-grid[0] // 2**self.halvings), -(-grid[1] // 2**self.halvings))
@@ -50,12 +52,20 @@ class Net:
         names = files.tensors(file)
         name, single = (f"{layer}/{kind}.{self.block}" for kind in ("map", "headmap"))
         if name in names:
-            return files.read(file, name).astype(np.float32)
+            return self.still(files.read(file, name).astype(np.float32), layer)
         if single in names:
-            return np.asarray(files.read(file, single).mean(2, np.float32))
+            return self.still(np.asarray(files.read(file, single).mean(2, np.float32)), layer)
         return None
 
-    def lay(self, maps: Maps, layer: int, grid: Grid | None) -> Maps:
+    def still(self, maps: Maps, layer: int) -> Maps:
+        """Return maps (…, query, key) of a layer, of a video the mean over its frames."""
+        count = self.frames.get(layer, 0)
+        if not count:
+            return maps
+        parted = maps.reshape(*maps.shape[:-2], count, -1, maps.shape[-1])
+        return np.asarray(parted.mean(-3, np.float32))
+
+    def lay(self, maps: Maps, layer: int, grid: Plane | None) -> Maps:
         """Return maps of a layer, or heads of them, on another grid."""
         own = self.grids[layer]
         if own is None or grid is None or own == grid:

@@ -30,6 +30,7 @@ from attn.explorer.shelf import to_shard, to_text
 from attn.files.digests import read_output
 from attn.files.images import UndecodableImageError, decode_image
 from attn.files.outside import read_bytes
+from attn.schema import VIDEO
 from attn.wording import count_noun
 
 MARK = "<!-- made by attn view -->"
@@ -179,7 +180,8 @@ def _put_outputs(parts: _Parts, item: Item, at: str) -> Iterator[str]:
     manifest = manifest_of(item.folder)
     for name in manifest.outputs:
         suffix = Path(name).suffix.lower()
-        if file_of(item, name) is None or suffix not in (*OTHERS, *KINDS):
+        is_shown = suffix in (*OTHERS, *KINDS) and not name.startswith(VIDEO)
+        if file_of(item, name) is None or not is_shown:
             continue
         try:
             data = read_output(item.folder, name, manifest)

@@ -18,7 +18,7 @@ from attn.explorer.matrices import BLOCK
 from attn.explorer.mean_maps import Maps, Net, StepMeans, mean_of
 from attn.explorer.roots import SCALE, to_roots
 from attn.explorer.shelf import Shelf, Tensors, packed_size, spread
-from attn.schema import Grid
+from attn.schema import Plane
 from attn.trace.shapes import is_of_growing
 from attn.trace.store import TraceFiles, open_files, shard_file
 
@@ -68,7 +68,7 @@ def reduce(folder: Path, budget: float) -> Reduced:
 
 def nets_of(facts: dict[str, Any]) -> list[Net]:
     """Return the layers that have a common mean: of words over pictures, and of matrices."""
-    grouped: dict[tuple[str, int], dict[int, Grid | None]] = {}
+    grouped: dict[tuple[str, int], dict[int, Plane | None]] = {}
     for layer in facts["layers"]:
         key = (layer["tower"], layer["keyset"])
         grouped.setdefault(key, {})[layer["index"]] = tuple(layer["grid"])
@@ -77,7 +77,11 @@ def nets_of(facts: dict[str, Any]) -> list[Net]:
         (kind["block"], dict.fromkeys(layer["index"] for layer in kind["layers"]))
         for kind in facts.get("matrices", ())
     ]
-    return [Net(f"mean-{at}", *net) for at, net in enumerate([*pictured, *matrices])]
+    frames = {layer["index"]: layer["frames"] for layer in facts["layers"]}
+    return [
+        Net(f"mean-{at}", block, grids, frames=frames if block == BLOCK else {})
+        for at, (block, grids) in enumerate([*pictured, *matrices])
+    ]
 
 
 @dataclass
@@ -164,6 +168,10 @@ class Reduction:
             for layer in (one for one in facts["layers"] if net.block == BLOCK):
                 if layer["index"] in net.grids:
                     layer["grid"] = net.kept_grid(layer["index"])
+                    layer["frames"] = 0
+        if facts["video"]:
+            self.left_out.append("Frames of the video: the mean over them, beside one of them.")
+            facts["video"] = None
         facts["means"] = [
             {"index": net.name, "block": net.block, "layers": [*net.grids], "grid": net.grid}
             for net in self.nets
@@ -237,7 +245,7 @@ class Reduction:
         for net in self.nets:
             for layer in net.grids:
                 name = f"{layer}/headmap.{net.block}"
-                maps = self.files.read(file, name).astype(np.float32)
+                maps = net.still(self.files.read(file, name).astype(np.float32), layer)
                 tensors[name] = net.lay(maps, layer, net.kept_grid(layer))
         return _rooted(tensors)
 

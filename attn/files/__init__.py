@@ -2,6 +2,7 @@
 
     outside     read what comes from outside: regular files only, bounded, JSON that is checked
     images      decode images of others, by format and size
+    videos      videos as animated PNGs
     disk        write atomically, append to journals, say why a disk refused
     digests     whether a file is as it was written
     stamps      whether a file was written again, without reading it

@@ -48,6 +48,7 @@ from attn.schema.layout import (
     Kind,
     Layer,
     LayerKey,
+    Plane,
     Segment,
     SegmentKind,
     Sequence,
@@ -64,6 +65,7 @@ from attn.schema.manifest import (
     SKETCH,
     SKETCH_GROUND,
     STEP_MEASURES,
+    VIDEO,
     Kept,
     Manifest,
     SampleText,
@@ -71,6 +73,7 @@ from attn.schema.manifest import (
     Step,
     forming_names,
     image_names,
+    video_names,
 )
 from attn.schema.requests import LORA_PARTS, UNCOND, Call, Emphasis, ExistingPicture, Lora, Request
 from attn.schema.rows import ABSENT, Lengths, RowLayout, place
@@ -96,6 +99,7 @@ __all__ = [
     "TEMPLATE_END",
     "UNCOND",
     "UNKNOWN",
+    "VIDEO",
     "WITH_AMOUNT",
     "ActName",
     "Call",
@@ -115,6 +119,7 @@ __all__ = [
     "Level",
     "Lora",
     "Manifest",
+    "Plane",
     "Request",
     "RowLayout",
     "SampleText",
@@ -139,6 +144,7 @@ __all__ = [
     "positions",
     "query_parts",
     "short_name",
+    "video_names",
     "with_sink",
     "without_mass",
     "word_at",

@@ -9,8 +9,14 @@ Kind = Literal["self", "cross", "joint"]
 SegmentKind = Literal["text", "image", "padding", "sink"]
 """Padding is vectors that only fill a sequence up: neither text nor image. A sink is no
 position: a learned logit beside the keys, which moves nothing; see `SINK`."""
-Grid = tuple[int, int]
-"""(rows, columns) of an image segment, in tokens."""
+Plane = tuple[int, int]
+"""(rows, columns) of a picture, or of each frame of a video, in tokens."""
+Grid = tuple[int, ...]
+"""`Plane` of an image segment; (frames, rows, columns) of a video's, one frame behind the other."""
+VIDEO_AXES = 3
+"""So many numbers has the grid of a video."""
+GRID_AXES = (2, VIDEO_AXES)
+"""So many a grid can have."""
 
 SINK = "sink"
 """Name of the key segment, the first of its layer, that stands for a learned sink."""
@@ -40,6 +46,16 @@ class Segment:
     def length(self) -> int:
         """Number of positions."""
         return self.stop - self.start
+
+    @property
+    def plane(self) -> Plane | None:
+        """Rows and columns of an image, or of each frame of a video."""
+        return None if self.grid is None else (self.grid[-2], self.grid[-1])
+
+    @property
+    def frames(self) -> int:
+        """Frames of a video, in tokens; 0 of anything else."""
+        return self.grid[0] if self.grid is not None and len(self.grid) == VIDEO_AXES else 0
 
 
 def with_sink(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
@@ -140,9 +156,19 @@ class Layer:
 
     @property
     def grid(self) -> Grid | None:
-        """Rows and columns of the image queries, if there is exactly one image segment."""
+        """Grid of the image queries, if there is exactly one image segment."""
         grids = [segment.grid for segment in self.queries if segment.grid is not None]
         return grids[0] if len(grids) == 1 else None
+
+    @property
+    def plane(self) -> Plane | None:
+        """Rows and columns of the image queries, of each frame of a video."""
+        return None if self.grid is None else (self.grid[-2], self.grid[-1])
+
+    @property
+    def frames(self) -> int:
+        """Frames of a video, in tokens; 0 of anything else."""
+        return self.grid[0] if self.grid is not None and len(self.grid) == VIDEO_AXES else 0
 
     @property
     def num_queries(self) -> int:

@@ -28,6 +28,8 @@ FORMING = "outputs/forming"
 a frame for each step, in rows of `FORMING_ROW`, all of one size."""
 FORMING_ROW = 10
 """Frames in a row of such a picture; the last row may have fewer, and is then black at its end."""
+VIDEO = "outputs/video"
+"""How the names of generated videos begin: animated PNGs with every frame as it was generated."""
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 MEASURES: dict[str, tuple[str, ...]] = {
@@ -154,9 +156,15 @@ class Manifest:
 
 
 def image_names(outputs: Iterable[str]) -> list[str]:
-    """Return which of the files of a trace are its generated images, by sample."""
+    """Return which of the files of a trace are its generated images, or stills, by sample."""
     pictures = [name for name in outputs if name.lower().endswith(_PICTURES)]
-    return [name for name in pictures if name != SKETCH and not name.startswith(FORMING)]
+    others = (SKETCH, FORMING, VIDEO)
+    return [name for name in pictures if not name.startswith(others)]
+
+
+def video_names(outputs: Iterable[str]) -> list[str]:
+    """Return which of the files of a trace are its generated videos, by sample."""
+    return [name for name in outputs if name.startswith(VIDEO) and name.endswith(".png")]
 
 
 def forming_names(outputs: Iterable[str]) -> list[str]:

@@ -133,7 +133,8 @@ class Request:
     `interventions` change the model's attention while it runs; sessions leave them to the engine.
     `picture` is what a session begins with in place of noise, if its `shows_pictures`; `steps` are
     then those that run: a level each, or the last part of a schedule. `concepts` are words that the
-    model does not read, whose maps are kept beside; see `Call.concepts`.
+    model does not read, whose maps are kept beside; see `Call.concepts`. `frames` are those of a
+    video, shown `fps` a second; None of what is no video.
     """
 
     prompt: str
@@ -152,6 +153,8 @@ class Request:
     interventions: tuple[Intervention, ...] = ()
     picture: ExistingPicture | None = None
     concepts: tuple[str, ...] = ()
+    frames: int | None = None
+    fps: float | None = None
 
     def prompt_of(self, branch: str) -> str:
         """Return what a guidance row reads: in `uncond` the negative prompt, empty if None."""

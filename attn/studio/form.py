@@ -17,9 +17,23 @@ Facts = Mapping[str, Any]
 FIRST = ("negative", "steps", "guidance", "size", "keep")
 """Options of the capture that stand open, in this order; those below are folded."""
 FURTHER = (
-    *("images", "scheduler", "keys", "mass", "blocks", "layers", "branch", "entropy", "cut"),
+    *(
+        "frames",
+        "fps",
+        "images",
+        "scheduler",
+        "keys",
+        "mass",
+        "blocks",
+        "layers",
+        "branch",
+        "entropy",
+        "cut",
+    ),
     *("generate", "budget", "device", "dtype", "offload"),
 )
+FROM_MODEL = ("steps", "guidance", "size", "frames", "fps")
+"""Those whose default is the model's; one without has no field."""
 OF_DRAWING = ("edges", "ground", "fit")
 """Options of a family that stand beside the drawing."""
 APART = ("sketch", "generate")
@@ -77,7 +91,7 @@ def capture_fields(names: Sequence[str], facts: Facts) -> list[Field]:
         facts: of the family; what its model has no default for has no field.
     """
     defaults = facts["defaults"]
-    missing = {name for name in ("steps", "guidance", "size") if defaults.get(name) is None}
+    missing = {name for name in FROM_MODEL if defaults.get(name) is None}
     missing |= set() if "lengths" in facts["takes"] else {"generate"}
     by_name = {option.name: option for option in declared(CaptureOptions)}
     return [_of_capture(by_name[name], defaults) for name in names if name not in missing]

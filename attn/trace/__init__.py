@@ -13,6 +13,7 @@
     step_tokens    what each step wrote, for language models
     labels         coordinates of the axes: steps, keys, tokens
     grids          images as grids of tokens
+    frames         which frames of a video a frame of its latents stands for
     shapes         the shape that every tensor must have, as the manifest says; what a step has
 
 Data flows from `engine.recorder` into `writer.TraceWriter`, and from `store.open_files` through

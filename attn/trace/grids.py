@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.schema import Grid
+from attn.schema import Plane
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-def resample(maps: xr.DataArray, grid: Grid) -> xr.DataArray:
+def resample(maps: xr.DataArray, grid: Plane) -> xr.DataArray:
     """Lay maps out on another grid, each new cell the mean of what it covers of the old ones.
 
     Args:
@@ -37,7 +37,7 @@ def resample(maps: xr.DataArray, grid: Grid) -> xr.DataArray:
     return result.transpose(*maps.dims)
 
 
-def resample_values(maps: NDArray[np.floating], grid: Grid) -> NDArray[np.float32]:
+def resample_values(maps: NDArray[np.floating], grid: Plane) -> NDArray[np.float32]:
     """Lay maps (…, row, column) out on another grid; see `resample`."""
     if maps.shape[-2:] == tuple(grid):
         return maps.astype(np.float32, copy=False)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from math import prod
 
 from attn.schema import Layer, Manifest, Request, Segment, Token, Word, block_names, word_at
+from attn.schema.layout import GRID_AXES
 from attn.words import overlaps
 
 NAME = re.compile(r"\w[\w-]{0,63}")
@@ -110,14 +112,15 @@ def segment_problems(where: str, segments: Sequence[Segment]) -> Iterator[str]:
                 f"{where}: segment {segment.name[:40]!r} is {segment.start} to {segment.stop}, "
                 f"expected some positions from {end} on"
             )
-        rows, columns = segment.grid or (1, segment.length)
-        if min(rows, columns) < 1 or rows * columns != segment.length:
-            yield f"{where}: grid {rows}x{columns} does not hold {segment.length} positions"
+        grid = segment.grid or (1, segment.length)
+        if len(grid) not in GRID_AXES or min(grid) < 1 or prod(grid) != segment.length:
+            sides = "x".join(map(str, grid))
+            yield f"{where}: grid {sides} does not hold {segment.length} positions"
         end = segment.stop
 
 
 def _request_problems(request: Request) -> Iterator[str]:
-    sizes = {"width": request.width, "height": request.height, "steps": request.steps}
+    sizes = {name: getattr(request, name) for name in ("width", "height", "steps", "frames")}
     for name, size in (sizes | {"images": request.images}).items():
         if size is not None and not 1 <= size <= LARGEST_SIZE:
             yield f"its request has {name} {size}, expected 1 to {LARGEST_SIZE}"

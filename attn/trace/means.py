@@ -10,13 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.errors import TraceError
-from attn.schema import Column, Grid, Layer, block_names
+from attn.schema import Column, Layer, Plane, block_names
 from attn.shapes import KeyMaps
 from attn.trace.grids import resample_values
+from attn.trace.labels import key_labels
 from attn.trace.measures.axes import LISTED, index_of, query_grid
 from attn.wording import list_some
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from attn.trace.measures.views import MeasureView
     from attn.trace.trace import Trace
 
@@ -37,6 +40,7 @@ class MapSums:
         branch: int,
         samples: slice = slice(None),
         heads: Sequence[int] | None = None,
+        frame: int | None = None,
     ) -> None:
         """Begin with nothing.
 
@@ -45,14 +49,15 @@ class MapSums:
             branch: place of the guidance row.
             samples: which pictures.
             heads: of `headmap`, whose mean is taken; None where the views are maps.
+            frame: of views by frame; None where the views have no such axis.
         """
         self.views = views
         self.layers: set[int] = set()
         self._heads = heads
-        inner = (slice(None),) * 3
+        inner = (*(() if frame is None else (frame,)), *(slice(None),) * 3)
         every = () if heads is None else (np.array(heads, np.int64),)
         self._readers = [view.reader((branch, samples, *every, *inner)) for view in views]
-        self._sums: dict[Grid, NDArray[np.float64]] = {}
+        self._sums: dict[Plane, NDArray[np.float64]] = {}
         self._count: NDArray[np.int64] = np.zeros(1, np.int64)
 
     def add(self, lead: tuple[int, ...]) -> None:
@@ -75,7 +80,7 @@ class MapSums:
         self._count = self._count + other._count
         self.layers |= other.layers
 
-    def mean(self, grid: Grid | None = None) -> KeyMaps:
+    def mean(self, grid: Plane | None = None) -> KeyMaps:
         """Return (sample, row, column, key), probability, 0 to 1; NaN for samples without maps.
 
         Args:
@@ -140,6 +145,34 @@ def average(
     return sums.means()
 
 
+def mean_maps(
+    trace: Trace,
+    block: str,
+    layers: Sequence[Layer],
+    steps: Iterable[int] | None,
+    cells: tuple[int, slice],
+    grid: Plane | None,
+) -> xr.DataArray:
+    """Return `Trace.mean_maps` of layers; `cells` are the guidance row and the sample."""
+    import xarray as xr
+
+    row, samples = cells
+    views = image_views(trace, block, layers)
+    sums = MapSums(views, row, samples)
+    for lead in views[0].leads(steps):
+        sums.add(lead)
+    values = sums.mean(grid)[0].astype(np.float32)
+    labels = key_labels(trace.manifest, views[0].columns, [trace.branches[row]])
+    attrs = {
+        "measure": "map",
+        "units": "probability",
+        "block": block,
+        "tower": views[0].layer.tower,
+        "layers": sorted(sums.layers),
+    }
+    return xr.DataArray(values, labels, ("row", "column", "key"), "map", attrs)
+
+
 def find_layers(
     trace: Trace, block: str, layers: Iterable[int | str] | None, tower: str | None
 ) -> list[Layer]:
@@ -174,7 +207,7 @@ def find_layers(
 
 
 def image_views(
-    trace: Trace, block: str, layers: Sequence[Layer], name: str = "map"
+    trace: Trace, block: str, layers: Sequence[Layer], name: str = "map", frame: int | None = None
 ) -> list[MeasureView]:
     """Return the maps of layers that can be averaged: of one tower, on grids, with the same keys.
 
@@ -183,9 +216,10 @@ def image_views(
         block: whose queries are one image.
         layers: not empty.
         name: `map` or `headmap`.
+        frame: of a video, whose views then are by frame.
 
     Raises:
-        TraceError: there are no such maps, or the layers differ in tower or keys.
+        TraceError: there are no such maps or frames, or the layers differ in tower or keys.
     """
     towers = list(dict.fromkeys(layer.tower for layer in layers))
     if len(towers) > 1:
@@ -194,10 +228,17 @@ def image_views(
             "networks and have no common mean: name one, such as "
             f"tower='{towers[0]}', or layers of one"
         )
-    views = [trace.pieces(name, layer.index, block, lay_out=True) for layer in layers]
+    by_frame = frame is not None
+    views = [
+        trace.pieces(name, layer.index, block, lay_out=True, by_frame=by_frame) for layer in layers
+    ]
     for view in views:
         if view.grid is None:
             raise TraceError(f"the queries of {block} in {view.layer.path} have no grid")
+        if frame is not None and not view.frames:
+            raise TraceError(f"{view.layer.path} has no frames, but a picture: leave frame out")
+        if frame is not None:
+            index_of("frame", frame, range(view.frames))
         if view.columns != views[0].columns:
             raise TraceError(
                 f"{block} has other keys in layer {view.layer.path} than in "

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.errors import TraceError
-from attn.schema import Column, Grid, Layer, Segment, part
+from attn.schema import Column, Layer, Plane, Segment, part
 from attn.shapes import GridMaps, GroupKeys, QueryWeights
 from attn.trace.grids import resample_values
 from attn.trace.measures.axes import index_of
@@ -111,7 +111,8 @@ def lay_images(means: Sequence[RowMeans]) -> dict[str, GridMaps]:
         means: of one block, each of its own kind of layers.
 
     Returns:
-        (sample, group, row, column) by the name of the segment, mean over all layers and steps. The
+        (sample, group, row, column) by the name of the segment, mean over all layers and steps; of
+        a video, the sum over its frames. The
         amount of a coarse cell is shared out among those that it covers, so that the sum over a map
         is the part of the attention that goes to that image.
     """
@@ -129,15 +130,15 @@ def lay_images(means: Sequence[RowMeans]) -> dict[str, GridMaps]:
     return laid
 
 
-def _grid(mean: RowMeans, name: str) -> Grid | None:
+def _grid(mean: RowMeans, name: str) -> Plane | None:
     """Return rows and columns of an image segment of the keys, None where there is none."""
-    return next((part.grid for part in mean.segments if part.name == name), None)
+    return next((part.plane for part in mean.segments if part.name == name), None)
 
 
-def _lay(mean: RowMeans, name: str, grid: Grid, finest: Grid) -> GridMaps:
+def _lay(mean: RowMeans, name: str, grid: Plane, finest: Plane) -> GridMaps:
     """Lay out the keys of one image segment on a grid; of what never ran, zeros."""
     at = [index for index, column in enumerate(mean.columns) if column.segment == name]
-    maps = np.nan_to_num(mean.values[..., at].reshape(*mean.values.shape[:2], *grid))
+    maps = np.nan_to_num(mean.values[..., at].reshape(*mean.values.shape[:2], -1, *grid).sum(2))
     return np.asarray(resample_values(maps, finest), np.float64) * (
         math.prod(grid) / math.prod(finest)
     )

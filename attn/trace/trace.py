@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from attn.errors import TraceError
 from attn.files.digests import read_output
 from attn.schema import (
     SKETCH,
-    Grid,
     Layer,
+    Plane,
     Shard,
     Step,
     Token,
@@ -22,11 +20,11 @@ from attn.schema import (
     block_names,
     forming_names,
     image_names,
+    video_names,
 )
 from attn.trace.copies import write_copy
 from attn.trace.grids import resample
-from attn.trace.labels import key_labels
-from attn.trace.means import MapSums, find_layers, image_views
+from attn.trace.means import find_layers, mean_maps
 from attn.trace.measures.axes import LISTED, index_of
 from attn.trace.measures.exact import read_probs
 from attn.trace.measures.sources import MemoryFiles, TensorSource
@@ -60,7 +58,7 @@ class Trace:
         self.manifest = source.manifest
         self.folder = source.folder
         self._source = source
-        self._views: dict[tuple[str, int | str, str | None, bool], MeasureView] = {}
+        self._views: dict[Hashable, MeasureView] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Trace, (self._source,)
@@ -137,6 +135,18 @@ class Trace:
         self.output(name)
         return self.folder / name
 
+    def video(self, sample: int = 0) -> Path | None:
+        """Return the file of a generated video, an animated PNG; None where there is none.
+
+        Raises:
+            DamagedError: the file is another than the one that was written.
+        """
+        names = video_names(self.manifest.outputs)
+        if self.folder is None or sample >= len(names):
+            return None
+        self.output(names[sample])
+        return self.folder / names[sample]
+
     def sketch(self) -> Path | None:
         """Return the drawing's file, white on black, as large as the picture; None without one."""
         if self.folder is None or SKETCH not in self.manifest.outputs:
@@ -188,26 +198,28 @@ class Trace:
         """
         return self.pieces(name, layer, block).labelled()
 
-    def pieces(
-        self, name: str, layer: int | str, block: str | None, *, lay_out: bool = False
-    ) -> MeasureView:
-        """Return one measure of one layer to be read piece by piece, without labels."""
-        key = name, layer, block, lay_out
+    def pieces(self, name: str, layer: int | str, block: str | None, **places: bool) -> MeasureView:
+        """Return one measure of one layer to be read piece by piece, without labels.
+
+        `places` are `lay_out` and `by_frame` of `measures.lookup.find`.
+        """
+        key = name, layer, block, *sorted(places.items())
         if key not in self._views:
             selected = self.layer(layer)
-            self._views[key] = find_any(self._source, name, selected, block, lay_out=lay_out)
+            self._views[key] = find_any(self._source, name, selected, block, **places)
         return self._views[key]
 
     def maps(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
         """Return a block's probs, mean over heads: (…, row, column, key), lazily.
 
-        Where the queries are not one image the axis is `query`.
+        Of a video it is (…, frame, row, column, key). Where the queries are not one image the axis
+        is `query`.
         """
-        return self.pieces("map", layer, block, lay_out=True).labelled()
+        return self.pieces("map", layer, block, lay_out=True, by_frame=True).labelled()
 
     def headmaps(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
-        """Return a block's probs: (…, head, row, column, key), lazily."""
-        return self.pieces("headmap", layer, block, lay_out=True).labelled()
+        """Return a block's probs: (…, head, row, column, key), lazily; of a video by frame."""
+        return self.pieces("headmap", layer, block, lay_out=True, by_frame=True).labelled()
 
     def mass(self, layer: int | str, block: str = "image.text") -> xr.DataArray:
         """Return the probs that each key receives, mean over queries: (…, head, key), lazily."""
@@ -263,13 +275,13 @@ class Trace:
         steps: Iterable[int] | None = None,
         branch: str = "cond",
         sample: int = 0,
-        grid: Grid | None = None,
+        grid: Plane | None = None,
         tower: str | None = None,
     ) -> xr.DataArray:
         """Average maps over layers of one tower and steps, with one map in memory at a time.
 
         Args:
-            block: whose queries are one image.
+            block: whose queries are one image, or a video: the mean over its frames.
             layers: indices or paths; None is every layer of the tower that has such maps.
             steps: indices; None is every step.
             branch: guidance row.
@@ -285,25 +297,12 @@ class Trace:
             TraceError: there are no such maps, or the layers are in several towers or do not
                 have the same keys.
         """
-        import xarray as xr
-
-        views = image_views(self, block, find_layers(self, block, layers, tower))
         at_branch, at_sample = self._cell(branch, sample)
-        sums = MapSums(views, at_branch, slice(at_sample, at_sample + 1))
-        for lead in views[0].leads(steps):
-            sums.add(lead)
-        values = sums.mean(grid)[0].astype(np.float32)
-        labels = key_labels(self.manifest, views[0].columns, [branch])
-        attrs = {
-            "measure": "map",
-            "units": "probability",
-            "block": block,
-            "tower": views[0].layer.tower,
-            "layers": sorted(sums.layers),
-        }
-        return xr.DataArray(values, labels, ("row", "column", "key"), "map", attrs)
+        selected = find_layers(self, block, layers, tower)
+        cells = at_branch, slice(at_sample, at_sample + 1)
+        return mean_maps(self, block, selected, steps, cells, grid)
 
-    def word_maps(
+    def word_maps(  # noqa: PLR0913 - all but the first two by name
         self,
         words: Sequence[str] | str | None = None,
         phrases: Sequence[str] | str = (),
@@ -313,6 +312,7 @@ class Trace:
         heads: Sequence[int] | None = None,
         tower: str | None = None,
         branch: str = "cond",
+        frame: int | None = None,
     ) -> xr.DataArray:
         """Return the image's attention to words: one map per word and phrase.
 
@@ -327,6 +327,7 @@ class Trace:
             heads: indices; None is every head. Some need a capture with `--keep heads`.
             tower: the network, such as `denoiser`; needed where the layers are in more than one.
             branch: guidance row; `uncond` reads the negative prompt.
+            frame: of a video, in tokens; None is the mean over its frames.
 
         Returns:
             (sample, segment, word, row, column), float32, probability, 0 to 1, on the finest grid
@@ -340,7 +341,7 @@ class Trace:
         """
         typed = (words,) if isinstance(words, str) else words
         runs = (phrases,) if isinstance(phrases, str) else phrases
-        return word_maps(self, typed, runs, layers, steps, heads, (tower, branch))
+        return word_maps(self, typed, runs, layers, steps, heads, (tower, branch, frame))
 
     def concept_maps(
         self,

@@ -45,7 +45,8 @@ class Subject:
     how they were made, by name; `dpi` is the resolution at which they will be drawn; `layers` are
     the names of layers by their index; `strokes` are the lines of the drawing that the model was
     given, if it was given one; `forming` reads what the sampler expected of a sample's image at
-    every step, where that is known; `vocabulary` has the folded words of all prompts of which
+    every step, where that is known, and `video` the frames of a sample's video, if it is one;
+    `vocabulary` has the folded words of all prompts of which
     figures are made together, so that a word has one colour in all of them.
     """
 
@@ -58,6 +59,7 @@ class Subject:
     strokes: Lines = ()
     layers: Mapping[int, str] = field(default_factory=dict)
     forming: Callable[[int], Frames | None] = no_frames
+    video: Callable[[int], Frames | None] = no_frames
     vocabulary: Sequence[str] = ()
 
     @property

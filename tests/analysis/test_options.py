@@ -15,7 +15,7 @@ from tests.helpers import sketches
 from tests.helpers.editing import edit
 from tests.helpers.toy_probs import make_full, make_related
 from tests.helpers.toy_texts import make_text
-from tests.helpers.toy_traces import JOINT, make_trace, manifest, tensors, write_trace
+from tests.helpers.toy_traces import JOINT, VIDEO, make_trace, manifest, tensors, write_trace
 
 OTHER = {
     "dominance": "mass",
@@ -50,6 +50,8 @@ OTHER = {
     "size": 2.0,
     "raw": True,
     "from_": (1, 2),
+    "film": False,
+    "films": True,
 }
 """A value of every option that is not the default one."""
 VALUES = {"sinks": "text_share", "gates": "std", "sketch": "near"}
@@ -111,6 +113,7 @@ def beside():
 TRACES = {
     **dict.fromkeys(("words", "text_to_image", "text_to_text"), lambda _: make_related()[0]),
     "concepts": lambda _: beside(),
+    "frames": lambda _: make_trace(manifest(VIDEO, branches=("cond", "uncond"))),
     "concentration": lambda _: make_trace(manifest(level="heads")),
     "sinks": lambda _: make_full()[0],
     "sketch": drawn,

@@ -25,7 +25,7 @@ from tests.helpers.browsing.pages import (
     saved,
 )
 from tests.helpers.editing import unsealed
-from tests.helpers.toy_traces import JOINT, manifest, tensors, write_trace
+from tests.helpers.toy_traces import JOINT, VIDEO, manifest, tensors, write_trace
 
 GRID = (6, 10)
 
@@ -119,6 +119,45 @@ def test_a_whole_segment(look, folder):
     page.wait_for_selector(f".balance-part:has-text('t5 {percent(part)}')")
     page.wait_for_selector(".cells-box select")
     assert page.input_value(".cells-box select") == "t5"
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """A trace of a video of 17 frames, five of its latents."""
+    about = manifest(VIDEO, samples=1)
+    about = replace(about, request=replace(about.request, frames=17, fps=8))
+    return write_trace(tmp_path_factory.mktemp("video") / "t", about)
+
+
+SHADE = """async () => {
+  const image = document.querySelector("#stage img");
+  await image.decode();
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+  canvas.getContext("2d").drawImage(image, 0, 0);
+  return canvas.getContext("2d").getImageData(3, 3, 1, 1).data[0];
+}"""
+"""Returns how bright the picture below the map is."""
+
+
+def test_frames_of_a_video(look, video):
+    """A slider chooses a frame: its words, its place in the address, its own picture below."""
+    page = look(video)
+    ready(page)
+    assert page.inner_text("#video-frames output") == "mean of all 5 frames"
+    page.locator("#frame").evaluate(
+        "one => { one.value = 3; one.dispatchEvent(new Event('input', { bubbles: true })); }"
+    )
+    eventually(lambda: page.inner_text("#video-frames output"), "frame 3: 9–12 of the video")
+    assert "frame=3" in page.evaluate("location.hash")
+    eventually(lambda: page.evaluate(SHADE), 110)  # the frame in the middle is the eleventh
+    point(page, "#stage", 1, 4, (4, 6))
+    page.wait_for_selector("h2:has-text('At row 1, column 4 of 4 × 6')")
+    words = {word: values[0] for (word, _), values in shown(page).items() if word != ","}
+    same = expected(open_trace(video), 1, 4, frame=3)
+    assert words == {word: amount for (word, _), amount in same.items()}
+    page.click("#video-frames button:has-text('all frames')")
+    eventually(lambda: page.inner_text("#video-frames output"), "mean of all 5 frames")
 
 
 def test_layers_and_heads(look, folder):

@@ -10,7 +10,15 @@ from attn.trace.trace import open_trace
 from attn.trace.writer import TraceWriter
 from tests.browser.conftest import served, watched
 from tests.helpers.browsing.page_maps import READ, compare
-from tests.helpers.toy_traces import CROSS, JOINT, cross_layer, manifest, tensors, write_trace
+from tests.helpers.toy_traces import (
+    CROSS,
+    JOINT,
+    VIDEO,
+    cross_layer,
+    manifest,
+    tensors,
+    write_trace,
+)
 
 ODD = (*CROSS, cross_layer(5, (4, 7), 2))
 GUIDED = manifest(JOINT, branches=("cond", "uncond"))
@@ -35,17 +43,30 @@ CASES = {
 }  # fmt: skip
 """What a trace is, what is selected in the page, and the same as arguments of `word_maps`."""
 
+VIDEOS = {
+    "video": (manifest(VIDEO), {}, {}),
+    "a frame": (manifest(VIDEO), {"frame": "3"}, {"frame": 3}),
+    "a frame of a head": (
+        manifest(VIDEO, level="heads"),
+        {"frame": "4", "heads": "1"},
+        {"frame": 4, "heads": [1]},
+    ),
+    "heads of a video": (manifest(VIDEO, level="heads"), {}, {}),
+    "means of a video": (manifest(VIDEO, level="means"), {"frame": "0"}, {"frame": 0}),
+}
+"""The same of videos, of which one file has the means over frames alone, and says so."""
+
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """The traces of all cases, in their order."""
     root = tmp_path_factory.mktemp("values")
-    for number, (name, (about, *_)) in enumerate(CASES.items()):
+    for number, (name, (about, *_)) in enumerate((CASES | VIDEOS).items()):
         if name == "a layer that did not run":
             write_with_gap(root / str(number), about)
         else:
             write_trace(root / str(number), about)
-    return [root / str(number) for number in range(len(CASES))]
+    return [root / str(number) for number in range(len(CASES | VIDEOS))]
 
 
 def write_with_gap(folder, about):
@@ -69,18 +90,18 @@ def read_served(chromium, folders):
 def read_file(chromium, folders, tmp_path_factory):
     """Read what one file shows, opened from the disk without a network."""
     path = tmp_path_factory.mktemp("file") / "page.html"
-    assert attn.view(*folders).save(path) == []
+    assert attn.view(*folders[: len(CASES)]).save(path) == []
     with watched(chromium, "", offline=True) as page:
         page.goto(path.as_uri())
         page.wait_for_selector("body[data-ready]")
         yield lambda number, selected: page.evaluate(READ, [number, selected])
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", CASES | VIDEOS)
 def test_served(name, read_served, folders):
     """Maps of words in the page are those of `Trace.word_maps`, to 1e-6, whatever is selected."""
-    _, selected, same = CASES[name]
-    number = [*CASES].index(name)
+    _, selected, same = (CASES | VIDEOS)[name]
+    number = [*CASES, *VIDEOS].index(name)
     compare(read_served(number, selected), open_trace(folders[number]), selected, same)
 
 

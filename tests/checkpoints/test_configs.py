@@ -68,6 +68,9 @@ PARAMETERS["krea2"] = {
     "transformer": 12_820_073_036, "vae": 126_892_531, "text_encoder": 4_437_815_808
 }  # fmt: skip
 SHIFTS = {"qwen-image": (0.02, 0.9, 8192), "krea2": (None, 1.15, 6400)}
+OF_WAN = {"vae": 126_892_531, "text_encoder": 5_680_910_336}
+PARAMETERS["wan2.1-t2v-1.3b"] = {"transformer": 1_418_996_800} | OF_WAN
+PARAMETERS["wan2.1-t2v-14b"] = {"transformer": 14_288_491_584} | OF_WAN
 FLUX = ("flux-dev", "flux-schnell")
 SD3 = [config for config in PARAMETERS if config.startswith("sd3")]
 
@@ -154,8 +157,9 @@ def test_scheduler(config):
     if config.startswith("flux2"):
         assert (scheduler.config.shift, scheduler.config.use_dynamic_shifting) == (3.0, True)
         return
-    if config.startswith("sana"):
-        assert (scheduler.config.flow_shift, scheduler.config.use_flow_sigmas) == (3.0, True)
+    if config.startswith(("sana", "wan")):
+        shift = 5.0 if config.endswith("14b") else 3.0
+        assert (scheduler.config.flow_shift, scheduler.config.use_flow_sigmas) == (shift, True)
         return
     if config in (*FLUX, "z-image-turbo", "chroma1"):
         dynamic = dict.fromkeys(("flux-dev", "chroma1"), (3.0, True))
@@ -178,7 +182,7 @@ def test_text_encoders(config):
     """CLIP pools at the end token; CLIP-L has the quick activation, CLIP-G the exact one."""
     for name in sorted(set(full_size.networks(config)) & {"text_encoder", "text_encoder_2"}):
         clip = full_size.network(config, name).config
-        if clip.model_type in ("t5", "qwen3", "qwen2_5_vl", "qwen3_vl", "gemma2"):
+        if clip.model_type in ("t5", "umt5", "qwen3", "qwen2_5_vl", "qwen3_vl", "gemma2"):
             continue
         assert (clip.bos_token_id, clip.eos_token_id) == (49406, 49407)
         assert clip.max_position_embeddings == 77

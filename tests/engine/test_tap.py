@@ -336,7 +336,7 @@ def test_means_need_a_text(model, x):
         ({"segments": {"all": 7}}, "segments: a segment cannot be called 'all'; expected letters"),
         ({"segments": {1: 7}}, "segments: expected lengths by name, such as"),
         ({"segments": [("a", 7)]}, "segments: expected lengths by name, such as"),
-        ({"grid": 4}, "grid: expected rows and columns, such as .32, 32.; got 4"),
+        ({"grid": 4}, "grid: expected rows and columns, such as .32, 32., or .* columns; got 4"),
         ({"segments": {"image": 6}, "grid": (-2, -3)}, "grid: expected rows and columns, such as"),
         ({"padding": "x"}, "padding: expected .row, position. of True and False; got 'x'"),
         ({"segments": {}}, "segments: expected lengths by name, such as"),

@@ -1,5 +1,7 @@
 """What the page is told of a trace."""
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from attn.schema import block_columns
 from attn.trace.measures.axes import all_columns
 from attn.trace.words.prompts import read_prompt
 from attn.trace.words.sums import lay_out
-from tests.helpers.toy_traces import CROSS, JOINT, manifest
+from tests.helpers.toy_traces import CROSS, JOINT, VIDEO, manifest
 
 
 @pytest.mark.parametrize("layers", [CROSS, JOINT], ids=["cross", "joint"])
@@ -55,3 +57,19 @@ def test_truncated():
 def test_plain_data():
     """All of it goes into JSON."""
     assert msgspec.json.decode(msgspec.json.encode(describe(manifest())))["screen"] == "picture"
+
+
+def test_video():
+    """Of a video the page is told its files and frames; of a picture there is nothing to tell."""
+    about = manifest(VIDEO)
+    outputs = ("outputs/image-0.png", "outputs/video-0.png")
+    about = replace(about, request=replace(about.request, frames=17), outputs=outputs)
+    told = describe(about)
+    spans = [(0, 0), (1, 4), (5, 8), (9, 12), (13, 16)]
+    assert told["video"] == {"files": ["outputs/video-0.png"], "spans": spans}
+    assert told["pictures"] == ["outputs/image-0.png"]
+    assert [(layer["grid"], layer["frames"]) for layer in told["layers"]] == [
+        ((2, 3), 5),
+        ((4, 6), 5),
+    ]
+    assert describe(manifest())["video"] is None

@@ -18,7 +18,7 @@ from attn.explorer.roots import PRECISION, SCALE, from_roots, to_roots
 from attn.explorer.shelf import packed_size
 from attn.schema import find_words
 from attn.trace.trace import open_trace
-from tests.helpers.toy_traces import CROSS, JOINT, cross_layer, manifest, write_trace
+from tests.helpers.toy_traces import CROSS, JOINT, VIDEO, cross_layer, manifest, write_trace
 
 
 def embedded(path):
@@ -90,6 +90,25 @@ def test_mean_counts_what_ran(tmp_path):
     back = from_roots(tensors["mean-0/map.image.text"], tensors["mean-0/map.image.text" + SCALE])
     expected = open_trace(folder).word_maps().sel(segment="clip").isel(word=2).values
     np.testing.assert_allclose(back[0, :, :, 3].reshape(2, 6, 10), expected, atol=0.004)
+
+
+@pytest.mark.parametrize("level", ["maps", "heads", "means"])
+def test_videos_are_means(level, tmp_path):
+    """A page has the mean over the frames of a video, without the video, and says so."""
+    about = manifest(VIDEO, level=level, samples=1)
+    about = replace(about, request=replace(about.request, frames=17))
+    folder = write_trace(tmp_path / "t", about)
+    left_out = attn.view(folder).save(tmp_path / "page.html")
+    assert left_out == ["t: Frames of the video: the mean over them, beside one of them."]
+    files = embedded(tmp_path / "page.html")
+    assert not any("video" in name for name in files)
+    facts = json.loads(gzip.decompress(files["t/0/trace.json"][1]))
+    assert (facts["video"], {layer["frames"] for layer in facts["layers"]}) == (None, {0})
+    reduced = reduce(folder, 1e6)
+    tensors = reduced.files[MEAN]
+    back = from_roots(tensors["mean-0/map.image.text"], tensors["mean-0/map.image.text" + SCALE])
+    expected = open_trace(folder).word_maps().sel(segment="clip").isel(word=2).values
+    np.testing.assert_allclose(back[0, :, :, 3].reshape(1, 4, 6), expected, atol=0.004)
 
 
 def test_everything_of_a_small_trace(tmp_path):

@@ -8,9 +8,11 @@ import csv
 import json
 from dataclasses import replace
 from hashlib import sha256
+from math import prod
 
 import numpy as np
 
+from attn.files.videos import write_animation
 from attn.schema import (
     SKETCH,
     Column,
@@ -62,8 +64,8 @@ def sequence(branch, *, t5=True):
 
 
 def cross_layer(index, grid, heads, tower="denoiser"):
-    """Return a layer whose queries are the picture and whose keys are clip."""
-    image = Segment("image", "image", 0, grid[0] * grid[1], grid)
+    """Return a layer whose queries are the picture, or a video, and whose keys are clip."""
+    image = Segment("image", "image", 0, prod(grid), grid)
     clip = Segment("clip", "text", 0, 11)
     path = f"blocks.{index}.attn2"
     return Layer(index, tower, path, "cross", heads, (image,), (clip,), ("image.text",))
@@ -84,6 +86,9 @@ def joint_layer(index, grid, heads):
 CROSS = (cross_layer(1, (3, 5), 2), cross_layer(3, (6, 10), 3))
 JOINT = (joint_layer(0, (3, 5), 2), joint_layer(2, (6, 10), 3))
 """Two layers of one tower each; the second has the finest grid."""
+
+VIDEO = (cross_layer(1, (5, 2, 3), 2), cross_layer(3, (5, 4, 6), 3))
+"""The same of five frames of a video."""
 
 CLIP_WORDS = {("A", 1): [1], ("cat", 1): [2], ("a", 2): [4], ("bobcat", 1): [5, 6]}
 T5_WORDS = {("A", 1): [11], ("cat", 1): [12], ("a", 2): [14], ("bobcat", 1): []}
@@ -250,7 +255,8 @@ def make_trace(about=None, files=None):
 def write_trace(folder, about=None, *, picture=(40, 24), partial=False, done=None, seed=0):
     """Write a trace with its generated pictures, `picture` being their (height, width).
 
-    A partial one has as many steps as are `done`, and nothing that is made at the end.
+    One whose request has frames has videos too, of which the pictures are stills. A partial one has
+    as many steps as are `done`, and nothing that is made at the end.
     """
     from PIL import Image
 
@@ -267,10 +273,23 @@ def write_trace(folder, about=None, *, picture=(40, 24), partial=False, done=Non
             (folder / name).parent.mkdir(exist_ok=True)
             pixels = np.random.default_rng(sample).integers(0, 256, (*picture, 3), np.uint8)
             Image.fromarray(pixels).save(folder / name)
+        names += write_videos(folder, about, picture)
         outputs = {name: sha256((folder / name).read_bytes()).hexdigest() for name in names}
         identity = {**about.identity, "outputs": outputs}
         writer.finish(replace(about, outputs=tuple(names), identity=identity))
     return folder
+
+
+def write_videos(folder, about, size):
+    """Write the videos of a trace; each frame has one shade, 10 more than the one before it."""
+    from PIL import Image
+
+    count = about.request.frames or 0
+    names = [f"outputs/video-{sample}.png" for sample in range(about.samples if count else 0)]
+    for name in names:
+        frames = [Image.fromarray(np.full((*size, 3), 10 * at, np.uint8)) for at in range(count)]
+        (folder / name).write_bytes(write_animation(frames, about.request.fps or 8))
+    return names
 
 
 IMAGE, HISTORY, TEXT = "outputs/image.png", "outputs/history.json", "outputs/text.txt"

@@ -74,6 +74,9 @@ CASES = {
     "z-image as its authors name it": (
         [denoiser("context_refiner.1.attention.qkv", 3840)], "z-image", "Z-Image"),
     "sana": ([denoiser("transformer_blocks.3.attn2.to_k", 2240)], "sana", "Sana"),
+    "wan": ([denoiser("blocks.3.attn2.to_k", 1536)], "wan", "Wan"),
+    "wan as its authors name it": ([denoiser("blocks.3.self_attn.q", 5120)], "wan", "Wan"),
+    "wan from images": ([denoiser("blocks.3.cross_attn.k_img", 5120)], "wan", "Wan"),
     "chroma": ([denoiser("distilled_guidance_layer.in_proj", 64)], "chroma", "Chroma"),
     "qwen-image": ([denoiser("transformer_blocks.3.img_mlp.net.2", 12288)], "qwen-image",
         "Qwen-Image"),
@@ -156,9 +159,6 @@ def test_structure_wins():
 
 FOREIGN = {
     "flux2 dev of its authors": ("double_blocks.3.img_attn.qkv", 6144, "flux2-dev"),
-    "wan of its authors": ("blocks.3.self_attn.q", 5120, "wan"),
-    "wan of diffusers": ("blocks.3.attn2.to_k", 1536, "wan"),
-    "wan from images": ("blocks.3.cross_attn.k_img", 5120, "wan"),
 }
 
 

@@ -226,12 +226,20 @@ def _step_notes(sides: Sequence[Manifest], by_step: bool) -> Iterator[str]:
 
 def _grid_notes(selected: Sequence[tuple[Layer, ...]]) -> Iterator[str]:
     finest = [
-        max((layer.grid or (1, 1) for layer in layers), key=lambda grid: grid[0] * grid[1])
+        max((layer.plane or (1, 1) for layer in layers), key=lambda grid: grid[0] * grid[1])
         for layers in selected
     ]
     if finest[0] != finest[1]:
         base, variant = (f"{rows}x{columns}" for rows, columns in finest)
         yield f"the grids differ ({base} and {variant}): the variant's maps are resampled by area"
+    frames = [max(layer.frames for layer in layers) for layers in selected]
+    if max(frames) > 1:
+        base, variant = map(str, frames)
+        each = base if base == variant else f"{base} and {variant}"
+        yield (
+            f"maps are means over the {each} frames of the videos' latents, and of images the "
+            "middle frames are compared"
+        )
 
 
 def _kind_notes(selected: Sequence[tuple[Layer, ...]]) -> Iterator[str]:

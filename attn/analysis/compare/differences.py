@@ -80,6 +80,8 @@ def _facts(side: Manifest) -> dict[str, Any]:
         "steps": request.steps,
         "guidance": request.guidance,
         "size": f"{request.width}x{request.height}" if request.width else None,
+        "frames": request.frames,
+        "fps": request.fps,
         "images": request.images,
         "scheduler": request.scheduler,
         "cut": ", ".join(cut.text for cut in request.interventions) or None,

@@ -24,7 +24,7 @@ from attn.trace.means import MapSums
 from attn.trace.words.sums import lay_out, sum_tokens
 
 if TYPE_CHECKING:
-    from attn.schema import Grid
+    from attn.schema import Plane
     from attn.trace.trace import Trace
 
 
@@ -143,6 +143,6 @@ def _pool(trace: Trace, selection: SideSelection, maps: MapSums) -> WordMaps | N
     return np.moveaxis(sum_tokens(maps.mean(), members), -1, 1) if maps.layers else None
 
 
-def regrid(maps: GridMaps, grid: Grid) -> Numbers:
+def regrid(maps: GridMaps, grid: Plane) -> Numbers:
     """Lay maps (…, row, column) out on another grid, by area."""
     return resample_values(maps, grid).astype(np.float64)

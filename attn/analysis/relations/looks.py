@@ -5,7 +5,8 @@ Definitions, for a place P: the cells of a layer's grid that it touches.
 - look    L[row, column] = mean over layers, steps, heads and the cells of P of probs[cell, key at
           row, column] of `image.image`; probability, 0 to 1. A coarse cell's amount is shared out
           among the cells of the finest grid that it covers, so that the sum over L is the part of
-          the place's attention that goes to the picture.
+          the place's attention that goes to the picture. In a video P is in every frame, and L is
+          the sum over the frames that are read.
 - word    Σ over the word's tokens of the same mean of `image.text`; 0 to 1.
 - lift    that, by its mean over all places of the picture.
 
@@ -24,14 +25,13 @@ import numpy as np
 from attn.analysis.needs import Needs, find_lack
 from attn.analysis.tables import Table, make_table
 from attn.analysis.words.select import select_layers
-from attn.analysis.words.selection import BLOCK, Selection
+from attn.analysis.words.selection import BLOCK, Selection, say_many
 from attn.errors import AnalysisError
-from attn.schema import Grid, Layer
+from attn.schema import Layer, Plane
 from attn.shapes import GridMaps, QueryWeights
-from attn.trace.measures.axes import query_grid
+from attn.trace.measures.axes import query_grid, query_image
 from attn.trace.rows import RowMeans, lay_images, read_rows
 from attn.trace.words.sums import lay_out, sum_tokens, word_positions
-from attn.wording import count_noun
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -53,20 +53,24 @@ class Place:
     left: int
     bottom: int
     right: int
-    grid: Grid
+    grid: Plane
 
     def __str__(self) -> str:
         rows = _span("row", self.top, self.bottom)
         return f"{rows}, {_span('column', self.left, self.right)}"
 
-    def weigh(self, grid: Grid) -> QueryWeights:
-        """Return (query, 1): an equal part for each cell of a grid that the place touches."""
+    def weigh(self, grid: Plane, frames: int = 0) -> QueryWeights:
+        """Return (query, 1): an equal part for each cell of a grid that the place touches.
+
+        In a video the place is there in every frame.
+        """
         touched = np.zeros(grid)
         touched[
             _touched(self.top, self.bottom, self.grid[0], grid[0]),
             _touched(self.left, self.right, self.grid[1], grid[1]),
         ] = 1
-        return np.asarray(touched.reshape(-1, 1) / touched.sum(), np.float64)
+        whole = np.tile(touched.reshape(-1, 1), (max(frames, 1), 1))
+        return np.asarray(whole / whole.sum(), np.float64)
 
 
 def check_numbers(numbers: Sequence[int] | None) -> None:
@@ -114,9 +118,9 @@ def tabulate_looks(
     chosen = selection.steps if len(selection.steps) < len(trace.steps) else None
     layers = _looking(trace, selection)
     read = partial(read_rows, trace, steps=chosen, branch=selection.branch)
-    looks = read(LOOK, layers, weigh=lambda layer: place.weigh(_grid(layer, LOOK)))
-    words = read(BLOCK, selection.layers, weigh=lambda layer: place.weigh(_grid(layer, BLOCK)))
-    means = read(BLOCK, selection.layers, weigh=lambda layer: _everywhere(_grid(layer, BLOCK)))
+    looks = read(LOOK, layers, weigh=lambda layer: place.weigh(*_places(layer, LOOK)))
+    words = read(BLOCK, selection.layers, weigh=lambda layer: place.weigh(*_places(layer, BLOCK)))
+    means = read(BLOCK, selection.layers, weigh=lambda layer: _everywhere(*_places(layer, BLOCK)))
     maps = lay_images(looks)
     table = _tabulate_words(selection, words, means)
     count = len({layer for mean in looks for layer in mean.layers})
@@ -132,7 +136,8 @@ def _find_place(trace: Trace, selection: Selection, numbers: Sequence[int]) -> P
     """Lay a place on the finest grid of the layers that read the text."""
     tower = selection.layers[0].tower
     layers = [layer for layer in trace.layers if layer.tower == tower and BLOCK in layer.blocks]
-    grid = max((_grid(layer, BLOCK) for layer in layers), key=lambda sizes: sizes[0] * sizes[1])
+    grids = (_places(layer, BLOCK)[0] for layer in layers)
+    grid = max(grids, key=lambda sizes: sizes[0] * sizes[1])
     top, left, *end = numbers
     bottom, right = end or (top + 1, left + 1)
     if not (top >= 0 and bottom <= grid[0] and left >= 0 and right <= grid[1]):
@@ -156,15 +161,16 @@ def _looking(trace: Trace, selection: Selection) -> list[Layer]:
     return [layer for layer in every if layer.index in selected] or [*select_layers(every, ())]
 
 
-def _grid(layer: Layer, block: str) -> Grid:
-    grid = query_grid(layer, block)
-    if grid is None:
+def _places(layer: Layer, block: str) -> tuple[Plane, int]:
+    """Return rows and columns of a block's queries, and the frames of a video or 0."""
+    image = query_image(layer, block)
+    if image is None or image.plane is None:
         raise AnalysisError(f"the queries of {block} in {layer.path} have no grid")
-    return grid
+    return image.plane, image.frames
 
 
-def _everywhere(grid: Grid) -> QueryWeights:
-    return Place(0, 0, 1, 1, (1, 1)).weigh(grid)
+def _everywhere(grid: Plane, frames: int) -> QueryWeights:
+    return Place(0, 0, 1, 1, (1, 1)).weigh(grid, frames)
 
 
 def _tabulate_words(
@@ -264,8 +270,8 @@ def _label(
             "box": (place.top, place.left, place.bottom, place.right, *place.grid),
             "branch": selection.branch,
             "steps": list(selection.steps),
-            "unit": f"attention probability to a cell, mean over {count_noun(count, 'layer')}, "
-            f"{count_noun(len(selection.steps), 'step')} and all heads",
+            "unit": "attention probability to a cell, mean over "
+            f"{say_many(selection.layers, count, len(selection.steps))} and all heads",
         },
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attn.analysis.numbers import Numbers
-from attn.schema import Grid
+from attn.schema import Plane
 from attn.trace.grids import resample_values
 
 Region = NDArray[np.bool_]
@@ -31,7 +31,7 @@ class WordRegion:
     region: Region
 
 
-def coarsen(region: ArrayLike, grid: Grid) -> Region:
+def coarsen(region: ArrayLike, grid: Plane) -> Region:
     """Bring a region to the grid of a map: a place belongs to it if at least half of its area does.
 
     A region too small for that keeps the places that it covers most.
@@ -45,12 +45,12 @@ def coarsen(region: ArrayLike, grid: Grid) -> Region:
     return np.asarray((share >= enough) & (share > 0))
 
 
-def whole_picture(grid: Grid) -> Numbers:
+def whole_picture(grid: Plane) -> Numbers:
     """Return the map that knows nothing: equal everywhere."""
     return np.ones(grid)
 
 
-def centre_blob(grid: Grid) -> Numbers:
+def centre_blob(grid: Plane) -> Numbers:
     """Return the map that always points to the middle: a Gaussian, a quarter of a side wide."""
     rows, columns = ((np.arange(count) - (count - 1) / 2) * 4 / count for count in grid)
     return np.asarray(np.exp(-(rows[:, None] ** 2 + columns**2) / 2))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attn.analysis.needs import is_video
 from attn.analysis.numbers import Numbers
 from attn.analysis.scores.localise import DAAM, THRESHOLDS, daam_overlap, score
 from attn.analysis.scores.poolings import (
@@ -22,7 +23,7 @@ from attn.analysis.scores.poolings import (
 from attn.analysis.scores.regions import WordRegion, centre_blob, coarsen, whole_picture
 from attn.analysis.scores.segmentation import Tally, segment
 from attn.errors import AnalysisError
-from attn.schema import Grid
+from attn.schema import Plane
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -70,8 +71,13 @@ def score_trace(
         By sample; first what the maps reach that know nothing.
 
     Raises:
-        AnalysisError: a target is no word of the prompt, or no layer has maps.
+        AnalysisError: a target is no word of the prompt, no layer has maps, or it is a video.
     """
+    if is_video(trace.manifest):
+        raise AnalysisError(
+            f"{trace.folder} is a video, whose maps are by frame, and regions are of pictures: "
+            "score pictures, or capture with --frames 1"
+        )
     names = list(dict.fromkeys(target.word for of in targets.values() for target in of))
     scored: dict[int, list[MapScore]] = {sample: [] for sample in targets}
     score_map = _scorer(thresholds)
@@ -121,7 +127,7 @@ def _scorer(thresholds: Sequence[float]) -> ScoreMap:
 
 
 def _baselines(
-    targets: Sequence[WordRegion], grid: Grid, score_map: ScoreMap
+    targets: Sequence[WordRegion], grid: Plane, score_map: ScoreMap
 ) -> Iterator[MapScore]:
     for name, baseline in ((WHOLE, whole_picture), (CENTRE, centre_blob)):
         for target in targets:

@@ -7,6 +7,7 @@ word_measures        what a trace says of each word, by segment and layer
 words, word_tables   the analysis `words`: maps and tables
 maps/                what maps say by themselves: dominance, cells, similarity, DAAM
 curves               attention over the steps
+frames               that of a video, frame by frame
 concepts             which word outside the prompt a place is closest to
 focus, concentration  which layer shows what the picture shows: `layers=best`
 evolution, evolution_texts   how one word's map forms

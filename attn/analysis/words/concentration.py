@@ -17,7 +17,7 @@ from attn.analysis.result import Result
 from attn.analysis.tables import Table, make_table
 from attn.analysis.words.focus import Pictures, lay_out_words, read_pictures, word_focus
 from attn.analysis.words.maps import daam
-from attn.analysis.words.selection import BLOCK, Scope, Selection, choose
+from attn.analysis.words.selection import BLOCK, Scope, Selection, choose, note_frames
 from attn.errors import AnalysisError
 from attn.schema import Layer, name_layers
 from attn.trace.means import MeanMaps, average, image_views
@@ -66,7 +66,7 @@ def run(trace: Trace, options: ConcentrationOptions) -> Result:
     layers = _summarise(rows)
     return Result(
         {WORDS: _table(rows), LAYERS: _table(layers)},
-        notes=tuple(_tell(layers, names, segments[-1])),
+        notes=(*_tell(layers, names, segments[-1]), *note_frames(selection.layers)),
     )
 
 

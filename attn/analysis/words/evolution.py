@@ -33,7 +33,15 @@ from attn.analysis.result import Result, Text
 from attn.analysis.tables import Table, make_table
 from attn.analysis.words.curves import step_axis
 from attn.analysis.words.evolution_texts import describe, summarise
-from attn.analysis.words.selection import BLOCK, Scale, Scope, Selection, choose, step_maps
+from attn.analysis.words.selection import (
+    BLOCK,
+    Scale,
+    Scope,
+    Selection,
+    choose,
+    note_frames,
+    step_maps,
+)
 from attn.errors import AnalysisError, did_you_mean
 from attn.schema import Token
 from attn.trace.means import average
@@ -148,7 +156,7 @@ def run(trace: Trace, options: EvolutionOptions) -> Result:
         f"{NAME}/prompt_info.txt": Text(describe(trace)),
         f"{NAME}/attention_stats.txt": Text(summarise(arrays, tokens)),
     }
-    return Result(tables, arrays, files=files)
+    return Result(tables, arrays, note_frames(selection.layers), files)
 
 
 def _choose_word(trace: Trace, selection: Selection, options: EvolutionOptions) -> Occurrence:

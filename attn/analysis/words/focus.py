@@ -23,7 +23,7 @@ import numpy as np
 from attn.analysis.images import read_image
 from attn.analysis.numbers import Numbers
 from attn.errors import AnalysisError, TraceError
-from attn.schema import Column, Grid, Layer, name_layers
+from attn.schema import Column, Layer, Plane, name_layers
 from attn.shapes import GridMaps, Members
 from attn.trace.grids import resample_values
 from attn.trace.means import MapSums, MeanMaps, image_views
@@ -121,7 +121,7 @@ class Pictures:
         bases: `colour_basis` of each picture on this grid; None where there is none.
     """
 
-    grid: Grid
+    grid: Plane
     bases: tuple[Numbers | None, ...]
 
     def __bool__(self) -> bool:

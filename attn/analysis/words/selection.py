@@ -15,12 +15,13 @@ from attn.analysis.words.focus import BEST, find_best_layer, read_pictures
 from attn.analysis.words.phrases import Weights
 from attn.analysis.words.select import select_steps, select_tower
 from attn.errors import AnalysisError
-from attn.schema import Grid, Layer, Manifest, Token
+from attn.schema import Layer, Manifest, Plane, Token
 from attn.trace.grids import resample_values
 from attn.trace.means import average
 from attn.trace.words.occurrences import Mode, Occurrence, Phrase, find_phrases, select_words
 from attn.trace.words.prompts import Prompt, read_prompt
 from attn.trace.words.sums import TokenPosition, lay_out, sum_tokens
+from attn.wording import count_noun
 from attn.words import find_words
 
 if TYPE_CHECKING:
@@ -77,24 +78,14 @@ class Scope:
 
 
 @dataclass(frozen=True)
-class Choice(Scope):
-    """Options of the analyses that look at phrases, and at each text segment on its own."""
+class PhraseScope(Scope):
+    """Options of the analyses that look at phrases, and draw some of all."""
 
     phrases: tuple[str, ...] | None = field(
         default=None, metadata={"help": "words in a row, taken together; also --phrases 'a b|c d'"}
     )
-    phrase_mode: Mode = field(
-        default="span", metadata={"help": "bag takes a phrase's words wherever they stand"}
-    )
-    weights: Weights = field(
-        default="sum",
-        metadata={"help": "of a phrase's words: their sum, or their mean weighed so"},
-    )
     topk: int | None = field(
         default=None, metadata={"help": "draw only this many words, those of most mass"}
-    )
-    together: bool = field(
-        default=False, metadata={"help": "add the segment text: the tokens of all encoders"}
     )
 
     def __post_init__(self) -> None:
@@ -110,15 +101,44 @@ class Choice(Scope):
         Raises:
             AnalysisError: the prompt does not have one.
         """
+        return find_phrases(prompt, self.phrases or (), "span")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The words and phrases that are looked for in the prompt."""
+        return (*super().names, *(self.phrases or ()))
+
+
+@dataclass(frozen=True)
+class Choice(PhraseScope):
+    """Options of the analyses that combine a phrase's words, for each text segment on its own."""
+
+    phrase_mode: Mode = field(
+        default="span", metadata={"help": "bag takes a phrase's words wherever they stand"}
+    )
+    weights: Weights = field(
+        default="sum",
+        metadata={"help": "of a phrase's words: their sum, or their mean weighed so"},
+    )
+    together: bool = field(
+        default=False, metadata={"help": "add the segment text: the tokens of all encoders"}
+    )
+
+    def find_phrases(self, prompt: Sequence[Occurrence]) -> tuple[Phrase, ...]:
+        """Return the phrases that are looked at.
+
+        Raises:
+            AnalysisError: the prompt does not have one.
+        """
         return find_phrases(prompt, self.phrases or (), self.phrase_mode)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The words and phrases that are looked for in the prompt."""
-        phrases = self.phrases or ()
-        if self.phrase_mode == "bag":
-            phrases = tuple(word.text for phrase in phrases for word in find_words(phrase))
-        return (*super().names, *phrases)
+        if self.phrase_mode != "bag":
+            return super().names
+        parts = (word.text for phrase in self.phrases or () for word in find_words(phrase))
+        return (*(self.words or ()), *parts)
 
 
 @dataclass(frozen=True)
@@ -227,6 +247,31 @@ def choose(trace: Trace, options: Scope, block: str = BLOCK) -> Selection:
     )
 
 
+def note_frames(layers: Sequence[Layer]) -> tuple[str, ...]:
+    """Note that the maps of a video are means over its frames; nothing of pictures."""
+    frames = max((layer.frames for layer in layers), default=0)
+    if frames <= 1:
+        return ()
+    told = (
+        f"maps are means over the {count_noun(frames, 'frame')} of the video's latents, and its "
+        "middle frame is shown beside them: --only frames has each frame"
+    )
+    return (told,)
+
+
+def say_many(layers: Sequence[Layer], count: int, steps: int) -> str:
+    """Say over how many layers, steps and frames of a video a mean is taken.
+
+    Args:
+        layers: whose maps they are.
+        count: of the layers that ran.
+        steps: how many.
+    """
+    frames = max((layer.frames for layer in layers), default=0)
+    counts = [(count, "layer"), (steps, "step"), *([(frames, "frame")] if frames > 1 else [])]
+    return ", ".join(count_noun(number, noun) for number, noun in counts)
+
+
 def step_maps(
     trace: Trace, selection: Selection, groups: Sequence[Collection[TokenPosition]]
 ) -> tuple[Numbers, tuple[int, ...]]:
@@ -255,7 +300,7 @@ def step_maps(
     return np.stack(frames, axis=1), tuple(sorted(layers))
 
 
-def _on_grid(maps: Numbers, grid: Grid) -> Numbers:
+def _on_grid(maps: Numbers, grid: Plane) -> Numbers:
     """Lay maps (sample, row, column, group) out on another grid."""
     if maps.shape[1:3] == grid:
         return maps

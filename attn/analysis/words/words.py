@@ -48,6 +48,8 @@ from attn.analysis.words.selection import (
     Scale,
     Selection,
     choose,
+    note_frames,
+    say_many,
 )
 from attn.analysis.words.word_measures import SegmentWords, measure, note_left_out, note_missing
 from attn.analysis.words.word_tables import align, summarise, tabulate
@@ -55,7 +57,6 @@ from attn.choices import Pooling
 from attn.shapes import WordMaps
 from attn.trace.means import MapSums, MeanMaps, average, image_views
 from attn.trace.words.sums import lay_out, sum_tokens, word_positions
-from attn.wording import count_noun
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -134,7 +135,7 @@ def run(trace: Trace, options: WordsOptions) -> Result:
             drawn = entry.ranked()[: options.topk]
             if drawn and means is not None and entry_maps is not None:
                 key = measured.segment if kind == "words" else f"{measured.segment}/{kind}"
-                averaged = (means.layers, selection.steps, options, told)
+                averaged = (means.layers, selection, options, told)
                 arrays[key] = partial(_label, entry_maps, entry, sorted(drawn), kind, averaged)
             notes += note_missing(trace, entry) if kind == "words" else note_left_out(entry)
     if not segments:
@@ -144,7 +145,7 @@ def run(trace: Trace, options: WordsOptions) -> Result:
         seen, maps_from = looks.tabulate_looks(trace, selection, options.from_)
         tables |= seen
         arrays[looks.FOLDER] = lambda: maps_from
-    notes += [told] if told else []
+    notes += [*note_frames(selection.layers), *([told] if told else [])]
     return Result(tables, Deferred(arrays), notes=tuple(notes))
 
 
@@ -230,7 +231,7 @@ def _label(
     measured: SegmentWords,
     indices: list[int],
     kind: Kind,
-    averaged: tuple[Sequence[int], Sequence[int], WordsOptions, str],
+    averaged: tuple[Sequence[int], Selection, WordsOptions, str],
 ) -> xr.DataArray:
     """Name the axes of the maps to draw; `attrs` say what they are averaged over.
 
@@ -239,17 +240,17 @@ def _label(
         measured: the words.
         indices: of those to draw.
         kind: of words.
-        averaged: the layers and steps that are in the maps, how, and what is said of that.
+        averaged: the layers that are in the maps, what they are of, how, what is said of that.
     """
     import xarray as xr
 
-    layers, steps, options, told = averaged
+    layers, selection, options, told = averaged
     words = [measured.words[index] for index in indices]
     winners, among = options.contest.winners(maps, measured)
     at = np.array([*(word.index for word in measured.words), NO_WORD])
     unit = "part of the words' attention" if options.normalise else "attention probability"
     how = "mean" if options.pooling == "mean" else "DAAM's mean"
-    many = f"{count_noun(len(layers), 'layer')}, {count_noun(len(steps), 'step')}"
+    many = say_many(selection.layers, len(layers), len(selection.steps))
     pooling = f"{how} over {many} and all heads"
     return xr.DataArray(
         maps[:, indices],
@@ -268,7 +269,7 @@ def _label(
             "measure": f"map.{BLOCK}",
             "unit": f"{unit}, {pooling}",
             "layers": list(layers),
-            "steps": list(steps),
+            "steps": list(selection.steps),
             "scale": options.scale,
             "dominance": options.dominance,
             "rivals": [int(index) for index in at[among]],

@@ -2,6 +2,7 @@
 
     session              a loaded pipeline: completing requests, reading prompts, generating
     joint                the same of pipelines whose text and image are one sequence
+    videos               the same of pipelines that draw videos
     backend              opening folders, files, hub ids, demos, pipelines that are loaded
     calls                announcing forwards: guidance rows in one batch, or in a call each
     adapters             LoRAs, put in for one batch and taken out without a trace, by the layers
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from attn.backends.diffusers.texts.prompts import Prompts
     from attn.backends.diffusers.texts.templates import Template, chat
     from attn.backends.diffusers.texts.tokens import Convert, TypedText, decode
+    from attn.backends.diffusers.videos import VideoSession
     from attn.backends.loading.family import Family, Joint, ModelOptions, Part, SourceOptions
     from attn.backends.loading.recipe import Recipe
     from attn.backends.loading.source import Source
@@ -60,6 +62,7 @@ __all__ = [
     "Template",
     "Tower",
     "TypedText",
+    "VideoSession",
     "announcing",
     "chat",
     "decode",
@@ -80,6 +83,7 @@ _HOMES = {
     "diffusers.session": ("DiffusersSession",),
     "diffusers.texts.templates": ("Template", "chat"),
     "diffusers.texts.tokens": ("Convert", "TypedText", "decode"),
+    "diffusers.videos": ("VideoSession",),
     "loading.family": ("Family", "Joint", "ModelOptions", "Part", "SourceOptions"),
     "loading.recipe": ("Recipe",),
     "loading.source": ("Source",),

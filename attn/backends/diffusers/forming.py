@@ -18,7 +18,7 @@ patches, are no grid of cells by design: of these there are no frames, which is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import wraps
 from typing import Any
 
@@ -165,6 +165,13 @@ def forming(scheduler: Any, vae: Any, watch: Watch | None = None) -> Iterator[Fo
         stack.enter_context(replaced(scheduler, "step", noted_step))
         stack.enter_context(replaced(vae, "decode", noted_decode))
         yield seen
+
+
+def formed(pipe: Any, watch: Watch | None, *, is_on: bool) -> AbstractContextManager[Forming]:
+    """See how the pictures of a pipeline form in a block, where somebody listens."""
+    if not is_on:
+        return nullcontext(Forming(pipe.scheduler, pipe.vae))
+    return forming(pipe.scheduler, pipe.vae, watch)
 
 
 def expected_picture(scheduler: Any, timestep: Any, answer: Tensor, latents: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from attn.backends.diffusers import adapters, components, pictures, samplers, sc
 from attn.backends.diffusers.calls import SKIP, Guidance, Pipeline, Tower, announcing, forwards
 from attn.backends.diffusers.concepts import ConceptSession
 from attn.backends.diffusers.finite import finite_steps
-from attn.backends.diffusers.forming import Forming, forming
+from attn.backends.diffusers.forming import formed
 from attn.backends.diffusers.sharing import alone, in_one_thread
 from attn.backends.diffusers.sizes import check_size
 from attn.backends.diffusers.texts.emphasis import token_weights, weighted
@@ -183,6 +183,10 @@ class DiffusersSession(ConceptSession):
         ]
         return announcing(towers, pipeline, on_call)
 
+    def pictured(self, answer: Any) -> tuple[Sequence[Any], Sequence[tuple[Any, ...]]]:
+        """Return the pictures of what the pipeline answered, and the frames of videos, if any."""
+        return answer.images, ()
+
     # What a family uses
 
     def templated_segments(self, request: Request, start: int) -> tuple[Segment, ...]:
@@ -304,6 +308,7 @@ class DiffusersSession(ConceptSession):
     def _run(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """Run the pipeline that is there, on a batch."""
         first, segments = requests[0], self.text_segments(requests[0])
+        is_on = on_call is not None and self._forms and self.keeps_forming
         with (
             alone(self.pipe),
             quiet(),
@@ -314,19 +319,21 @@ class DiffusersSession(ConceptSession):
             self._prompts.checked(self.branch_texts(requests), segments, self.model) as unknown,
             self._weighted(requests) as told,
             finite_steps(self.model, self.pipe.scheduler, self.pipe.vae),
-            self._formed(on_call) as formed,
+            formed(self.pipe, self.watch, is_on=is_on) as seen,
             self.announced(requests, on_call) as noise,
         ):
-            images = self.pipe(**self.pipeline_arguments(requests)).images
+            answer = self.pipe(**self.pipeline_arguments(requests))
+        images, videos = self.pictured(answer)
         unread = [unknown_tokens(*where) for where in sorted(unknown)]
         parts = [slice(at, at + first.images) for at in range(0, len(images), first.images)]
         return [
             Output(
                 tuple(images[part]),
                 noise=tuple(noise[part]),
-                forming=tuple(formed.frames[part]),
+                forming=tuple(seen.frames[part]),
                 unknown=frozenset(unknown),
-                warnings=(*unread, *told, *formed.warnings),
+                warnings=(*unread, *told, *seen.warnings),
+                videos=tuple(videos[part]),
             )
             for part in parts
         ]
@@ -358,13 +365,6 @@ class DiffusersSession(ConceptSession):
     def _scaled(self, loras: Sequence[Lora]) -> tuple[Lora, ...]:
         """Return LoRAs as they act, with the option that scales their parts, if there is one."""
         return adapters.scaled(loras, getattr(self.options, "lora_text_encoder_scale", None))
-
-    def _formed(self, on_call: OnCall | None) -> AbstractContextManager[Forming]:
-        """See how pictures form in a block, where somebody listens."""
-        scheduler, vae = self.pipe.scheduler, self.pipe.vae
-        if on_call is None or not (self._forms and self.keeps_forming):
-            return nullcontext(Forming(scheduler, vae))
-        return forming(scheduler, vae, self.watch)
 
     def _weighted(self, requests: Sequence[Request]) -> AbstractContextManager[list[str]]:
         """Apply the weights of words in a block; where there are none, nothing is touched."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -15,7 +16,7 @@ from attn.backends.diffusers.concepts import cross_modules
 from attn.backends.loading.family import DIT, VAE, Family, Joint, ModelOptions, Part
 from attn.demo.untrained import pixart
 from attn.errors import RequestError
-from attn.schema import Layer, LayerKey, Request, Segment
+from attn.schema import Grid, Layer, LayerKey, Request, Segment
 
 Kind = Literal["self", "cross"]
 
@@ -24,6 +25,8 @@ class CrossSession(DiffusersSession):
     """A loaded pipeline; every block reads the picture in one module, the text in another."""
 
     denoiser = "transformer"
+    stack: ClassVar[str] = "transformer_blocks"
+    """The denoiser's list of blocks."""
     modules: ClassVar[tuple[tuple[str, Kind], ...]] = (("attn1", "self"), ("attn2", "cross"))
     """Attention modules of a block whose softmax is captured, with their kind, as they run."""
 
@@ -32,20 +35,21 @@ class CrossSession(DiffusersSession):
         """Pixels per token of the picture."""
         return int(self.pipe.vae_scale_factor * self.model.config.patch_size)
 
+    def grid(self, request: Request) -> Grid:
+        """Return rows and columns of the picture's tokens."""
+        return (request.height or 0) // self.multiple, (request.width or 0) // self.multiple
+
     def layers(self, request: Request) -> tuple[Layer, ...]:
         """Return the modules of every block in turn."""
-        rows, columns = (
-            (request.height or 0) // self.multiple,
-            (request.width or 0) // self.multiple,
-        )
-        image = (Segment("image", "image", 0, rows * columns, (rows, columns)),)
+        grid = self.grid(request)
+        image = (Segment("image", "image", 0, prod(grid), grid),)
         keys: dict[Kind, tuple[Segment, ...]] = {
             "self": image,
             "cross": self.text_segments(request),
         }
         located = [
-            (f"transformer_blocks.{number}.{name}", getattr(block, name), kind)
-            for number, block in enumerate(self.model.transformer_blocks)
+            (f"{self.stack}.{number}.{name}", getattr(block, name), kind)
+            for number, block in enumerate(getattr(self.model, self.stack))
             for name, kind in self.modules
         ]
         return tuple(

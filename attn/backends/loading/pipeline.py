@@ -123,7 +123,7 @@ def _classes(pipeline: type[Any], listed: Mapping[str, Any]) -> dict[str, type[A
             case [str(library), str(class_name)] if name not in SKIPPED:
                 classes[name] = find_class(library, class_name, name)
                 _require_kind(classes[name], hints[name], name)
-            case bool() | int() if not _is_setting(entry, hints[name]):
+            case None | bool() | int() | float() if not _is_setting(entry, hints[name]):
                 raise _no_entry(name, entry)
             case [int(), *_] if not _is_setting(entry, hints[name]):
                 raise _no_entry(name, entry)
@@ -142,8 +142,8 @@ def _is_setting(entry: Any, hint: Any) -> bool:
 
 def _require_kind(cls: Any, hint: Any, name: str) -> None:
     kinds = [kind for kind in (get_args(hint) or [hint]) if isinstance(kind, type)]
-    if KarrasDiffusionSchedulers in kinds:  # the library's list of some of them
-        kinds = [SchedulerMixin]
+    if KarrasDiffusionSchedulers in kinds or any(issubclass(of, SchedulerMixin) for of in kinds):
+        kinds = [SchedulerMixin]  # published models have others than are named
     if AutoTokenizer in kinds:  # which makes one of any class
         kinds = [PreTrainedTokenizerBase]
     if not any(issubclass(cls, kind) for kind in kinds):
@@ -211,7 +211,7 @@ def _load_entry(name: str, entry: Any, recipe: Recipe, cls: type[Any] | None) ->
             return None
         case [str(), str()] if cls is not None:
             folder = recipe.roots[0] / name
-        case bool() | int() | [int(), *_]:
+        case None | bool() | int() | float() | [int(), *_]:
             return entry
         case _:
             raise _no_entry(name, entry)

@@ -191,7 +191,7 @@ def check_outputs(outputs: Seq[Output], requests: Seq[Request]) -> None:
                 "give one for each of request.images",
                 f"[{number}]",
             )
-        for name in ("images", "texts", "histories", "tokens", "noise", "forming"):
+        for name in ("images", "videos", "texts", "histories", "tokens", "noise", "forming"):
             count = len(getattr(output, name))
             if count not in (0, request.images):
                 raise AnswerError(
@@ -201,8 +201,9 @@ def check_outputs(outputs: Seq[Output], requests: Seq[Request]) -> None:
                 )
         for index, image in enumerate(output.images):
             _check_mode(image, f"[{number}].images[{index}]")
-        for index, frames in enumerate(output.forming):
-            _check_frames(frames, f"[{number}].forming[{index}]")
+        for name in ("forming", "videos"):
+            for index, frames in enumerate(getattr(output, name)):
+                _check_frames(frames, f"[{number}].{name}[{index}]")
         if output.sketch is not None:
             _check_mode(output.sketch, f"[{number}].sketch")
         try:
@@ -220,7 +221,7 @@ def _check_frames(frames: Seq[Image], location: str) -> None:
     if len(sizes) != 1:
         raise AnswerError(
             f"got frames of the sizes {sizes}",
-            "give frames of one size, one for each step",
+            "give frames of one size",
             location,
         )
     for frame in frames:
@@ -287,7 +288,7 @@ def _check_layout(layer: Layer, segment: Segment, sequence: Sequence) -> None:
     if segment.kind == "image" and segment.grid is None:
         raise AnswerError(
             f"{layer.path}: segment '{segment.name}' has {segment.length} positions and grid None",
-            "give (rows, columns) with rows · columns positions",
+            "give (rows, columns) that hold them; of a video (frames, rows, columns)",
         )
     lengths = {text.name: text.length for text in part(sequence.segments, "text")}
     if segment.kind == "text" and lengths.get(segment.name) != segment.length:

@@ -77,7 +77,7 @@ def size_not_square(session: Session, request: Request) -> None:
         )
     turned = session.layers(replace(request, width=request.height, height=request.width))
     for layer, other in zip(layers, turned, strict=True):
-        if layer.grid and layer.grid[::-1] != other.grid:
+        if layer.plane and layer.plane[::-1] != other.plane:
             fail(
                 "layers()",
                 f"{layer.path} has grid {layer.grid}; with sides exchanged it has {other.grid}",
@@ -91,7 +91,7 @@ def size_not_square(session: Session, request: Request) -> None:
                     f"the picture is {image.size}",
                     "draw (request.width, request.height)",
                 )
-    widest = max(segment.grid or (1, 1) for segment in images)
+    widest = max(segment.plane or (1, 1) for segment in images)
     if (request.width > request.height) != (widest[1] > widest[0]):
         fail("layers()", f"a wide picture has grid {widest}", "grids are (rows, columns)")
 

@@ -188,7 +188,8 @@ def same_outputs(left: Sequence[Output], right: Sequence[Output]) -> bool:
 
 def _same(left: Output, right: Output) -> bool:
     pixels = [
-        [(image.size, image.tobytes()) for image in output.images] for output in (left, right)
+        [(image.size, image.tobytes()) for image in (*output.images, *sum(output.videos, ()))]
+        for output in (left, right)
     ]
     written = [(output.texts, output.histories) for output in (left, right)]
     return pixels[0] == pixels[1] and written[0] == written[1]

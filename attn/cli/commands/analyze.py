@@ -148,6 +148,7 @@ def _needs(needs: Needs) -> str:
         "a text that the model wrote": needs.written,
         "maps of every step": needs.stepwise,
         "gates": needs.gates,
+        "frames of a video": needs.video,
         "concepts": needs.concepts,
     }
     named = [name for name, is_needed in flags.items() if is_needed]

@@ -41,13 +41,15 @@ def built(
 
 
 def _cast(network: Any, dtype: torch.dtype) -> Any:
-    """Convert weights, but for those that diffusers keeps in float32 when it loads a model."""
-    kept = set(getattr(network, "_keep_in_fp32_modules", None) or ())
-    if not kept or not isinstance(network, ModelMixin):
-        return network.to(dtype)
+    """Convert a network, but what the library keeps in float32 whatever is asked for."""
+    is_ours = isinstance(network, ModelMixin)
+    kept = {*(getattr(network, "_keep_in_fp32_modules", None) or ())} if is_ours else set()
     for name, parameter in network.named_parameters():
         if kept.isdisjoint(name.split(".")):
             parameter.data = parameter.data.to(dtype)
+    for name, buffer in network.named_buffers():
+        if buffer.is_floating_point() and kept.isdisjoint(name.split(".")):
+            buffer.data = buffer.data.to(dtype)
     return network
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
+from math import prod
 
 from attn.engine.tapping.options import is_count
 from attn.engine.tapping.stretches import Pieces, Side, Stretch
 from attn.errors import CaptureError, UsageError
 from attn.schema import Grid, Segment
+from attn.schema.layout import GRID_AXES
 from attn.trace.manifests import NAME
 from attn.wording import list_some
 
@@ -24,7 +26,7 @@ class Layout:
 
     Attributes:
         declared: the segments that the user named, in order; None where nobody did.
-        grid: rows and columns of a picture, if the user said them.
+        grid: of a picture or video, if the user said it.
         prompt: end of what was read in the first forward, or in the first ones, where each reads
             several positions or the last one.
         whole: positions of the text of which the first forward read a piece, if it says so.
@@ -81,10 +83,10 @@ class Layout:
                 "name each of them"
             )
         if self.grid is not None and "grid" not in self._fits:
-            rows, columns = self.grid
+            sides, places = " x ".join(map(str, self.grid)), prod(self.grid)
             raise CaptureError(
-                f"grid= has {rows} x {columns} = {rows * columns} places, but {lengths}; say with "
-                f"segments= where the picture is, such as {{'class': 1, 'image': {rows * columns}}}"
+                f"grid= has {sides} = {places} places, but {lengths}; say with "
+                f"segments= where the picture is, such as {{'class': 1, 'image': {places}}}"
             )
 
     def queries(self, sides: Sides, stretch: Stretch | None) -> tuple[Segment, ...]:
@@ -158,7 +160,7 @@ class Layout:
         return [declared, *((segment,) for segment in declared)] if declared else []
 
     def _grid_of(self, length: int) -> Grid | None:
-        if self.grid is None or self.grid[0] * self.grid[1] != length:
+        if self.grid is None or prod(self.grid) != length:
             return None
         return self.grid
 
@@ -198,9 +200,10 @@ def declare(segments: Declared | None, grid: Grid | None) -> tuple[Segment, ...]
                 f"and -, and neither of {', '.join(TAKEN)}, which have a meaning"
             )
     for segment in declared:
-        if segment.grid and segment.grid[0] * segment.grid[1] != segment.length:
+        if segment.grid and prod(segment.grid) != segment.length:
+            sides = "x".join(map(str, segment.grid))
             raise UsageError(
-                f"grid: {segment.grid[0]}x{segment.grid[1]} does not hold the {segment.length} "
+                f"grid: {sides} does not hold the {segment.length} "
                 f"positions of segment '{segment.name}'"
             )
     return tuple(declared)
@@ -209,9 +212,12 @@ def declare(segments: Declared | None, grid: Grid | None) -> tuple[Segment, ...]
 def _require_grid(grid: Grid | None) -> None:
     if grid is None:
         return
-    is_pair = isinstance(grid, Sequence) and len(grid) == len(("rows", "columns"))
-    if not is_pair or not all(map(is_count, grid)):
-        raise UsageError(f"grid: expected rows and columns, such as (32, 32); got {grid!r:.60}")
+    is_one = isinstance(grid, Sequence) and len(grid) in GRID_AXES
+    if not is_one or not all(map(is_count, grid)):
+        raise UsageError(
+            "grid: expected rows and columns, such as (32, 32), or of a video frames, rows and "
+            f"columns; got {grid!r:.60}"
+        )
 
 
 def _from_lengths(lengths: Mapping[str, int], grid: Grid | None) -> tuple[Segment, ...]:

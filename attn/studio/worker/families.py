@@ -64,4 +64,5 @@ def defaults(backend: str, model: str) -> Facts:
     session = family.open(model, family.Options(), Placement("cpu", weights=False))
     completed = session.complete(Request(family.example_prompt))
     size = f"{completed.width}x{completed.height}" if completed.width else None
-    return {"steps": completed.steps, "guidance": completed.guidance, "size": size}
+    taken = {name: getattr(completed, name) for name in ("steps", "guidance", "frames", "fps")}
+    return taken | {"size": size}

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from attn.errors import TraceError, did_you_mean
 from attn.schema import (
     Column,
-    Grid,
     Layer,
     Manifest,
+    Plane,
     Segment,
     part,
 )
@@ -95,10 +95,16 @@ def index_of(what: str, value: object, values: Sequence[object]) -> int:
     raise TraceError(f"there is no {what} {value!r}; there is {list_some(values, LISTED)}.{hint}")
 
 
-def query_grid(layer: Layer, block: str | None) -> Grid | None:
-    """Return the grid of a block's queries if they are one image, else None."""
+def query_image(layer: Layer, block: str | None) -> Segment | None:
+    """Return the segment of a block's queries if they are one image or video, else None."""
     queries = part(layer.queries, (block or "").split(".")[0])
-    return queries[0].grid if len(queries) == 1 else None
+    return queries[0] if len(queries) == 1 and queries[0].grid else None
+
+
+def query_grid(layer: Layer, block: str | None) -> Plane | None:
+    """Return rows and columns of a block's queries if they are one image or video, else None."""
+    image = query_image(layer, block)
+    return None if image is None else image.plane
 
 
 def all_rows(manifest: Manifest, layer: Layer, block: str) -> tuple[Column, ...]:

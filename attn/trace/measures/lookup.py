@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from attn.errors import TraceError
 from attn.schema import CONCEPT_MEASURES, Layer
-from attn.trace.measures.axes import LISTED, query_grid
+from attn.trace.measures.axes import LISTED, query_image
 from attn.trace.measures.growing import GrowingView
 from attn.trace.measures.sources import TensorSource
 from attn.trace.measures.views import MeasureView
@@ -26,7 +26,13 @@ _REMEDY = {
 
 
 def find(
-    source: TensorSource, name: str, layer: Layer, block: str | None, *, lay_out: bool = False
+    source: TensorSource,
+    name: str,
+    layer: Layer,
+    block: str | None,
+    *,
+    lay_out: bool = False,
+    by_frame: bool = False,
 ) -> MeasureView:
     """Find a measure in the shards; where there is no `map` it is made of `headmap`.
 
@@ -35,7 +41,9 @@ def find(
         name: a name in `MEASURES`.
         layer: of which layer.
         block: of which block; for `total`, `gate` and concepts the query part, None for factors.
-        lay_out: give queries that are one image the axes (row, column).
+        lay_out: give queries that are one image the axes (row, column); of a video, the mean over
+            its frames.
+        by_frame: give those of a video the axes (frame, row, column).
 
     Raises:
         TraceError: the trace does not hold it.
@@ -43,7 +51,8 @@ def find(
     shards = source.manifest.shards
     steps = tuple(shard for shard in shards if shard.step is not None)
     means = tuple(shard for shard in shards if shard.step is None)
-    grid = query_grid(layer, block) if lay_out else None
+    image = query_image(layer, block) if lay_out or by_frame else None
+    places = (image.plane, image.frames, by_frame and image.frames > 0) if image else ()
     stored = ("map", "headmap") if name == "map" else (name,)
     tensors = [f"{layer.index}/{kind}" + (f".{block}" if block else "") for kind in stored]
     for group in filter(None, (steps, means)):
@@ -52,7 +61,7 @@ def find(
         for tensor in tensors:
             if any(tensor in names for names in held):
                 kind = GrowingView if is_growing else MeasureView
-                return kind(source, group, tensor, name, layer, block, grid)
+                return kind(source, group, tensor, name, layer, block, *places)
     raise_absent(source, name, layer, block)
 
 

@@ -66,13 +66,19 @@ def _sum(view: MeasureView, file: str, lead: Sequence[AxisPart], keys: slice) ->
 
 
 def find_any(
-    source: TensorSource, name: str, layer: Layer, block: str | None, *, lay_out: bool = False
+    source: TensorSource,
+    name: str,
+    layer: Layer,
+    block: str | None,
+    *,
+    lay_out: bool = False,
+    by_frame: bool = False,
 ) -> MeasureView:
     """Find a measure as `find` does, a `total` too."""
     index_of("measure", name, tuple(MEASURES))
     if name == "total":
         return find_total(source, layer, block)
-    return find(source, name, layer, block, lay_out=lay_out)
+    return find(source, name, layer, block, lay_out=lay_out, by_frame=by_frame)
 
 
 def find_total(source: TensorSource, layer: Layer, query: str | None) -> MeasureView:
@@ -90,7 +96,7 @@ def find_total(source: TensorSource, layer: Layer, query: str | None) -> Measure
     if not shards or len(bare) == len(layer.keys) or columns != len(bare):
         return find(source, "total", layer, query)
     kind = GrowingView if is_of_growing(shards) else MeasureView
-    total = kind(source, shards, stored, "total", layer, query, None)
+    total = kind(source, shards, stored, "total", layer, query)
     addends = {segment: (total, slice(index, index + 1)) for index, segment in enumerate(bare)}
     for block in (block for block in layer.blocks if block.split(".")[0] == query):
         mass, start = find(source, "mass", layer, block), 0
@@ -98,4 +104,4 @@ def find_total(source: TensorSource, layer: Layer, query: str | None) -> Measure
             addends.setdefault(segment, (mass, slice(start, start + segment.length)))
             start += segment.length
     parts = tuple(addends[segment] for segment in layer.keys)
-    return SumView(source, shards, parts[0][0].tensor, "total", layer, query, None, parts)
+    return SumView(source, shards, parts[0][0].tensor, "total", layer, query, addends=parts)

@@ -15,8 +15,8 @@ from attn.schema import (
     GATE_STATISTICS,
     MEASURES,
     Column,
-    Grid,
     Layer,
+    Plane,
     Shard,
     block_columns,
 )
@@ -47,6 +47,8 @@ class MeasureView:
         layer: the layer.
         block: the block; for `total`, `gate` and concepts the query part, None for factors.
         grid: rows and columns that the axis `query` is laid out in, or None to leave it.
+        frames: of a video, over which the mean is taken; 0 of a picture.
+        by_frame: whether frames are an axis instead.
     """
 
     source: TensorSource
@@ -55,7 +57,9 @@ class MeasureView:
     name: str
     layer: Layer
     block: str | None
-    grid: Grid | None
+    grid: Plane | None = None
+    frames: int = 0
+    by_frame: bool = False
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -66,8 +70,9 @@ class MeasureView:
             shape = (*shape[:2], *shape[3:])
         if self.grid:
             query = dims.index("query")
-            dims = (*dims[:query], "row", "column", *dims[query + 1 :])
-            shape = (*shape[:query], *self.grid, *shape[query + 1 :])
+            lead = {"frame": self.frames} if self.by_frame else {}
+            dims = (*dims[:query], *lead, "row", "column", *dims[query + 1 :])
+            shape = (*shape[:query], *lead.values(), *self.grid, *shape[query + 1 :])
         steps = {"step": len(self.shards)} if self.is_stepwise else {}
         return steps | dict(zip(dims, shape, strict=True))
 
@@ -196,14 +201,14 @@ class MeasureView:
         """Return what reads a selection of a step: the span of it from its file, then the rest."""
         spans = [part.span for part in selection]
         index = list(spans)
+        query = self._first_place
         if self.grid:
-            row = tuple(self.sizes).index("row") - self.is_stepwise
-            width = self.grid[1]
-            index[row : row + 2] = [slice(spans[row].start * width, spans[row].stop * width)]
-            spans[row + 1] = slice(0, width)
+            index[query : query + 2 + self.by_frame] = [self._widen(spans, query)]
         if self._is_head_mean:
             index.insert(2, slice(None))
         shape = [span.stop - span.start for span in spans]
+        is_mean = self.frames > 0 and not self.by_frame
+        shape[query:query] = [self.frames] * is_mean
         taken = [(axis, part.within(spans[axis])) for axis, part in enumerate(selection)]
 
         def read(file: str) -> np.ndarray:
@@ -211,8 +216,32 @@ class MeasureView:
             if self._is_head_mean:
                 piece = np.asarray(piece.mean(axis=2, dtype=np.float32))
             piece = piece.reshape(shape)
+            if is_mean:
+                piece = np.asarray(piece.mean(axis=query, dtype=np.float32))
             for axis, local in reversed(taken):
                 piece = piece if local is None else np.take(piece, local, axis=axis)
             return piece
 
         return read
+
+    @property
+    def _first_place(self) -> int:
+        """Which axis of a step, as selected, is the first that places are laid out in."""
+        names = list(self.sizes)[self.is_stepwise :]
+        return names.index("frame" if self.by_frame else "row") if self.grid else 0
+
+    def _widen(self, spans: list[slice], first: int) -> slice:
+        """Return the queries of a span of places, and widen the spans of the axes after its first.
+
+        Queries are in order of frames, rows, columns: what lies between two of them is read too.
+        """
+        rows, columns = self.grid or (0, 0)
+        each = rows * columns if self.by_frame else columns
+        if self.by_frame:
+            spans[first + 1 : first + 3] = slice(0, rows), slice(0, columns)
+        elif self.frames:
+            spans[first : first + 2] = slice(0, rows), slice(0, columns)
+            return slice(0, self.frames * rows * columns)
+        else:
+            spans[first + 1] = slice(0, columns)
+        return slice(spans[first].start * each, spans[first].stop * each)

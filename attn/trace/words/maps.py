@@ -30,12 +30,12 @@ def word_maps(
     layers: Iterable[int | str] | None,
     steps: Iterable[int] | None,
     heads: Sequence[int] | None,
-    cell: tuple[str | None, str],
+    cell: tuple[str | None, str, int | None],
 ) -> xr.DataArray:
-    """Return `Trace.word_maps`; `cell` is the tower and the guidance row."""
+    """Return `Trace.word_maps`; `cell` is the tower, the guidance row and the frame."""
     import xarray as xr
 
-    tower, branch = cell
+    tower, branch, frame = cell
     row = index_of("branch", branch, trace.branches)
     selected = find_layers(trace, BLOCK, layers, tower)
     prompt = read_prompt(trace.manifest, branch, (*(words or ()), *phrases))
@@ -46,8 +46,9 @@ def word_maps(
     if not terms:
         raise TraceError("no word and no phrase is named; words=None takes all words")
     _require_heads(selected, heads or ())
-    views = image_views(trace, BLOCK, selected, "map" if heads is None else "headmap")
-    sums = MapSums(views, row, heads=heads)
+    name = "map" if heads is None else "headmap"
+    views = image_views(trace, BLOCK, selected, name, frame=frame)
+    sums = MapSums(views, row, heads=heads, frame=frame)
     for lead in views[0].leads(steps):
         sums.add(lead)
     columns = views[0].columns

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attn.analysis.images import read_forming, read_image
+from attn.analysis.images import read_forming, read_image, read_video
 from attn.schema import name_layers
 from attn.trace.words.occurrences import list_vocabulary
 from attn.viz.sizes import USUAL, FigureSize
@@ -75,6 +75,7 @@ def _subject(trace: Trace, dpi: int, vocabulary: Sequence[str]) -> Subject:
         strokes=read_lines(trace),
         layers=name_layers(manifest.layers),
         forming=partial(read_forming, trace),
+        video=partial(read_video, trace),
         vocabulary=vocabulary or list_vocabulary([manifest.request.prompt]),
     )
 

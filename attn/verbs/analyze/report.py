@@ -23,6 +23,8 @@ CAPTIONS = {
     "pixel_dominant_tokens": "At each place the word that is furthest above its mean.",
     "words-own-scale": "Where each word is read, each map on its own scale.",
     "words": "Where each word is read, all maps on one scale.",
+    "frames-own-scale": "Where each word is read in each frame, each on its own scale.",
+    "frames": "Where each word is read in each frame of the video, and how much.",
     "looks": "Where in the image the marked place looks.",
     "concept_outputs": "Which word outside the prompt each place is closest to, by outputs.",
     "concepts": "Which word outside the prompt each place is closest to, by logits.",

@@ -285,6 +285,8 @@ def _request(options: CaptureOptions, backend: Any) -> Request:
         scheduler=options.scheduler,
         options=asdict(backend),
         concepts=checks.concepts("concepts", options.concepts),
+        frames=options.frames,
+        fps=options.fps,
     )
 
 

@@ -13,6 +13,7 @@ import msgspec
 from rich import filesize
 
 from attn.backends import ModelInfo, Session
+from attn.backends.plugins.registry import takers
 from attn.engine.concepts.plans import with_concepts
 from attn.engine.layer_plans import BlockPlan
 from attn.engine.plan import Keep, Plan, make_plan
@@ -106,6 +107,7 @@ def plan_job(
     _refuse_weights(session, wishes)
     _refuse_pictures(backend, session, wishes)
     _refuse_concepts(backend, session, wishes)
+    _refuse_frames(backend, session, wishes)
     requests: dict[int, Request] = {}
     refused: dict[int, RequestError] = {}
     for index, wish in enumerate(wishes):
@@ -174,6 +176,22 @@ def _refuse_pictures(backend: str, session: Session, wishes: Sequence[Request]) 
         raise RequestError(
             f"backend '{backend}' shows its model no picture that exists: it has no VAE, or its "
             "library no pipeline for that; leave --picture out"
+        )
+
+
+def _refuse_frames(backend: str, session: Session, wishes: Sequence[Request]) -> None:
+    """Refuse frames of a model that draws pictures, or writes.
+
+    Raises:
+        RequestError: names the backend, and those that draw videos.
+    """
+    options = {"--frames": wishes[0].frames, "--fps": wishes[0].fps}
+    named = [name for name, value in options.items() if value is not None]
+    if named and not session.draws_videos:
+        able = ", ".join(f"--backend {taker.spec.name}" for taker in takers("frames"))
+        raise RequestError(
+            f"backend '{backend}' draws no videos, so {' and '.join(named)} would have no effect: "
+            f"leave that out, or take {able}"
         )
 
 

@@ -106,6 +106,12 @@ class GenerationOptions:
             check=checks.size,
         ),
     ] = None
+    frames: Annotated[
+        int | None, About("Frames of a video, of backends that draw videos.", least=1)
+    ] = None
+    fps: Annotated[
+        float | None, About("Frames that a video shows a second.", least=1, most=240)
+    ] = None
     images: Annotated[int, About("Pictures, or texts, of each trace.", least=1)] = 1
     batch: Annotated[int, About("Traces that are generated at once.", least=1)] = 1
     scheduler: Annotated[

@@ -22,16 +22,18 @@ from attn.files.digests import output_digest, read_output
 from attn.files.disk import AGAIN, write_atomic
 from attn.files.images import MOST_BYTES, UndecodableImageError, decode_image
 from attn.files.outside import read_bytes
+from attn.files.videos import write_animation
 from attn.schema import FORMING_ROW, SKETCH, SKETCH_GROUND, Manifest
 from attn.versions import find_version
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.PngImagePlugin import PngInfo
 
     from attn.backends import Output
 
 OUTPUT = re.compile(
-    r"((image|text|history|forming)(-\d+)?|sketch)\.(png|jpg|txt|json)(\.\d+\.part)?"
+    r"((image|video|text|history|forming)(-\d+)?|sketch)\.(png|jpg|txt|json)(\.\d+\.part)?"
 )
 QUALITY = 90
 """Of the JPEG of small frames."""
@@ -41,7 +43,8 @@ PACKAGES = ("attn", "torch", "diffusers", "transformers", "safetensors", "numpy"
 def save_outputs(folder: Path, output: Output, manifest: Manifest) -> dict[str, str]:
     """Write `outputs/image.png` (or `image-0.png` …), `text.txt`, `history.json`, `sketch.png`.
 
-    And `forming.jpg`, which has the frames of how an image formed.
+    And `forming.jpg`, which has the frames of how an image formed; `video.png`, an animated PNG
+    with every frame of a video as it was generated, of which `image.png` then is one.
     Every PNG carries the request as text (`prompt`, `seed`, and all of it as JSON in `attn`).
 
     Returns:
@@ -50,6 +53,12 @@ def save_outputs(folder: Path, output: Output, manifest: Manifest) -> dict[str, 
     files = {
         _numbered("image", ".png", index, output.images): _png(image, manifest)
         for index, image in enumerate(output.images)
+    }
+    files |= {
+        _numbered("video", ".png", index, output.videos): write_animation(
+            frames, manifest.request.fps or 1, _info(manifest)
+        )
+        for index, frames in enumerate(output.videos)
     }
     files |= {
         _numbered("text", ".txt", index, output.texts): text.encode()
@@ -134,6 +143,13 @@ def _json(history: Mapping[str, Any]) -> bytes:
 
 
 def _png(image: Image, manifest: Manifest, texts: Mapping[str, str] | None = None) -> bytes:
+    data = BytesIO()
+    image.save(data, "PNG", pnginfo=_info(manifest, texts))
+    return data.getvalue()
+
+
+def _info(manifest: Manifest, texts: Mapping[str, str] | None = None) -> PngInfo:
+    """Return what a PNG says of the request that it is of."""
     from PIL.PngImagePlugin import PngInfo
 
     request = manifest.request
@@ -148,9 +164,7 @@ def _png(image: Image, manifest: Manifest, texts: Mapping[str, str] | None = Non
     )
     for name, text in (texts or {}).items():
         info.add_text(name, text)
-    data = BytesIO()
-    image.save(data, "PNG", pnginfo=info)
-    return data.getvalue()
+    return info
 
 
 def environment() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
@@ -41,6 +42,7 @@ def draw_sheet(
     heading: tuple[str, str],
     scale: Scale = "shared",
     strokes: Lines = (),
+    scales: Sequence[ColourScale] = (),
 ) -> Figure:
     """Draw the image and every word beside it, with one bar.
 
@@ -50,6 +52,7 @@ def draw_sheet(
         heading: title and subtitle of the page.
         scale: one for all, or one for each map, from its smallest to its largest value.
         strokes: lines of the drawing that the image was made over.
+        scales: of the maps, where each has its own but not that of its values.
     """
     height, width = shape_of(maps.values[0], image)
     offset = 0 if image is None else 1
@@ -62,7 +65,8 @@ def draw_sheet(
         show_image(add_axes(figure, *sheet.corner(0), *sheet.cell), image)
     for number, word_map in enumerate(maps, start=offset):
         axes = add_axes(figure, *sheet.corner(number), *sheet.cell)
-        panel = common if scale == "shared" else range_scale(word_map.values)
+        own = scales[number - offset] if scales else range_scale(word_map.values)
+        panel = common if scale == "shared" else own
         show_heat(axes, word_map.values, image, panel)
         show_strokes(axes, strokes)
         remark = name_scale(panel) if scale == "own" else _remark(word_map)

@@ -36,6 +36,7 @@ def test_builtins(install):
         ("sd35", "sd35-mmdit"),
         ("sdxl", "sdxl-lora"),
         ("sdxl-refiner",),
+        ("wan", "wan21"),
         ("z-image", "z-image-turbo"),
     ]
     assert {spec.distribution for spec in result.specs} == {"attn"}

@@ -39,6 +39,7 @@ SIZES = {
     "chroma": {"width": 112, "height": 80},
     "krea2": {"width": 112, "height": 80},
     "flux2": {"width": 112, "height": 80},
+    "wan": {"width": 112, "height": 80, "frames": 9},
     "mmada": {"width": None, "height": None},
 }
 """For models that two latent pixels per token and side must divide, and one that has no size."""
@@ -82,6 +83,8 @@ SESSIONS = {
     "flux2 bfloat16": ("flux2", "demo", "bfloat16", {"qwen3_tokens": 29}),
     "krea2": ("krea2", "demo", "float32", {"qwen3vl_tokens": 29}),
     "krea2 bfloat16": ("krea2", "demo", "bfloat16", {"qwen3vl_tokens": 29}),
+    "wan": ("wan", "demo", "float32", {"umt5_tokens": 19}),
+    "wan bfloat16": ("wan", "demo", "bfloat16", {"umt5_tokens": 19}),
     "mmada bfloat16": ("mmada", "demo", "bfloat16", SHORT_TEXT),
     "sd35 medium bfloat16": ("sd35", "demo:medium", "bfloat16", SHORT_T5),
 }

@@ -33,11 +33,13 @@ SESSIONS = {
     "chroma": SHORT_T5,
     "flux2": {"qwen3_tokens": 29},
     "krea2": {"qwen3vl_tokens": 29},
+    "wan": {"umt5_tokens": 19},
     "mmada": {"gen_length": 14, "block_length": 7},
 }
 SCENE = "a red square left of a purple triangle on a white background"
 CHANGES = {
     "sana": {"width": 96, "height": 160},
+    "wan": {"width": 112, "height": 80, "frames": 9},
     "mmada": {"width": None, "height": None},
     "scribble": {"prompt": SCENE, "width": 64, "height": 64},
 }

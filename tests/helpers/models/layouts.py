@@ -22,6 +22,7 @@ from attn.checkpoints.families import flux2 as flux2_files
 from attn.checkpoints.families import krea2 as krea2_files
 from attn.checkpoints.families import pixart as pixart_files
 from attn.checkpoints.families import sana as sana_files
+from attn.checkpoints.families import wan as wan_files
 from attn.checkpoints.families import z_image as z_image_files
 from attn.checkpoints.layouts import BLOCK, Naming, numbered
 from attn.demo.stability import (
@@ -112,7 +113,13 @@ def bfl(pipe: Any, *, prefix: bool = True) -> State:
 
 def sana_dit(model: Any) -> State:
     """Return Sana's transformer under its authors' names, with what their file has beside."""
-    return _with_tensors(model, sana_files.LAYOUT) | {"pos_embed": torch.zeros(1, 3, 5)}
+    state = _with_tensors(model, sana_files.LAYOUT) | _OF_CAPTIONS
+    return state | {"pos_embed": torch.zeros(1, 3, 5)}
+
+
+def wan_dit(model: Any) -> State:
+    """Return Wan's transformer under its authors' names."""
+    return _with_tensors(model, wan_files.LAYOUT)
 
 
 def _with_tensors(model: Any, layout: Naming) -> State:
@@ -123,7 +130,11 @@ def _with_tensors(model: Any, layout: Naming) -> State:
             pattern, number = numbered(name)
             if pattern == ours:
                 state[theirs.replace(BLOCK, number)] = value
-    return state | {"y_embedder.y_embedding": torch.zeros(3, 5)}
+    return state
+
+
+_OF_CAPTIONS = {"y_embedder.y_embedding": torch.zeros(3, 5)}
+"""What files of PixArt and Sana have beside their weights."""
 
 
 def chroma(pipe: Any, *, prefix: bool = True) -> State:
@@ -157,7 +168,7 @@ def flux2(pipe: Any, *, prefix: bool = True) -> State:
 
 def pixart(pipe: Any, *, prefix: bool = True) -> State:
     """Return PixArt as one file of all its parts, with what its authors' file has beside."""
-    state = _with_tensors(pipe.transformer, pixart_files.LAYOUT)
+    state = _with_tensors(pipe.transformer, pixart_files.LAYOUT) | _OF_CAPTIONS
     state = within(DENOISER if prefix else "", state) | within("vae.", vae(pipe.vae))
     return state | within(SD3_ENCODER.format("t5xxl"), copied(pipe.text_encoder))
 

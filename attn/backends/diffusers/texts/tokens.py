@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from difflib import SequenceMatcher
 from typing import Any, SupportsIndex
 
 from attn.backends.loading.explain import explained
@@ -11,6 +13,8 @@ from attn.errors import RequestError
 from attn.schema import Segment, Token, Word, find_words, word_at
 
 Span = tuple[int, int]
+LONGEST_WORD = 256
+"""Characters of a word beyond which cleaning is not followed into it."""
 Convert = Callable[[str, Any], str]
 """`maybe_convert_prompt` of a diffusers pipeline: takes a prompt and a tokenizer."""
 
@@ -56,6 +60,45 @@ class TypedText(str):
         start = len(self) - len(self.lstrip(chars))
         stripped = super().strip(chars)
         return TypedText(stripped, self.spans[start : start + len(stripped)])
+
+
+def follow(prompt: str, cleaned: str) -> str:
+    """Return a prompt that was cleaned by other means, following it word by word.
+
+    Args:
+        prompt: usually a `TypedText`.
+        cleaned: what was made of it.
+
+    Returns:
+        A `TypedText` if each word of the one became one of the other, else what was made as it is,
+        of which nobody knows what it stands for.
+    """
+    words = [[*re.finditer(r"\S+", text)] for text in (prompt, cleaned)]
+    if prompt == cleaned or len(words[0]) != len(words[1]) or not isinstance(prompt, TypedText):
+        return prompt if prompt == cleaned else cleaned
+    spans: list[Span] = []
+    for before, after in zip(*words, strict=True):
+        gap = slice(max((stop for _, stop in spans[-1:]), default=0), before.start())
+        spans += [_around(prompt.spans[gap]) if gap.start < gap.stop else (gap.start,) * 2] * (
+            after.start() - len(spans)
+        )
+        spans += _word_spans(prompt.spans[before.start() : before.end()], before[0], after[0])
+    return TypedText(cleaned, spans)
+
+
+def _word_spans(spans: Sequence[Span], word: str, cleaned: str) -> list[Span]:
+    """Return what each character of a cleaned word stands for."""
+    if len(word) == len(cleaned):
+        return list(spans)
+    if max(len(word), len(cleaned)) > LONGEST_WORD:
+        return [_around(spans)] * len(cleaned)
+    found: list[Span] = []
+    for kind, first, last, start, stop in SequenceMatcher(
+        None, word, cleaned, autojunk=False
+    ).get_opcodes():
+        piece = spans[first:last] or spans[max(first - 1, 0) : max(first, 1)]
+        found += piece if kind == "equal" else [_around(piece)] * (stop - start)
+    return found
 
 
 def decode(

@@ -31,6 +31,7 @@ CLASSES = {"CLIPTextModel": "clip_l", "CLIPTextModelWithProjection": "clip_l"} |
     "Qwen2_5_VLForConditionalGeneration": "qwen25vl",
     "Qwen3VLModel": "qwen3vl",
     "Gemma2Model": "gemma2",
+    "UMT5EncoderModel": "umt5xxl",
 }
 """Parts whose names changed over time, by the class of their model."""
 COUNTER = ".num_batches_tracked"
@@ -254,9 +255,7 @@ def _read(path: Path, names: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
 
 def _cast(state: dict[str, Tensor], model: Any, dtype: torch.dtype) -> None:
     """Convert in place, one by one: whole models do not fit into memory twice."""
-    is_kept = dtype == torch.float16 or isinstance(
-        model, diffusers.ModelMixin
-    )  # there bfloat16 too
+    is_kept = dtype == torch.float16 or isinstance(model, diffusers.ModelMixin)
     exempt = getattr(model, "_keep_in_fp32_modules", None) if is_kept else None
     shared, twin = convert.TIED
     is_tied = state.pop(twin, None) is not None

@@ -220,4 +220,5 @@ _RENAME: dict[str, Callable[[Tensors, Any], Tensors]] = {
     "qwen25vl": _seeing,
     "qwen3vl": _seeing_alone,
     "gemma2": _language,
+    "umt5xxl": _t5,
 }

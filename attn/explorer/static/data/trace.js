@@ -16,6 +16,7 @@
  * @property {string} path
  * @property {number} heads
  * @property {[number, number]} grid
+ * @property {number} frames   of a video, in its latents; 0 of a picture
  * @property {number} keyset
  * @property {number} num_keys
  * @property {string[]} gates
@@ -31,6 +32,7 @@
  * @property {number[] | null} steps   indices; null is all
  * @property {number[] | null} layers  indices; null is all
  * @property {number[] | null} heads   null is all
+ * @property {number | null} frame     of a video; null is the mean over all
  */
 
 export class Trace {
@@ -64,6 +66,11 @@ export class Trace {
   /** Of how many steps the mean is. @returns {number} */
   get meanCount() {
     return this.mean ? this.count : this.steps.length;
+  }
+
+  /** How many frames there are of a video, in its latents; 0 of a picture. @returns {number} */
+  get frames() {
+    return this.facts.video?.spans.length ?? 0;
   }
 
   /** Steps that can be looked at by themselves: those of maps, or of masses where there is nothing else. @returns {StepShard[]} */
@@ -104,7 +111,7 @@ export class Trace {
 
   /** @param {Selection} selection @param {string} base @returns {import("../sums/reader.js").Job} */
   job(selection, base) {
-    const { net, steps, layers, heads } = selection;
+    const { net, steps, layers, heads, frame } = selection;
     const keyset = this.facts.keysets[net.keyset];
     return {
       base,
@@ -113,6 +120,7 @@ export class Trace {
       keys: keyset.columns.length,
       cell: this.cell(selection),
       heads,
+      frame,
     };
   }
 
@@ -161,6 +169,7 @@ export class Trace {
     return {
       index: layer.index,
       grid: layer.grid,
+      frames: Math.max(1, layer.frames),
       heads: layer.heads,
       firstQuery: queries.find((/** @type {any} */ one) => one.kind === "image").start,
       positions: keyset.columns.map((/** @type {number[]} */ keys) => keys.map((key) => text[key])),
@@ -242,5 +251,6 @@ export function readSelection(trace, state, reader = "") {
     ),
     layers,
     heads: numbers("heads", trace.hasHeads ? [...Array(heads).keys()] : []),
+    frame: state.read("frame", among([...Array(trace.frames).keys()]), reader),
   };
 }

@@ -25,14 +25,15 @@ export function requestOf(trace) {
 }
 
 /** Which layers, heads and steps are shown, in words; of no steps, nothing is said of them. @param {any} selection */
-export function meantOf({ layers, heads, steps, net }) {
+export function meantOf({ layers, heads, steps, net, frame }) {
   const which = layers
     ? `layer ${layers.join(", ")}`
     : net.layers.length > 1
       ? `mean of ${net.layers.length} layers`
       : "the only layer";
   const when = steps === undefined ? "" : steps ? `step ${steps.join(", ")}` : "all steps";
-  return [which, heads ? `head ${heads.join(", ")}` : "all heads", when].filter(Boolean).join(", ");
+  const where = frame === null || frame === undefined ? "" : `frame ${frame}`;
+  return [which, heads ? `head ${heads.join(", ")}` : "all heads", when, where].filter(Boolean).join(", ");
 }
 
 /** The same, with guidance row, picture and network where there are several. @param {import("../data/trace.js").Trace} trace @param {any} selection */

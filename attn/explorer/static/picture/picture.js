@@ -23,6 +23,7 @@ import { PlaceLooks } from "./place-looks.js";
 import { Prompt } from "./prompt.js";
 import { describeRegion, readRegion, regionText, Stage, Thumb } from "./stage.js";
 import { massColumns, measuresOf, relative, saidOf, telling } from "./telling.js";
+import { useVideoFrame, VideoFrames } from "./video.js";
 import { Words } from "./words.js";
 
 /**
@@ -49,7 +50,14 @@ function Screen({ item, state, work }) {
   const [word, hoverWord] = useFrame(/** @type {string | null} */ (null));
 
   const selection = readSelection(trace, state);
-  const others = [selection.branch, selection.sample, selection.net.name, selection.layers, selection.heads].join("/");
+  const others = [
+    selection.branch,
+    selection.sample,
+    selection.net.name,
+    selection.layers,
+    selection.heads,
+    selection.frame,
+  ].join("/");
   const key = `${others}/${selection.steps}`;
   const loaded = useSums(trace, work, selection, key, state.choice("read", ["all"]) === "all");
   const isFirst = trace.hasMaps && loaded.key === "";
@@ -105,9 +113,13 @@ function Screen({ item, state, work }) {
   const place = region ? describeRegion(region, grid) : "whole picture";
   const say = saidOf(readings, segments, region ? order : "attention", place);
   const name = current ? labelOf(current, segments) : "";
-  const picture = trace.facts.pictures[selection.sample]
-    ? item.source.url(trace.facts.pictures[selection.sample])
-    : null;
+  const { video } = trace.facts;
+  const addressOf = (/** @type {string | undefined} */ name) => (name ? item.source.url(name) : null);
+  const picture = useVideoFrame(
+    addressOf(video?.files[selection.sample]),
+    selection.frame === null ? null : middleOf(video.spans[selection.frame]),
+    addressOf(trace.facts.pictures[selection.sample]),
+  );
   const sketch = state.choice("sketch", trace.facts.sketch ? ["yes"] : []) ? item.source.url(trace.facts.sketch) : null;
   const sink = (/** @type {import("../data/trace.js").Group} */ group) => {
     const count = sinkLayers(masses, groups.indexOf(group));
@@ -149,6 +161,7 @@ function Screen({ item, state, work }) {
     <p class="status" aria-live="polite">${loaded.note}${loaded.ask > 0 && html` <button onClick=${() => state.set({ read: "all" })}>Read all (${(loaded.ask / 1e9).toFixed(2)} GB)</button>`}</p>
     ${(loaded.error || error) && html`<p class="error" role="alert">${visible(loaded.error || error)}</p>`}
     <${Steps} steps=${trace.singleSteps} total=${trace.count} averaged=${trace.meanCount} chosen=${selection.steps} onChoose=${(/** @type {string} */ text) => state.set({ steps: text })} />
+    ${video && html`<${VideoFrames} spans=${video.spans} chosen=${selection.frame} onChoose=${(/** @type {string} */ text) => state.set({ frame: text })} />`}
     <${Looks} state=${state} alpha=${alpha} threshold=${threshold} smooth=${smooth} hasSketch=${Boolean(trace.facts.sketch)}><${Save} figure="picture-figure" name=${`${item.label}-${name}`} title=${title} caption=${region ? say : ""} tables=${{ CSV: table }} /><//>
     <${PlaceLooks} trace=${trace} work=${work} selection=${selection} selectionKey=${key} region=${pinned} grid=${grid} picture=${picture} name=${item.label} about=${requestOf(trace)} />
   </div><div class="right">
@@ -158,3 +171,6 @@ function Screen({ item, state, work }) {
   </div></div>
   ${frames}${cells}`;
 }
+
+/** The frame in the middle of several. @param {[number, number]} span first and last */
+const middleOf = ([first, last]) => (first + last + 1) >> 1;

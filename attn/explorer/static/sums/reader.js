@@ -1,3 +1,4 @@
+import { HALF } from "../data/half.js";
 import { Shard } from "../data/safetensors.js";
 import { HttpSource } from "../data/source.js";
 import { exactRow, factorParts, toFactors } from "./factors.js";
@@ -13,10 +14,12 @@ import { MapSums } from "./sums.js";
  * @property {number} keys      columns of each map
  * @property {number} cell      place of branch and sample: branch · samples + sample
  * @property {number[] | null} heads  null is all of them
+ * @property {number | null} frame    of a video; null is the mean over all
  *
  * @typedef {object} JobLayer
  * @property {number} index
  * @property {[number, number]} grid
+ * @property {number} frames      1 of a picture
  * @property {number} heads
  * @property {number} firstQuery  of the picture, among the layer's queries
  * @property {number[][]} positions  of each column the layer's keys, for factors
@@ -57,8 +60,8 @@ async function addShard(shard, job, sums, rest) {
   for (const [place, layer] of job.layers.entries()) {
     await rest();
     const own = pieces.splice(0, parts[place].length);
-    if (own.length === 1) sums.add(layer.grid, typed(own[0]));
-    else if (own.length) sums.add(layer.grid, meanOf(own.map(typed)));
+    if (own.length)
+      sums.add(layer.grid, overFrames(own.length > 1 ? meanOf(own.map(typed)) : typed(own[0]), layer, job));
     else if (job.heads && tensors[`${layer.index}/query`]) sums.add(layer.grid, await exactMaps(shard, layer, job));
   }
 }
@@ -71,15 +74,26 @@ async function addShard(shard, job, sums, rest) {
  */
 function mapParts(tensors, layer, job) {
   const size = layer.grid[0] * layer.grid[1] * job.keys;
+  const [first, count] = job.frame === null ? [0, layer.frames] : [job.frame, 1];
+  const span = (/** @type {number} */ place) => {
+    const from = (place * layer.frames + first) * size;
+    return { from, to: from + count * size };
+  };
   const whole = `${layer.index}/map.image.text`;
-  if (!job.heads && tensors[whole]) return [{ name: whole, from: job.cell * size, to: (job.cell + 1) * size }];
+  if (!job.heads && tensors[whole]) return [{ name: whole, ...span(job.cell) }];
   const single = `${layer.index}/headmap.image.text`;
   if (!tensors[single]) return [];
   const heads = job.heads ?? Array.from({ length: layer.heads }, (_, head) => head);
-  return heads.map((head) => {
-    const from = (job.cell * layer.heads + head) * size;
-    return { name: single, from, to: from + size };
-  });
+  return heads.map((head) => ({ name: single, ...span(job.cell * layer.heads + head) }));
+}
+
+/** Maps (frame, query, key) of a video as their mean; of a picture, or a single frame, as they are. @param {Float32Array | Uint16Array} maps @param {JobLayer} layer @param {Job} job */
+function overFrames(maps, { frames }, { frame }) {
+  if (frames === 1 || frame !== null) return maps;
+  const mean = new Float32Array(maps.length / frames);
+  const isHalf = maps instanceof Uint16Array;
+  for (let i = 0; i < maps.length; i++) mean[i % mean.length] += (isHalf ? HALF[maps[i]] : maps[i]) / frames;
+  return mean;
 }
 
 /** @param {import("../data/safetensors.js").Piece} piece */
@@ -104,12 +118,14 @@ async function exactMaps(shard, layer, job) {
   const heads = /** @type {number[]} */ (job.heads);
   const cells = layer.grid[0] * layer.grid[1];
   const maps = new Float32Array(cells * job.keys);
+  const [first, count] = job.frame === null ? [0, layer.frames] : [job.frame, 1];
   for (const head of heads) {
     const factors = await readFactors(shard, layer, job.cell, head);
-    for (let cell = 0; cell < cells; cell++) {
-      const row = exactRow(factors, layer.firstQuery + cell);
+    for (let query = 0; query < count * cells; query++) {
+      const row = exactRow(factors, layer.firstQuery + first * cells + query);
+      const cell = query % cells;
       layer.positions.forEach((own, column) => {
-        for (const position of own) maps[cell * job.keys + column] += row[position] / heads.length;
+        for (const position of own) maps[cell * job.keys + column] += row[position] / heads.length / count;
       });
     }
   }
