@@ -74,10 +74,11 @@ def measure(session: Session, prompt: str, scan: str, arguments: argparse.Namesp
         )
         taken = time.process_time() - began - sum(comparing)
     each = statistics.median(before + [clock(plain) for _ in range(arguments.rounds)])
-    units, pictures = len(done.variants), (len(done.variants) + 1) * arguments.seeds
+    units = len(done.variants)
+    picture = taken / (units + 1) / arguments.seeds
     print(
         f"--scan {scan}: {units} units and the baseline, {arguments.seeds} seeds: {taken:.1f} s, "
-        f"of a picture {taken / pictures:.3f} s; plain {each:.3f} s: x{taken / pictures / each:.3f}; "
+        f"of a picture {picture:.3f} s; plain {each:.3f} s: x{picture / each:.3f}; "
         f"comparing {sum(comparing):.1f} s"
     )
 
