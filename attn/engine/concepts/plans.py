@@ -46,3 +46,9 @@ def with_concepts(plan: Plan, modules: Mapping[LayerKey, str], lengths: Sequence
         for entry in plan.layers
     )
     return replace(plan, layers=tuple(layers))
+
+
+def concept_bytes(plan: Plan) -> int:
+    """Return how much of a trace's size in bytes is of concepts."""
+    bare = tuple(replace(entry, concepts=None) for entry in plan.layers)
+    return plan.bytes - replace(plan, layers=bare).bytes

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from rich import filesize
 from typer.testing import CliRunner
 
 import attn
@@ -99,6 +100,26 @@ def test_some_of_them_afterwards(captured, tmp_path):
     assert list(maps.concept.values) == ["tall grass", "sky"]
     every = kept.trace.concept_maps(among=["sky", "tall grass", "animal"])
     np.testing.assert_allclose(every, kept.trace.concept_maps(), atol=5e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("keep", "kept"), [("means", "maps"), ("factors", "maps and keys")])
+def test_plan_tells_of_them(keep, kept):
+    """The plan says what is kept of concepts, and of how many bytes the two plans differ."""
+    command = ["capture", "-b", "sd15", "-p", "a cat", "--steps", "2", "--keep", keep, "--dry-run"]
+    plain, told = (
+        CliRunner().invoke(build(), [*command, *more])
+        for more in ([], ["--concepts", "sky,tall grass,animal"])
+    )
+    assert (plain.exit_code, told.exit_code) == (0, 0)
+    (line,) = [line for line in told.stdout.splitlines() if "concepts" in line]
+    assert line.startswith(f"{kept} of 3 concepts in 4 layers: ")
+    plans = [
+        attn.capture("sd15", "a cat", steps=2, keep=keep, dry_run=True, **more)
+        for more in ({}, {"concepts": "sky,tall grass,animal"})
+    ]
+    sizes = [plan.predicted_bytes for plan in plans]
+    assert line.endswith(f": {filesize.decimal(sizes[1] - sizes[0])} a trace")
 
 
 CLI_WRONG = {
