@@ -8,7 +8,8 @@ An alias names every axis of an array, in order; within one call axes of one nam
     step, layer    in the order of generation; those that are looked at
     head           of a layer; of masses of words the first is the mean over heads
     query, key     positions that attend, and that are attended to
-    group          of keys that are looked at together: the tokens of a word
+    group          of what is looked at together: the tokens of a word, several concepts
+    concept        a word outside the prompt; its tokens are its positions
     word           of a prompt; or phrases, or what else is compared
     row, column    of the grid that an image segment is laid out on
     height, width  of a drawing or an image, pixels
@@ -19,7 +20,7 @@ An alias names every axis of an array, in order; within one call axes of one nam
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, Int, UInt8
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -60,6 +61,13 @@ TokenMaps = Float64[Array, "sample query key"]
 """Attention between the tokens of a text; rows sum to 1."""
 HeadTokenMaps = Float64[Array, "sample head query key"]
 """The same, head by head."""
+
+HeadQueries = Float32[NDArray[np.float32], "head query channel"]
+"""The queries of each head."""
+ConceptKeys = Float32[NDArray[np.float32], "head concept position channel"]
+"""The keys of each concept's tokens; NaN after the tokens of a short one."""
+GroupShares = Float32[NDArray[np.float32], "query group"]
+"""How the groups share out 1 at each query."""
 
 KeyMass = Float[NDArray[np.floating], "*axes key"]
 """What each key gets."""

@@ -1,13 +1,14 @@
 """Where the time of capture goes, in seconds of the processor.
 
     OMP_NUM_THREADS=1 python -m benchmarks.profile sd3|sdxl|text [--steps 3] [--rounds 3]
-        [--keep maps] [--top 15]
+        [--keep maps] [--cut] [--top 15]
 
 Three methods take turns in one process: plain generation; with hooks and dispatch, whose kernels
-nobody looks at; and the whole of `attn capture`. What the last takes beside the first is told
-apart by the functions in `PARTS`, each less what it calls of the others. Processor time with one
-thread is right beside other busy processes, too. `--top` adds the functions of Python that take
-most by themselves, of which the profiler itself makes those that are called often look dearer.
+nobody looks at; and the whole of `attn capture`, or of a variant of `attn ablate` (`--cut`). What
+the last takes beside the first is told apart by the functions in `PARTS`, each less what it calls
+of the others. Processor time with one thread is right beside other busy processes, too. `--top`
+adds the functions of Python that take most by themselves, of which the profiler itself makes those
+that are called often look dearer.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -65,10 +66,12 @@ PARTS = {
         "attn.backends.diffusers.forming.Forming.see",
         "attn.backends.diffusers.forming.Forming.decode",
     ),
+    "opening": ("attn.verbs.capture.capture.open_session",),
     "plan": (
-        "attn.verbs.capture.capture.open_session",
         "attn.verbs.capture.capture.plan_job",
         "attn.verbs.capture.capture.check_session",
+        "attn.verbs.capture.generation.make_treatment",
+        "attn.engine.run.refuse_unobservable",
     ),
 }
 """Functions by what they are for."""
@@ -117,6 +120,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--keep", default="maps")
+    parser.add_argument("--cut", action="store_true")
     parser.add_argument("--top", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -129,10 +133,11 @@ def main() -> None:
 def _methods(arguments: argparse.Namespace, folder: Path) -> dict[str, Callable[[], object]]:
     if arguments.model != "text":
         session, request = cost.prepare(arguments.model, arguments.steps or 3)
+        method = cost.cut if arguments.cut else partial(cost.attn, keep=arguments.keep)
         return {
             "plain": lambda: session.generate([request], None),
             "watched": lambda: _watch(session, request),
-            "attn": lambda: cost.attn(arguments.model, session, request, keep=arguments.keep),
+            "attn": lambda: method(arguments.model, session, request),
         }
     shape, steps = text_cost.SHAPES["small"], arguments.steps or 16
     text_cost.save(folder, shape)

@@ -226,6 +226,10 @@ class Session(ABC):
         """
         return {}
 
+    def concept_lengths(self, request: Request) -> tuple[int, ...]:
+        """Return how many positions the states of each of `Request.concepts` have."""
+        return (1,) * len(request.concepts)
+
     @abstractmethod
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """Run the requests as one batch and return their outputs in order.

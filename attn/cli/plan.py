@@ -21,6 +21,7 @@ def describe(captured: Captured) -> str:
         f"{count_noun(plan.samples, 'sample')}, branch {' and '.join(plan.branches)}",
         f"keep {plan.kept.level}, keys {plan.kept.keys}, blocks {', '.join(plan.kept.blocks)}",
         *_layer_lines(plan),
+        *_concept_lines(plan),
         f"one trace: {filesize.decimal(plan.bytes)}; "
         f"in all {filesize.decimal(captured.predicted_bytes)}",
     ]
@@ -30,6 +31,21 @@ def describe(captured: Captured) -> str:
             "trace; factors pay where there are more than two keys per channel of a head"
         )
     return "\n".join(lines)
+
+
+def _concept_lines(plan: Plan) -> list[str]:
+    from rich import filesize
+
+    from attn.engine.concepts.plans import concept_bytes
+
+    reading = [entry.concepts for entry in plan.layers if entry.concepts is not None]
+    if not reading:
+        return []
+    kept = "maps and keys" if any(of.keeps_keys for of in reading) else "maps"
+    return [
+        f"{kept} of {count_noun(len(reading[0].lengths), 'concept')} in "
+        f"{count_noun(len(reading), 'layer')}: {filesize.decimal(concept_bytes(plan))} a trace"
+    ]
 
 
 def _layer_lines(plan: Plan) -> list[str]:

@@ -77,18 +77,20 @@ class ConceptPlan:
     """The maps of concepts of one layer.
 
     Attributes:
-        count: how many concepts there are.
+        lengths: how many positions the states of each concept have.
         path: of the module that is run again with concepts in place of the text: the layer itself,
             which then reads the same states at every step, or the block that it is in, which hands
             the states on to the next block.
         is_stream: whether it is such a block.
         before: paths of blocks of which nothing is kept, through which concepts go to it.
+        keeps_keys: whether their keys are kept; in a stream they depend on the other concepts.
     """
 
-    count: int
+    lengths: tuple[int, ...]
     path: str
     is_stream: bool
     before: tuple[str, ...] = ()
+    keeps_keys: bool = False
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -190,7 +192,7 @@ class LayerPlan:
         if self.concepts is not None:
             image = sum(of.length for of in self.layer.queries if of.kind == "image")
             for name in self.concepts.measures:
-                shapes[f"{index}/{name}.image"] = ((image, self.concepts.count), "F16")
+                shapes[f"{index}/{name}.image"] = ((image, len(self.concepts.lengths)), "F16")
         return shapes
 
 

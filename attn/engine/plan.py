@@ -101,7 +101,7 @@ class Plan:
                 for name, (shape, dtype) in _shapes_of(layer, span).items()
             }
             if layer.factors:
-                shapes |= self._factor_shapes((layer.within(span) if span else layer).layer)
+                shapes |= self._factor_shapes(layer.within(span) if span else layer)
         return {name: entry for name, entry in shapes.items() if not self.is_mean(name)}
 
     def mean_shapes(self, span: Span | None = None) -> Shapes:
@@ -153,14 +153,15 @@ class Plan:
             numbers = sum(each) * self.steps
         return 2 * numbers * self.samples * len(self.branches)
 
-    def _factor_shapes(self, layer: Layer) -> Shapes:
+    def _factor_shapes(self, plan: LayerPlan) -> Shapes:
+        layer = plan.layer
         if layer.head_dim is None:
             raise RequestError(
                 f"--keep factors: the backend does not say the head size of {layer.path}"
             )
         lead = (len(self.branches), self.samples)
         key_heads = layer.num_key_heads or layer.num_heads
-        return {
+        shapes: Shapes = {
             f"{layer.index}/query": (
                 (*lead, layer.num_heads, layer.num_queries, layer.head_dim),
                 self.dtype,
@@ -169,6 +170,11 @@ class Plan:
             f"{layer.index}/lse": ((*lead, layer.num_heads, layer.num_queries), "F32"),
             f"{layer.index}/scale": (lead, "F32"),
         }
+        if plan.concepts is not None and plan.concepts.keeps_keys:
+            lengths = plan.concepts.lengths
+            shape = (layer.num_heads, len(lengths), max(lengths), layer.head_dim)
+            shapes[f"{layer.index}/concept_key"] = ((*lead, *shape), self.dtype)
+        return shapes
 
 
 def make_plan(

@@ -135,14 +135,14 @@ class Recorder:
         call = self._open_call()
         return call.call, list(call.rows.values())
 
-    def see_concepts(self, key: LayerKey, maps: Mapping[str, Tensor]) -> None:
-        """Take maps of concepts, (kept row, query, concept), by their measure."""
+    def see_concepts(self, key: LayerKey, tensors: Mapping[str, Tensor]) -> None:
+        """Take what is kept of concepts, (kept row, …), by what it is called of a layer."""
         call = self._open_call()
         for place, (branch, sample) in enumerate(call.rows):
             trace, cell = self._cells.cell_of(branch, sample)
             index = self._layers[trace][key].layer.index
-            for name, values in maps.items():
-                self._cells.add(trace, f"{index}/{name}.image", cell, values[place].half())
+            for name, values in tensors.items():
+                self._cells.add(trace, f"{index}/{name}", cell, values[place])
         call.conceived.add(key)
 
     def see(self, key: LayerKey, attention: Attention) -> None:

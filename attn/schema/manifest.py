@@ -50,6 +50,7 @@ MEASURES: dict[str, tuple[str, ...]] = {
     "gate": ("head", "statistic"),
     "concepts": ("query", "concept"),
     "concept_outputs": ("query", "concept"),
+    "concept_key": ("head", "concept", "position", "channel"),
 }
 """Axes of every measure after `branch` and `sample`."""
 

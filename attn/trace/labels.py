@@ -10,7 +10,7 @@ import numpy as np
 from attn.schema import Column, Layer, Manifest, Shard, Token
 
 _UNITS = {"entropy": "nats", "lse": "nats"} | dict.fromkeys(
-    ("query", "key", "scale", "mask", "gate", "value_norm"), "1"
+    ("query", "key", "scale", "mask", "gate", "value_norm", "concept_key"), "1"
 )
 
 

@@ -83,7 +83,7 @@ class Shapes:
         if not block:
             rows = self._length(layer.queries, span)
             keys = self._length(layer.keys, span and (0, span[1]))
-            inner = _factors(layer, rows, keys).get(measure, ())
+            inner = _factors(layer, rows, keys, self._concepts).get(measure, ())
         elif not key:
             inner = self._of_queries(layer, measure, query)
         else:
@@ -134,7 +134,7 @@ class Shapes:
         return self._columns[segment.name] if segment.kind == "text" else segment.length
 
 
-def _factors(layer: Layer, queries: int, keys: int) -> dict[str, tuple[Shape, ...]]:
+def _factors(layer: Layer, queries: int, keys: int, concepts: int) -> dict[str, tuple[Shape, ...]]:
     heads = layer.num_heads
     masks = ((a, b, c) for a in {1, heads} for b in {1, queries} for c in {1, keys})
     return {
@@ -143,6 +143,7 @@ def _factors(layer: Layer, queries: int, keys: int) -> dict[str, tuple[Shape, ..
         "lse": ((heads, queries),),
         "scale": ((),),
         "mask": tuple(masks),
+        "concept_key": ((heads, concepts, None, layer.head_dim),) if concepts else (),
     }
 
 

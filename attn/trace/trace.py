@@ -184,8 +184,7 @@ class Trace:
         Args:
             name: a name in `schema.MEASURES`.
             layer: index or path.
-            block: `<query part>.<key part>`; for `total`, `gate` and concepts the query part, None
-                for factors.
+            block: `<query part>.<key part>`; of `total`, `gate` and concepts the first; else None.
 
         Returns:
             (step, branch, sample, *MEASURES[name]). Axis `step` has `timestep` and `noise`, axis
@@ -294,8 +293,7 @@ class Trace:
             indices are the attribute `layers`.
 
         Raises:
-            TraceError: there are no such maps, or the layers are in several towers or do not
-                have the same keys.
+            TraceError: there are no such maps, or layers are in several towers or have other keys.
         """
         at_branch, at_sample = self._cell(branch, sample)
         selected = find_layers(self, block, layers, tower)
@@ -347,6 +345,7 @@ class Trace:
         self,
         measure: str = "concepts",
         *,
+        among: str | Iterable[str] = (),
         layers: Iterable[int | str] | None = None,
         steps: Iterable[int] | None = None,
         branch: str = "cond",
@@ -355,18 +354,20 @@ class Trace:
 
         Args:
             measure: of `schema.CONCEPT_MEASURES`.
+            among: which share out 1, exactly, from factors; `sky+cloud` as one. Empty is all.
             layers: indices or paths; None is every layer that has such maps.
             steps: indices; None is every step.
             branch: guidance row.
 
         Returns:
-            (sample, concept, row, column), float32, 0 to 1, mean over layers and steps, on the
-            finest grid of the layers; the sum over the concepts is 1.
+            (sample, concept, row, column), float32, 0 to 1, sum 1 over the concepts; mean over
+            layers and steps, on the finest grid of the layers.
 
         Raises:
-            TraceError: there are none.
+            AnalysisError: there are no such concepts.
+            TraceError: there are none, or not the factors.
         """
-        return concept_maps(self, measure, layers, steps, branch)
+        return concept_maps(self, measure, among, layers, steps, branch)
 
     def save(self, folder: str | Path) -> Trace:
         """Write the trace to a new folder and open it there; a partial trace stays partial.

@@ -25,6 +25,7 @@ OTHER = {
     "weights": "uniform",
     "topk": 1,
     "layers": ("2", "4"),
+    "among": ("dog", "sky"),
     "max_layers": 1,
     "steps": ("1",),
     "branch": "uncond",

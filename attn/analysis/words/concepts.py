@@ -31,6 +31,12 @@ TABLE = "concepts/concepts.csv"
 class ConceptsOptions:
     """What to look at."""
 
+    among: tuple[str, ...] = field(
+        default=(),
+        metadata={
+            "help": "concepts that share out each place, a+b as one; empty is all; --keep factors"
+        },
+    )
     layers: tuple[str, ...] = field(
         default=(), metadata={"help": "7, 0-11, or a glob of the path; empty is every layer"}
     )
@@ -45,7 +51,8 @@ def run(trace: Trace, options: ConceptsOptions) -> Result:
         maps (sample, concept, row, column).
 
     Raises:
-        AnalysisError: a layer or step is not there.
+        AnalysisError: a layer, step or concept is not there.
+        TraceError: there is nothing of which maps of some concepts could be made.
     """
     steps = select_steps(trace.steps, options.steps) if options.steps else None
     arrays = {}
@@ -57,6 +64,7 @@ def run(trace: Trace, options: ConceptsOptions) -> Result:
             )
             arrays[measure] = trace.concept_maps(
                 measure,
+                among=options.among,
                 layers=[layer.index for layer in layers],
                 steps=steps,
                 branch=trace.branches[0],

@@ -68,6 +68,10 @@ class ConceptSession(Session):
                 raise RequestError(f"concepts: '{concept}' has no token in '{segment.name}'")
         return request.concepts
 
+    def concept_lengths(self, request: Request) -> tuple[int, ...]:
+        """Return how many tokens' states stand for each concept; see `Session`."""
+        return tuple(len(self._content(request, concept)) for concept in request.concepts)
+
     @contextmanager
     def conceiving(self, request: Request) -> Iterator[None]:
         """Have `concept_states` in a block; the LoRAs are in the model by then."""
@@ -95,12 +99,17 @@ class ConceptSession(Session):
         used = {name: value for name, value in arguments.items() if name in takes}
         with torch.no_grad():
             encoded = self.pipe.encode_prompt(prompt=list(request.concepts), **used)[0]
-        start, segment = self.text_segments(request)[0].start, self._segment(request)
+        start = self.text_segments(request)[0].start
         for concept, states in zip(request.concepts, encoded, strict=True):
-            tokens = self._prompts.read(concept, (segment,), "cond").tokens
-            content = [token.position - start for token in tokens if token.is_content]
+            rows = [position - start for position in self._content(request, concept)]
             with torch.no_grad():
-                yield self.project_concepts(states[content[: 1 if self.concept_stream else None]])
+                yield self.project_concepts(states[rows])
+
+    def _content(self, request: Request, concept: str) -> list[int]:
+        """Return the positions of the tokens whose states stand for a concept."""
+        tokens = self._prompts.read(concept, (self._segment(request),), "cond").tokens
+        content = [token.position for token in tokens if token.is_content]
+        return content[: 1 if self.concept_stream else None]
 
     def _segment(self, request: Request) -> Segment:
         """Return the segment of which a concept's states are."""

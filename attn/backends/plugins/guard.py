@@ -177,6 +177,10 @@ class GuardedSession(Session):
         """See `Session.concept_modules`."""
         return dict(self._ask("concept_modules", request))
 
+    def concept_lengths(self, request: Request) -> tuple[int, ...]:
+        """See `Session.concept_lengths`."""
+        return tuple(self._ask("concept_lengths", request))
+
     def generate(self, requests: Sequence[Request], on_call: OnCall | None) -> list[Output]:
         """See `Session.generate`."""
         heard = None if on_call is None else self._hearing(requests, on_call)

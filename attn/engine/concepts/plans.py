@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from attn.engine.layer_plans import ConceptPlan
@@ -11,18 +11,18 @@ from attn.errors import RequestError
 from attn.schema import LayerKey
 
 
-def with_concepts(plan: Plan, modules: Mapping[LayerKey, str], count: int) -> Plan:
+def with_concepts(plan: Plan, modules: Mapping[LayerKey, str], lengths: Sequence[int]) -> Plan:
     """Return a plan in which the maps of concepts are kept, too.
 
     Args:
         plan: of what is kept else.
         modules: by layer, in order, the path of what is run again; see `Session.concept_modules`.
-        count: of the concepts; without any, the plan is as it was.
+        lengths: positions of each concept's states; without concepts the plan is as it was.
 
     Raises:
         RequestError: nothing could be kept of them.
     """
-    if not count:
+    if not lengths:
         return plan
     if plan.kept.level == "mass":
         raise RequestError("concepts: --keep mass keeps no maps; give --keep means, or more")
@@ -32,7 +32,8 @@ def with_concepts(plan: Plan, modules: Mapping[LayerKey, str], count: int) -> Pl
     for key, path in modules.items():
         is_stream = path != key[1]
         if key in kept:
-            concepts[key] = ConceptPlan(count, path, is_stream, tuple(before))
+            keeps_keys = plan.kept.level == "factors" and not is_stream
+            concepts[key] = ConceptPlan(tuple(lengths), path, is_stream, tuple(before), keeps_keys)
             before.clear()
         elif is_stream:
             before.append(path)
@@ -45,3 +46,9 @@ def with_concepts(plan: Plan, modules: Mapping[LayerKey, str], count: int) -> Pl
         for entry in plan.layers
     )
     return replace(plan, layers=tuple(layers))
+
+
+def concept_bytes(plan: Plan) -> int:
+    """Return how much of a trace's size in bytes is of concepts."""
+    bare = tuple(replace(entry, concepts=None) for entry in plan.layers)
+    return plan.bytes - replace(plan, layers=bare).bytes

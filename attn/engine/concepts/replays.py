@@ -147,19 +147,25 @@ class ConceptReplays:
         maps = [_pointed(kernel, spans, counts)]
         if concepts.is_stream:
             maps.append(_alike(self._outputs.pop(key, None), rows, kernel, spans))
-        self._recorder.see_concepts(key, dict(zip(CONCEPT_MEASURES, maps, strict=False)))
+        named = zip(CONCEPT_MEASURES, maps, strict=False)
+        tensors = {f"{measure}.image": of.half() for measure, of in named}
+        if concepts.keeps_keys:
+            tensors["concept_key"] = _keys(kernel, spans, counts)
+        self._recorder.see_concepts(key, tensors)
 
     def _begin(self, call: Call, rows: int) -> Tensor:
         """Return the states of all concepts, one after the other, (row, position, channel).
 
         Raises:
-            CaptureError: the backend does not say them.
+            CaptureError: the backend does not say them, or others than it laid out.
         """
-        count = next(iter(self._layers.values()))[1].count
-        if len(call.concepts) != count:
+        expected = list(next(iter(self._layers.values()))[1].lengths)
+        announced = [len(of) for of in call.concepts]
+        if announced != expected:
             raise CaptureError(
-                f"the backend announces the states of {len(call.concepts)} concepts, expected "
-                f"{count}: say those of Request.concepts in Call.concepts"
+                f"the backend announces states of concepts of {announced} positions, expected "
+                f"{expected}: say in Call.concepts those of Request.concepts, and their lengths in "
+                "concept_lengths()"
             )
         states: Tensor = torch.cat(list(call.concepts))
         return states.expand(rows, -1, -1)
@@ -232,6 +238,16 @@ def _pointed(kernel: _Kernel, spans: Spans, counts: Sequence[int]) -> Tensor:
     parts = ((query @ key.mT) * kernel.scale).split(list(counts), -1)
     logits = torch.stack([part.logsumexp(-1) - log(part.shape[-1]) for part in parts], -1)
     return logits.softmax(-1).mean(1)
+
+
+def _keys(kernel: _Kernel, spans: Spans, counts: Sequence[int]) -> Tensor:
+    """Return keys by concept, (row, head, concept, position, channel); NaN after the shorter."""
+    key = kernel.key[:, :, spans[1]["text"]]
+    shape = (*key.shape[:2], len(counts), max(counts), key.shape[-1])
+    keys = torch.full(shape, torch.nan, dtype=key.dtype, device=key.device)
+    for concept, part in enumerate(key.split(list(counts), 2)):
+        keys[:, :, concept, : part.shape[2]] = part
+    return keys
 
 
 def _alike(own: Tensor | None, rows: Sequence[int], kernel: _Kernel, spans: Spans) -> Tensor:

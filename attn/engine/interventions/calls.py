@@ -23,10 +23,11 @@ class CallEdits:
 
     Attributes:
         edits: in order; none leaves the call as it is.
+        masks: what was made so far for calls without a mask of their own, by dtype.
     """
 
     edits: tuple[Edit, ...]
-    _masks: dict[torch.dtype, Tensor | None] = field(default_factory=dict, compare=False)
+    masks: dict[torch.dtype, Tensor | None] = field(default_factory=dict, compare=False)
 
     @property
     def is_small(self) -> bool:
@@ -59,14 +60,12 @@ class CallEdits:
         Raises:
             CaptureError: a row is left without a key.
         """
-        if plain is None and dtype in self._masks:
-            return self._masks[dtype]
         mask = plain
         if self.bias is not None:
             mask = (self.bias if plain is None else plain + self.bias).to(dtype)
             require_keys(name, plain, mask)
         if plain is None:
-            self._masks[dtype] = mask
+            self.masks[dtype] = mask
         return mask
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
 from attn.engine.heads import count_heads
 from attn.engine.hooks import ModeHooks
@@ -89,17 +90,19 @@ class _PathEdits(ModuleEdits):
     segments: tuple[Segment, ...]
 
     def laid_out(self, shape: Sequence[int], device: torch.device) -> CallEdits:
+        with _disable_current_modes():
+            return CallEdits(tuple(self._edits(shape, device)))
+
+    def _edits(self, shape: Sequence[int], device: torch.device) -> Iterator[Edit]:
         *lead, queries, keys = shape
         heads = lead[-1] if len(lead) > 1 else self.heads or lead[0]
         whole = torch.Size(lead).numel() // heads, heads, queries, keys
-        edits = []
         for of in self.interventions:
             where = self._where(of.target, heads, queries, keys)
             if where.any():
                 if tuple(shape) != whole:
                     where = where.expand(whole).reshape((1, *shape))
-                edits.append(Edit(of.act, of.amount or 0.0, where.to(device)))
-        return CallEdits(tuple(edits))
+                yield Edit(of.act, of.amount or 0.0, where.to(device))
 
     def _where(self, target: CutTarget, heads: int, queries: int, keys: int) -> Tensor:
         is_part = target.queries not in ("", "all")

@@ -75,7 +75,8 @@ class Edits(ModuleEdits):
         kind = tuple(shape), device
         if kind in self._calls:
             return self._calls[kind]
-        edits = CallEdits(self._lay_out(shape, device))
+        with _disable_current_modes():
+            edits = CallEdits(self._lay_out(shape, device))
         if edits.is_small:
             self._calls[kind] = edits
         return edits
@@ -154,8 +155,7 @@ class InterventionMode(OperatorMode):
     ) -> Any:
         call = bind(func, args, kwargs)
         query, key, value = call["query"], call["key"], call["value"]
-        with _disable_current_modes():
-            parts = edits.laid_out((*query.shape[:3], key.shape[2]), query.device)
+        parts = edits.laid_out((*query.shape[:3], key.shape[2]), query.device)
         if not parts.edits:
             return func(*args, **kwargs)
         swap, other = parts.swap, None
@@ -166,8 +166,7 @@ class InterventionMode(OperatorMode):
                 key, value = swapped
             else:
                 other = swapped
-        with _disable_current_modes():
-            mask = parts.mask(edits.name, _plain_mask(call), query.dtype)
+        mask = _mask(edits.name, parts, call)
         if not parts.needs_probs and other is None:
             self._treated.note(edits.name)
             if MASK in call:
@@ -220,8 +219,7 @@ class InterventionMode(OperatorMode):
         self, func: OpOverload, edits: ModuleEdits, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> Tensor:
         logits, axis, *rest = args
-        with _disable_current_modes():
-            parts = edits.laid_out(logits.shape, logits.device)
+        parts = edits.laid_out(logits.shape, logits.device)
         if not parts.edits or axis % logits.ndim != logits.ndim - 1:
             result: Tensor = func(*args, **kwargs)
             return result
@@ -248,6 +246,16 @@ def _roll(edit: Edit, sinks: int) -> Edit:
     where = edit.where
     rolled = where.roll(-sinks, -1) if where.shape[-1] > 1 else where
     return Edit(edit.act, edit.amount, rolled)
+
+
+def _mask(name: str, parts: CallEdits, call: Mapping[str, Any]) -> Tensor | None:
+    """Return the mask of a call with what the edits add to it, made once of calls without one."""
+    dtype = call["query"].dtype
+    has_mask = call.get("attn_mask", call.get("attn_bias")) is not None or call["is_causal"]
+    if not has_mask and dtype in parts.masks:
+        return parts.masks[dtype]
+    with _disable_current_modes():
+        return parts.mask(name, _plain_mask(call), dtype)
 
 
 def _plain_mask(call: Mapping[str, Any]) -> Tensor | None:

@@ -22,6 +22,7 @@ _REMEDY = {
     **dict.fromkeys(("share_max", "peak"), "--keep maps (or means)"),
     **dict.fromkeys(("query", "key", "lse", "scale"), "--keep factors"),
     **dict.fromkeys(CONCEPT_MEASURES, "--concepts"),
+    "concept_key": "--concepts and --keep factors",
 }
 
 

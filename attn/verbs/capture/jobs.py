@@ -335,9 +335,10 @@ class _Planner:
                 dtype=STORED.get(session.info.dtype, "F32"),
                 spans=session.spans(request),
             )
-            count = len(request.concepts)
-            modules = session.concept_modules(request) if count else {}
-            self._plans[key] = self._share(with_concepts(plan, modules, count))
+            if request.concepts:
+                lengths = session.concept_lengths(request)
+                plan = with_concepts(plan, session.concept_modules(request), lengths)
+            self._plans[key] = self._share(plan)
         return self._plans[key]
 
     def _share(self, plan: Plan) -> Plan:

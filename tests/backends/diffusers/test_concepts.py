@@ -39,7 +39,7 @@ def lay_out(session, request, level="factors", layers=()):
         steps=request.steps,
         dtype=dtypes[session.info.dtype],
     )
-    return with_concepts(plan, session.concept_modules(request), len(request.concepts))
+    return with_concepts(plan, session.concept_modules(request), session.concept_lengths(request))
 
 
 def run(session, request, plan):
@@ -123,6 +123,14 @@ def test_cross_attention_maps(name):
             expected = softmax(np.stack(logits, -1), -1).mean(0)
             kept = step[f"{entry.layer.index}/concepts.image"][0, 0]
             np.testing.assert_allclose(kept, expected, atol=1e-3)
+            stored = step[f"{entry.layer.index}/concept_key"][0, 0]
+            for concept, key in enumerate(keys):
+                np.testing.assert_allclose(stored[:, concept, : key.shape[1]], key, atol=1e-5)
+                assert np.isnan(stored[:, concept, key.shape[1] :]).all()
+    planned = {tensor: shape for tensor, (shape, _) in plan.step_shapes().items()}
+    for step in steps:
+        shapes = {tensor: value.shape for tensor, value in step.items() if "/mask" not in tensor}
+        assert shapes == planned
 
 
 def test_concept_that_is_the_first_word_of_the_prompt():

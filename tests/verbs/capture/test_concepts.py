@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from rich import filesize
 from typer.testing import CliRunner
 
 import attn
@@ -80,6 +81,66 @@ def test_analysis(captured):
     np.testing.assert_allclose(table[["peak_row", "peak_column"]], expected)
 
 
+@pytest.mark.slow
+def test_some_of_them_afterwards(captured, tmp_path):
+    """Of factors, two concepts get the maps that a capture of only these has, without the model."""
+    options = {"steps": 2, "images": 2, "size": (48, 80), "keep": "factors"}
+    kept = attn.capture(
+        "sd15", "a cat", concepts="sky, tall grass,animal", out=tmp_path / "kept", **options
+    )
+    files = (kept.path / "attention").glob("*.safetensors")
+    assert kept.predicted_bytes == sum(file.stat().st_size for file in files)
+    assert attn.verify(kept.path).status == "complete"
+    fewer = attn.capture(
+        "sd15", "a cat", concepts="tall grass,sky", out=tmp_path / "fewer", **options
+    )
+    expected = fewer.trace.concept_maps()
+    maps = kept.trace.concept_maps(among=["tall grass", "sky"])
+    np.testing.assert_allclose(maps, expected, atol=5e-4)
+    assert list(maps.concept.values) == ["tall grass", "sky"]
+    every = kept.trace.concept_maps(among=["sky", "tall grass", "animal"])
+    np.testing.assert_allclose(every, kept.trace.concept_maps(), atol=5e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("keep", "kept"), [("means", "maps"), ("factors", "maps and keys")])
+def test_plan_tells_of_them(keep, kept):
+    """The plan says what is kept of concepts, and of how many bytes the two plans differ."""
+    command = ["capture", "-b", "sd15", "-p", "a cat", "--steps", "2", "--keep", keep, "--dry-run"]
+    plain, told = (
+        CliRunner().invoke(build(), [*command, *more])
+        for more in ([], ["--concepts", "sky,tall grass,animal"])
+    )
+    assert (plain.exit_code, told.exit_code) == (0, 0)
+    (line,) = [line for line in told.stdout.splitlines() if "concepts" in line]
+    assert line.startswith(f"{kept} of 3 concepts in 4 layers: ")
+    plans = [
+        attn.capture("sd15", "a cat", steps=2, keep=keep, dry_run=True, **more)
+        for more in ({}, {"concepts": "sky,tall grass,animal"})
+    ]
+    sizes = [plan.predicted_bytes for plan in plans]
+    assert line.endswith(f": {filesize.decimal(sizes[1] - sizes[0])} a trace")
+
+
+CLI_WRONG = {
+    "sky": "'concepts': concepts are held against each other: name two or more of sky, tall grass, "
+    "animal; got sky",
+    "sky,tall": "'concepts': there is no concept 'tall' in this trace; it was captured with sky, "
+    "tall grass, animal.",
+    "sky,animal": "has no query of layer 1 (down_blocks.0.attentions.0.transformer_blocks.0.attn2)",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("among", CLI_WRONG)
+def test_wrong_concepts_afterwards(among, captured):
+    """One line says what there is, or what to capture."""
+    command = ["analyze", str(captured.path), "--only", "concepts"]
+    result = CliRunner().invoke(build(), [*command, "--set", f"concepts.among={among}"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert CLI_WRONG[among] in result.stderr
+
+
 @pytest.fixture
 def photo(tmp_path):
     """A picture that exists."""
@@ -102,7 +163,7 @@ KINDS = {
 def test_concepts_beside_other_options(kind, photo, tmp_path):
     """The picture is that of the same command without concepts, of which there are maps."""
     backend, options = KINDS[kind]
-    options |= {"picture": photo} if {"noise", "strength"} & options.keys() else {}
+    options = options | ({"picture": photo} if {"noise", "strength"} & options.keys() else {})
     if "model" in options:
         mask = tmp_path / "mask.png"
         Image.linear_gradient("L").resize((80, 48)).save(mask)
