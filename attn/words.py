@@ -192,10 +192,6 @@ NAMING = "“a”, “of” and “left” do not"
 
 
 def is_content(word: str) -> bool:
-    """Whether it is a content word: neither a function word of English nor without letters."""
-    return fold(word) not in FUNCTION_WORDS.split() and any(map(str.isalnum, word))
-
-
-def is_telling(word: str) -> bool:
-    """Whether a word names something that can be seen: a content word that is no direction."""
-    return is_content(word) and fold(word) not in DIRECTIONS.split()
+    """Whether a word names something: it has letters, and is no function word, no direction."""
+    names_nothing = fold(word) in (*FUNCTION_WORDS.split(), *DIRECTIONS.split())
+    return not names_nothing and any(map(str.isalnum, word))

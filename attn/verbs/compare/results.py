@@ -178,9 +178,8 @@ def _write_page(
 
     drawn = findings.controls.drawn
     labels = [variant.label for variant in drawn]
-    by_variant = VariantFigures(
-        dict(zip(folder_prefixes(drawn), labels, strict=True)), findings.told
-    )
+    folders = dict(zip(folder_prefixes(drawn), labels, strict=True))
+    by_variant = VariantFigures(folders | findings.controls.figures, findings.told)
     page = lay_out_report(
         base, findings.controls.plain, findings.answer, findings.tables, written, by_variant
     )

@@ -21,10 +21,14 @@ from attn.viz.style import FAINT, GRID, INK, RULE
 from attn.wording import count_noun
 
 BASE = "#5d6570"
-VARIANTS = ("#c8394f", "#2f6f9f", "#d08a1d", "#5b9a72")
-"""Colours of the baseline and of up to four variants."""
-RISE, FALL = "#c8394f", "#2f6f9f"
+"""Colour of the baseline."""
+VARIANTS = ("#a583e3", "#7d4fcb", "#552a9c", "#2a0f57")
+"""Colours of up to four variants, from light to dark, as scales rise; no word is violet."""
+VARIANT, RANDOM = VARIANTS[1], "#8d949d"
+"""Colours of a single variant, and of a random control."""
 DIVERGING = "RdBu_r"
+POINTS = "percentage points of all attention"
+"""Unit of a change of mass; a change in % is a part of what the word has in the baseline."""
 
 TINY = 1e-9
 """Below this a number is written as 0."""
@@ -100,6 +104,11 @@ class ComparisonScene:
         """What is compared, and what of it is in sight."""
         strokes = next((side.strokes for side in self.sides if side.strokes), ())
         return " · ".join(filter(None, (self.subtitle, self.shown))) + say_strokes(strokes)
+
+
+def variant_colours(count: int) -> tuple[str, ...]:
+    """Return the colours of so many variants, up to four."""
+    return (VARIANT,) if count == 1 else VARIANTS[:count]
 
 
 def show_side(axes: Axes, side: SceneSide) -> None:
