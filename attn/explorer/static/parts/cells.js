@@ -32,7 +32,7 @@ export function Cells({
   hasHeads,
   name: file,
   about,
-  shows = "picture",
+  shows = "image",
 }) {
   const [name, setName] = useState(measures[0].name);
   const [pointed, point] = useState(/** @type {{layer: number, head: number} | null} */ (null));
