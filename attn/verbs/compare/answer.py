@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attn.analysis.compare.changes import rank_told
+from attn.analysis.compare.changes import MATTERS, rank_told
 from attn.analysis.grouping import matching
 from attn.analysis.tables import table_parts
 from attn.verbs.compare.answers.drawings import tell_drawing
@@ -176,7 +176,9 @@ def _tell_others(lead: Row, words: Sequence[Row]) -> Sentence:
     clear = rank_told(filter(is_clear, others), _told_numbers)
     any_word = not is_content(lead["word"])  # the prompt has no other that changed
     told = [row for row in clear if any_word or is_content(row["word"])]
-    strong = [row for row in told if abs(row["relative_change"]) >= STRONG]
+    least = MATTERS * max((abs(row["change"]) for row in told), default=0.0)
+    large = [row for row in told if abs(row["change"]) >= least]
+    strong = [row for row in large if abs(row["relative_change"]) >= STRONG]
     if max(map(farthest, others)) < abs(lead["relative_change"]) / 2:
         rest = [row for row in others if row not in strong]
         bound = (

@@ -11,10 +11,10 @@ from attn.analysis.compare.paired import paired_change
 from attn.analysis.compare.sweep import Sweep, SweepPoint
 from attn.analysis.compare.terms import Term
 from attn.analysis.tables import make_table
-from attn.verbs.compare.answer import tell, tell_variant
+from attn.verbs.compare.answer import tell, tell_variant, told_labels
 from attn.verbs.compare.answers.sweeps import tell_sweep
 from attn.verbs.compare.rows import VariantTables, chance, farthest
-from attn.verbs.report_page import plain
+from attn.verbs.report_page import Sentence, plain
 
 COLUMNS = ("word", "base", "change", "low", "high")
 LAYERS = {1: "down.1", 5: "up.2.attn.1"}
@@ -239,8 +239,9 @@ def test_chance():
     [
         ([NOISE], "With style no word is shown to get more or less attention: the interval of each "
          "holds 0."),
-        ([("cat", 0.02, 0.01, UNKNOWN, UNKNOWN)], "With style the word “cat” changes most: it gets "
-         "50 % more attention, in too few images to tell from chance."),
+        ([("cat", 0.02, 0.01, UNKNOWN, UNKNOWN)], "With style the word “cat” changes most, as a "
+         "part of what it had: it gets 50 % more attention, in too few images to tell from "
+         "chance."),
         ([("a", 0.02, 0.02, 0.01, 0.03), LEAD, NOISE], "With style the word “square” gets 2.4× the "
          "attention, more in 16 of 16 images, no other content word's interval leaves 0 out."),
         ([NOISE, ("a", 0.02, 0.0002, 0.0001, 0.0003)], "With style no content word is shown to "
@@ -277,6 +278,23 @@ def test_bound_holds():
 
 
 @pytest.mark.parametrize(
+    ("others", "text"),
+    [
+        ([("sky", 0.01, -0.005, -0.006, -0.004), STILL], "“sky” gets 50 % less attention; no other "
+         "word moves by more than 6 %."),
+        ([("sky", 0.01, -0.005, -0.006, -0.004)], "“sky” gets 50 % less attention."),
+        ([("sky", 0.01, -0.005, -0.006, -0.004), ("sea", 0.01, 0.004, 0.003, 0.005),
+          ("sun", 0.01, 0.003, 0.002, 0.004), STILL, ("a", 0.01, 0.006, 0.005, 0.0069)],
+         "“sky” gets 50 % less attention and “sea” gets 40 % more attention, and 1 more word moves "
+         "by 25 % or more; no other word moves by more than 69 %."),
+    ],
+)  # fmt: skip
+def test_other_words_that_move_much(others, text):
+    """Beside a word that moves most, words that move much are named, and bounds are of the rest."""
+    assert plain(tell_variant(variant([LEAD, *others]))).endswith(text)
+
+
+@pytest.mark.parametrize(
     ("count", "rows", "end"),
     [
         (5, [LEAD], "; intervals are of 95 %, over 16 pairs of images."),
@@ -300,8 +318,14 @@ def test_no_words():
 @pytest.mark.parametrize(
     ("works", "breaks", "low", "expected"),
     [
-        (1, 1, 0.1, "LoRA style works from scale 1. It breaks the image from scale 1, where a step "
-         "changes it 3 times as fast as the step before."),
+        (1, 1, 0.1, "LoRA style works from scale 1: there “cat” gets 50 % more attention, and the "
+         "image changes visibly, by 20 of 255 levels. It breaks the image from scale 1, where a "
+         "step changes it 3 times as fast as the step before, to 20 of 255 levels. All that "
+         "follows is of scale 0.5, the largest that does not break it; the tables have all. style "
+         "at 0.5 is told."),
+        (1, 0, 0.1, "LoRA style works from scale 1. It breaks the image nowhere from scale 0.5 to "
+         "1: no step of it is shown to change the image twice as fast as the step before, and "
+         "visibly (over 2.55 of 255 levels). style at 1 is told."),
         (0, 0, 0.0, "LoRA style is not shown to work from scale 0.5 to 1: no interval of the "
          "leading word “cat” leaves 0 out. It breaks the image nowhere from scale 0.5 to 1: no "
          "step of it is shown to change the image twice as fast as the step before, and "
@@ -329,9 +353,11 @@ def test_sweep(works, breaks, low, expected):
             "breaks": [0, breaks],
         }
     )
-    sweep = Sweep("LoRA style", 0.0, points, word, 1.0, 1.0, 1.0, rows, unit="scale")
-    last = VariantTables("style:1.0", {}, {})
-    assert plain(tell([last], sweep)) == expected
+    whole = points[:1] if breaks else points
+    sweep = Sweep("LoRA style", 0.0, points, whole, word, 1.0, 1.0, 1.0, rows, unit="scale")
+    label = told_labels([point.label for point in points], sweep)[0]
+    ends = [] if not works else [Sentence(f"style at {float(label[6:]):g} is told.")]
+    assert plain(tell([], sweep, ends)) == expected
 
 
 @pytest.mark.parametrize(
@@ -354,7 +380,7 @@ def test_what_cannot_be_seen(high, visible, told):
          "level": [1.5, 9.0], "level_low": [1.0, 8.0],
          "level_high": [high, 10.0], "works": [1, 0], "breaks": [0, 0]}
     )  # fmt: skip
-    sweep = Sweep("LoRA style", 0.0, points, word, 1.0, visible, None, rows, unit="scale")
+    sweep = Sweep("LoRA style", 0.0, points, points, word, 1.0, visible, None, rows, unit="scale")
     first = next(tell_sweep(sweep)).text
     assert first == (
         "LoRA style works from scale 1, the first that was tried, or before: there “cat” gets 50 % "
@@ -387,9 +413,9 @@ def test_files():
         }
     )
     marks = (10.0, 2.0, 18.0, rows, "file", ("2", "10", "end"), "epoch")
-    sweep = Sweep("LoRA epoch", 0.0, points, word, *marks)
+    sweep = Sweep("LoRA epoch", 0.0, points, points[:2], word, *marks)
     assert plain(tell([VariantTables("style", {}, {})], sweep)) == (
-        "The LoRA works from epoch 10 (style-10): there “cat” gets 50 % more attention, and the "
-        "image changes visibly, by 10 of 255 levels. It breaks the image from the last file, where "
-        "a step changes it 4 times as fast as the step before."
+        "The LoRA works from epoch 10 (style-10). It breaks the image from the last file, where a "
+        "step changes it 4 times as fast as the step before, to 30 of 255 levels. All that follows "
+        "is of epoch 10 (style-10), the last that does not break it; the tables have all."
     )

@@ -77,7 +77,9 @@ def _tell_works(sweep: Sweep, rows: Sequence[Row], name: str, span: str) -> Iter
         return
     there = f"there “{works['word']}” gets {tell_amount(works)}{_tell_seen(sweep, works)}"
     yield Sentence(f"{start}: {there}.", SWEEP)
-    most = max(rows, key=lambda row: float(abs(row["change"])))
+    whole = {point.scale for point in sweep.whole}
+    kept = [row for row in rows if row[sweep.column] in whole] or rows
+    most = max(kept, key=lambda row: float(abs(row["change"])))
     if sweep.files and most is not works and not _is_told(sweep, most):
         file = _call(sweep, most[sweep.column])
         yield Sentence(f"It changes the word most with {file}: {tell_amount(most)}.", SWEEP)
