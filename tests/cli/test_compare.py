@@ -90,7 +90,7 @@ one (2) against one, 1 pair of images
   WORD    SEGMENT  BASE    CHANGE        95 % INTERVAL
   cat     clip     0.0876  +0      +0 %  -
   bobcat  clip     0.173   +0      +0 %  -
-  2 of 4 words: content words, largest change first; tables/mass.csv has all
+  2 of 4 words: content words, largest change of mass first; tables/mass.csv has all
 out/comparison
   tables/mass.csv
   tables/share.csv

@@ -80,7 +80,7 @@ def draw_distribution(
     right.barh(range(len(sums)), sums, 0.66, color=GRID)
     _draw_bars(right, [labels[word] for word in order], parts, sums)
     right.set_xlim(0, 100)
-    write_title(right, "Ranked, and pale: added up", "% of what all words get", size=10.5)
+    write_title(right, "Ranked; pale: added up", "% of what all words get", size=10.5)
     return figure
 
 

@@ -30,7 +30,7 @@ from attn.wording import list_some
 MOST = 11
 """So many words are drawn, content words that changed most first; the tables have all."""
 COLUMNS = 4
-PANEL, BARS = 2.5, 1.3  # inches of a panel, and of the bars below all
+PANEL, BARS = 2.5, 1.5  # inches of a panel, and of the bars below all
 LETTERS = 18
 NAMED = 3
 """So many words are named that are pale beside others."""
@@ -83,7 +83,9 @@ def _draw(
     if image is not None:
         levels = colour_scale(image.levels)
         panels[0].imshow(image.levels, cmap=COLOURS, norm=levels, interpolation="antialiased")
-        mean = f"mean {image.levels.mean():.3g}" if image.levels.any() else "the same pictures"
+        mean = (
+            f"mean {image.levels.mean():.3g} levels" if image.levels.any() else "the same pictures"
+        )
         write_title(panels[0], "image", mean, size=10.5)
     sizes = [_largest_shown(entry) for entry in words]
     ends = sizes if is_own else [max(sizes, default=0.0)] * len(sizes)
@@ -118,7 +120,7 @@ def _say_pale(labels: Sequence[str], sizes: Sequence[float], *, has_own: bool) -
     if not pale:
         return ""
     where = "\ndifference-own-scale.png shows where" if has_own else ""
-    return f"\npale, as they change little beside others: {list_some(pale, NAMED)}{where}"
+    return f"\npale, as they change little beside others:\n{list_some(pale, NAMED)}{where}"
 
 
 def _draw_word(axes: Axes, entry: TermChange, end: float, aspect: float) -> None:

@@ -160,7 +160,7 @@ def _draw_changes(axes: Axes, changes: Changes, keys: Sequence[Key], lane: float
         for entry, number, level in levels(changes, keys, lane):
             _write_relative(axes, entry, level, colours[number])
         write_beside(axes, "factor", (1, 1), (6, 8), xycoords="axes fraction")
-    write_title(axes, "Words by change of mass", size=10.5)
+    write_title(axes, "Change of mass, content words first", size=10.5)
 
 
 def _write_relative(axes: Axes, entry: TermChange, level: float, colour: str) -> None:

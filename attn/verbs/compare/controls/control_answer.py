@@ -315,11 +315,10 @@ def _ends(row: Row) -> tuple[float, float]:
 
 
 def _interval(row: Row) -> str:
-    """Return the interval of a ratio that is told by its size; below 0 it goes the other way."""
-    way = math.copysign(1, row["ratio"])
-    low, high = sorted((way * row["low"], way * row["high"]))
-    ends = [_end(max(low, _least(row))), _end(high)]
-    return f"95 % interval {' to '.join(dict.fromkeys(ends))}{_say_cut(row)}"
+    """Return the interval of a ratio, and the ratio itself where its size was told without sign."""
+    ends = [_end(max(row[key], _least(row))) for key in ("low", "high")]
+    interval = f"95 % interval {' to '.join(dict.fromkeys(ends))}{_say_cut(row)}"
+    return f"ratio {_end(row['ratio'])}, {interval}" if row["ratio"] < 0 else interval
 
 
 def _end(ratio: float) -> str:

@@ -49,8 +49,8 @@ def _null_panels(effects: Sequence[NullEffect], rows: Sequence[Row]) -> Iterator
     from attn.viz.compare.null_effects import EffectBar, EffectPanel
 
     kinds = (
-        ("attention", f"change of mass, {POINTS} · dot: an image", 100.0),
-        ("image", "level: mean |difference| of 255 · dot: an image", 1.0),
+        ("attention", f"change of mass, {POINTS}\ndot: an image", 100.0),
+        ("image", "level: mean |difference| of 255\ndot: an image", 1.0),
     )
     for title, unit, factor in kinds:
         shown = [entry for entry in effects if (entry.measure == LEVEL) == (title == "image")]

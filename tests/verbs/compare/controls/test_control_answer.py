@@ -28,14 +28,14 @@ def told(name, *rows):
 @pytest.mark.parametrize(
     ("numbers", "text"),
     [
-        (ratio(-11, -12, -10), f"The effect of a is 11× that of {SIZE} (95 % interval 10 to 12; "
-         f"{WORDS})."),
+        (ratio(-11, -12, -10), f"The effect of a is 11× that of {SIZE} (ratio -11, 95 % interval "
+         f"-12 to -10; {WORDS})."),
         (ratio(1.25, 0.8, 1.9), f"The effect of a is not shown to differ from that of {SIZE}: "
          f"1.25× (95 % interval 0.8 to 1.9; {WORDS})."),
         (ratio(0.5, 0.4, 0.6), f"The effect of a is smaller than that of {SIZE}: 0.5× (95 % "
          f"interval 0.4 to 0.6; {WORDS})."),
-        (ratio(-0.3, -0.8, 0.2), f"The effect of a is smaller than that of {SIZE}: 0.3× (95 % "
-         f"interval -0.2 to 0.8; {WORDS})."),
+        (ratio(-0.3, -0.8, 0.2), f"The effect of a is smaller than that of {SIZE}: 0.3× "
+         f"(ratio -0.3, 95 % interval -0.8 to 0.2; {WORDS})."),
         (ratio(40, UNKNOWN, UNKNOWN, 9), f"{SIZE.capitalize()} are not shown to change any word; "
          "the effect of a is at least 9× theirs."),
         (ratio(40, UNKNOWN, UNKNOWN, 0), f"Neither a nor {SIZE} are shown to change any word."),
