@@ -114,7 +114,7 @@ def _tell_places(
     first, last = rows[0], rows[-1]
     told = f"At its peak “{name_word(first, rows)}” gets {_times(first)}"
     others = (
-        f", the most of the words that name something ({NAMING}); "
+        f", the most of the content words ({NAMING}); "
         f"“{name_word(last, rows)}” gets {_times(last)}, the least"
     )
     yield Sentence(f"{told}{others if len(rows) > 1 else ''}.", path)

@@ -68,16 +68,13 @@ def _tell_overlap(table: Columns) -> Iterator[Sentence]:
         return
     measure, most = ratio.removesuffix("_ratio"), largest_first(every, ratio)[0]
     if most[ratio] < LEAST_LIFT:
-        text = (
-            f"No word that names something ({NAMING}) has {LEAST_LIFT:g} times an even map's "
-            "attention"
-        )
+        text = f"No content word ({NAMING}) has {LEAST_LIFT:g} times an even map's attention"
         yield Sentence(f"{text} {REGIONS[measure]}.", OVERLAP)
         return
     yield Sentence(
         f"“{name_word(most, means)}” has {percent(most[measure])} of its attention "
-        f"{REGIONS[measure]}, {digits(most[ratio])}× an even map and the most of the words that "
-        "name something.",
+        f"{REGIONS[measure]}, {digits(most[ratio])}× an even map and the most of the content "
+        "words.",
         OVERLAP,
     )
 

@@ -46,7 +46,7 @@ from attn.verbs.compare.rows import (
 )
 from attn.verbs.report_page import Sentence
 from attn.wording import count_noun, percent
-from attn.words import is_content
+from attn.words import NAMING, is_content
 
 if TYPE_CHECKING:
     from attn.analysis.compare.sweep import Sweep
@@ -138,7 +138,7 @@ def _tell_words(variant: VariantTables, words: Sequence[Row]) -> Iterator[Senten
         )
         return
     if not is_clear(lead):
-        kind = "content word" if any(map(is_clear, words)) else "word"
+        kind = f"content word ({NAMING})" if any(map(is_clear, words)) else "word"
         yield Sentence(
             f"{start} no {kind} is shown to get more or less attention: the interval of each holds "
             "0.",
@@ -187,8 +187,8 @@ def _tell_others(lead: Row, words: Sequence[Row]) -> Sentence:
         listed = filter(None, (_list_moved(strong, strong, words), bound if rest else ""))
         return Sentence(f"{'; '.join(listed)}.", MASS)
     if not told:
-        more = "no other content word's" if clear else "no other word's"
-        return Sentence(f"{more} interval leaves 0 out.", MASS)
+        kind = f"content word ({NAMING})" if clear else "word"
+        return Sentence(f"no other {kind} is shown to get more or less.", MASS)
     return Sentence(f"{_list_moved(told, strong, words)}.", MASS)
 
 

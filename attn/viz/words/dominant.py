@@ -105,15 +105,13 @@ def draw_dominant(
 
 
 def _say_idle(labels: Sequence[str], letters: int) -> str:
-    """Say, in a line of so many letters, which words take no part since they name nothing."""
+    """Say, in a line of so many letters, which words take no part."""
     words = dict.fromkeys(label.partition(" (")[0] for label in labels)
     idle = [word for word in words if not is_content(word)]
     if not idle:
         return ""
     listed = list_some(idle, SPARED)
-    return short(
-        f"Words that name nothing do not compete unless --words names them: {listed}", letters
-    )
+    return short(f"Only content words compete: not {listed} (--words names others)", letters)
 
 
 def _draw_winners(

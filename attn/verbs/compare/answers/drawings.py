@@ -77,7 +77,7 @@ def _tell_overlap(rows: Sequence[Row]) -> Iterator[Sentence]:
     clear = [row for row in told if is_clear(row)][:NAMED]
     if not clear:
         yield Sentence(
-            f"No word that names something ({NAMING}) is shown to have more or less of its "
+            f"No content word ({NAMING}) is shown to have more or less of its "
             f"attention {REGIONS[measure]}.",
             OVERLAP,
         )
