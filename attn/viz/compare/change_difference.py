@@ -92,7 +92,7 @@ def _draw(
     names = name_terms([entry.term for entry in words], LETTERS)
     for axes, entry, end in zip(panels[count - len(words) :], words, ends, strict=False):
         _draw_word(axes, entry, end or 1.0, scene.sides[0].aspect)
-        remark = f"mean {signed(100 * float(np.nanmean(entry.change.change)))} points"
+        remark = f"{signed(100 * float(np.nanmean(entry.change.change)))} points"
         if is_own:
             remark = f"to ±{100 * end:.3g} points" if end else "nowhere shown"
         write_title(axes, names[entry.term.key], remark, size=10.5)
@@ -145,8 +145,9 @@ def _show_own_bar(figure: Figure, panels: Sequence[Axes]) -> None:
 
 
 def _subtitle(scene: ComparisonScene, words: Sequence[TermChange], total: int) -> str:
-    label = scene.sides[1].label
+    label, base = (side.label for side in scene.sides[1::-1])
+    places = ", above each word over places" if words else ""
     return (
-        f"{scene.subtitle} · {label} minus {scene.sides[0].label}, mean over pairs · "
+        f"{scene.subtitle} · {label} minus {base}, mean over pairs{places} · "
         f"{say_hatched(words)}{say_shown(len(words), total)}"
     )

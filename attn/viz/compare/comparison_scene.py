@@ -107,8 +107,8 @@ class ComparisonScene:
 
 
 def variant_colours(count: int) -> tuple[str, ...]:
-    """Return the colours of so many variants, up to four."""
-    return (VARIANT,) if count == 1 else VARIANTS[:count]
+    """Return the colours of so many variants, up to four; those of two are apart."""
+    return {1: (VARIANT,), 2: VARIANTS[1::2]}.get(count, VARIANTS[:count])
 
 
 def show_side(axes: Axes, side: SceneSide) -> None:

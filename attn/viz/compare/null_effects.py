@@ -17,7 +17,7 @@ from attn.viz.labels import short
 from attn.viz.page import FAMILY, write_title
 from attn.viz.style import FAINT, INK, RULE
 
-IMAGE, PANEL, FOOT = 1.9, 3.3, 0.7  # inches of an image and of a panel of bars; below the bars
+IMAGE, PANEL, FOOT = 1.9, 4.2, 0.8  # inches of an image and of a panel of bars; below the bars
 BAR = 0.62
 DOT, OPACITY = 9.0, 0.6
 LETTERS = 12

@@ -132,7 +132,7 @@ def test_summary_colours():
     figure = draw_summary(scene(2)).figure
     (chart,) = [axes for axes in figure.axes if axes.get_xlabel().startswith("change of mass")]
     points = [line for line in chart.lines if line.get_marker() == "o"]
-    assert [line.get_color() for line in points[::4]] == list(VARIANTS[:2])
+    assert [line.get_color() for line in points[::4]] == list(VARIANTS[1::2])
     filled = [line.get_markerfacecolor() == line.get_color() for line in points[:4]]
     assert filled[:3] == [True, True, True]
 

@@ -94,6 +94,8 @@ def _tell_strongest(row: Row) -> str:
     words = (
         f"“{row['word']}” against “{row['null_word']}”, the words that each changes most in mass"
     )
+    if row["word"] == row["null_word"]:
+        words = f"on “{row['word']}”, which both change most in mass"
     if math.isnan(row["least"]):
         return (
             f"The effect of {name} is {times} that of {RANDOM} ({words}), in too few images to "

@@ -63,6 +63,15 @@ def test_null_of_the_same_word_and_of_images():
     )
 
 
+def test_null_of_one_word():
+    """Where both change the same word most, it is named once."""
+    row = NULL | {"measure": "strongest", "null_word": "cat"} | ratio(2, 1.5, 2.5)
+    assert told("null.csv", row) == (
+        f"The effect of a is 2× that of {SIZE} (95 % interval 1.5 to 2.5; on “cat”, which both "
+        "change most in mass)."
+    )
+
+
 def test_a_lora_of_zeros():
     """What changes nothing is not held against anything."""
     row = NULL | {"measure": "strongest"} | ratio(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
