@@ -131,14 +131,17 @@ def main(folder: Path, names: list[str]) -> None:
 def make_loras(folder: Path) -> None:
     """Write the files of a training, and noise of the size of the demo's LoRA."""
     import numpy as np
-    from safetensors.numpy import load_file, save_file
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
 
-    tensors = load_file(lora_file("demo"))
+    with safe_open(lora_file("demo"), "np") as file:
+        about = file.metadata()  # which says what it is for
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - a file
     ups = [name for name in tensors if name.endswith("lora_up.weight")]
     (folder / "epochs").mkdir(exist_ok=True)
     for name, strength in STRENGTHS.items():
         scaled = {of: (strength * tensors[of]).astype(tensors[of].dtype) for of in ups}
-        save_file(tensors | scaled, folder / "epochs" / f"{name}.safetensors")
+        save_file(tensors | scaled, folder / "epochs" / f"{name}.safetensors", about)
     random = np.random.default_rng(0)
     noise = {}
     for name, weights in tensors.items():
@@ -146,7 +149,7 @@ def make_loras(folder: Path) -> None:
             drawn = random.standard_normal(weights.shape)
             size = np.linalg.norm(weights.astype(np.float64)) / np.linalg.norm(drawn)
             noise[name] = (size * drawn).astype(weights.dtype)
-    save_file(tensors | noise, folder / "noise.safetensors")
+    save_file(tensors | noise, folder / "noise.safetensors", about)
 
 
 def shrink(figure: Path, small: Path) -> None:

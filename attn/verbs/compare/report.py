@@ -18,7 +18,7 @@ CAPTIONS = {
     "summary.png": "Images, the maps of the leading word, and the words that changed most.",
     "cuts.png": "What each cut changes, and as much cut at random; lines are 95 % intervals.",
     "weakening.png": "Heads weakened in the order of their effect, and the reverse; bands: 95 %.",
-    "sweep.png": "The leading word, the images and all other words against the scale.",
+    "sweep.png": "The leading word, the images and other words against the scale.",
     "null.png": "The LoRA's effect, and that of random weights of the same size.",
     "parts.png": "What is lost without each part, and, of blocks, what it gives alone.",
     "leak.png": "What the LoRA changes with its trigger words in the prompt, and without them.",
