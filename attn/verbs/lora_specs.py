@@ -94,7 +94,7 @@ def lone_scales(specs: Spec | Sequence[Spec] | None) -> list[str]:
 def tell_idle(loras: Sequence[Lora]) -> Iterator[str]:
     """Say of each LoRA that is nowhere multiplied by anything but 0 that it changes nothing."""
     for lora in loras:
-        if not any(lora.scales):
+        if not any(map(lora.scale_of, LORA_PARTS)):
             name = f"{Path(lora.path).name}{lora.selection}:{lora.strength}"
             yield f"{name} changes nothing at this scale; give another one, or leave it out"
 
