@@ -109,9 +109,17 @@ class Sweep:
         return any(bool(np.isfinite(self.table[end]).any()) for end in ("low", "level_low"))
 
     @property
+    def last(self) -> SweepPoint:
+        """The point farthest from the baseline: above it, if any is there."""
+        return max(self.points, key=self._reach)
+
+    @property
     def told(self) -> SweepPoint:
         """The point that sentences are of: the last one that does not break images."""
-        return self.whole[-1]
+        return max(self.whole, key=self._reach)
+
+    def _reach(self, point: SweepPoint) -> tuple[bool, float]:
+        return point.scale > self.base, abs(point.scale - self.base)
 
     def is_first(self, value: float) -> bool:
         """Whether no number between the baseline's and this one was tried."""
@@ -249,8 +257,10 @@ def make_sweep(
     )
     sides = _sides(points, base)
     steps = {at: step for side in sides for at, step in _steps(side, base).items()}
-    broken = {point.scale for side in sides for point in _behind_break(side, steps)}
-    whole = tuple(point for point in points if point.scale not in broken)
+    unbroken = [
+        point for side in sides for point in takewhile(lambda of: not steps[of.scale][1], side)
+    ]
+    whole = tuple(sorted(unbroken, key=lambda point: point.scale))
     word = headline([entry for point in whole for entry in point.changes])
     rows = [row for side in sides for row in _rows(side, steps, word)]
     rows.sort(key=lambda row: row["scale"])
@@ -338,14 +348,6 @@ def _steps(points: Sequence[SweepPoint], base: float) -> dict[float, tuple[float
         steps[point.scale] = _mean(slopes), is_first and is_visible and _is_steeper(slopes, last)
         before, last = (point.scale, point.levels), slopes
     return steps
-
-
-def _behind_break(
-    points: Sequence[SweepPoint], steps: Mapping[float, tuple[float, bool]]
-) -> Sequence[SweepPoint]:
-    """Return the points of one side from the one on that breaks images, if one does."""
-    at = next((at for at, point in enumerate(points) if steps[point.scale][1]), len(points))
-    return points[at:]
 
 
 def _rows(

@@ -49,7 +49,7 @@ def tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
         f"before, to {digits(breaks['level'])} of 255 levels.",
         SWEEP,
     )
-    if sweep.told is not sweep.points[-1]:
+    if sweep.told is not sweep.last:
         last = "last" if sweep.files else "largest"
         yield Sentence(
             f"All that follows is of {_call(sweep, sweep.told.scale)}, the {last} that does not "
