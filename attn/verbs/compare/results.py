@@ -227,6 +227,7 @@ def _describe_sweep(sweep: Sweep) -> dict[str, Any]:
         "works_from": sweep.works,
         "visible_from": sweep.visible,
         "breaks_from": sweep.breaks,
+        "told": sweep.told.scale,
     }
 
 
