@@ -46,7 +46,6 @@ RUNS = {
 OF_RUN = {
     "heads": "sinks/layer_head_heatmap", "roles": "sinks/roles",
     "timesteps": "sinks/timestep_curve",
-    "evolution": "evolution/attention_evolution_grid", "correlation": "evolution/correlation",
 }  # fmt: skip
 OF_WORDS = {
     "words": "heatmaps/words", "words-own-scale": "heatmaps/words-own-scale",
