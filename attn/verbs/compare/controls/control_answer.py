@@ -334,8 +334,9 @@ def _told_part(row: Row) -> str:
 
 
 def _interval_of_part(row: Row) -> str:
-    low, high = (percent(max(row[key], _least(row)), *BOUNDS) for key in ("low", "high"))
-    return f"95 % interval {low.removesuffix(' %')} to {high}{_say_cut(row)}"
+    ends = [percent(max(row[key], _least(row)), *BOUNDS) for key in ("low", "high")]
+    told = " to ".join(dict.fromkeys(end.removesuffix(" %") for end in ends))
+    return f"95 % interval {told} %{_say_cut(row)}"
 
 
 def _least(row: Row) -> float:

@@ -128,6 +128,9 @@ def block(part, kind, numbers, measure="word"):
         ([block("b", "without", ratio(1.004, 1.00149, 1.01))],
          "Without b 100.4 % of the effect of a on “cat” is left (95 % interval 100.1 to 101 %), "
          "which is more than with it."),
+        ([block("b", "without", ratio(1.0111, 1.0108, 1.0114))],
+         "Without b 101 % of the effect of a on “cat” is left (95 % interval 101 %), which is more "
+         "than with it."),
         ([block("b", "without", ratio(1.25, 1.1, 1.5))],
          "Without b 125 % of the effect of a on “cat” is left (95 % interval 110 to 150 %), which "
          "is more than with it."),
