@@ -89,9 +89,7 @@ function SideBySide({ sides, others, state }) {
   const pinPlace = (/** @type {number | null} */ place) =>
     state.set({ spot: place === null ? "" : fractionText(place, grid) });
   const place =
-    at === null
-      ? "whole image"
-      : `row ${Math.floor(at / grid[1])}, column ${at % grid[1]} of ${grid[0]} × ${grid[1]}`;
+    at === null ? "whole image" : `row ${Math.floor(at / grid[1])}, column ${at % grid[1]} of ${grid[0]} × ${grid[1]}`;
   const turn = (/** @type {number} */ by) => () => {
     const next = order[(order.indexOf(/** @type {any} */ (current)) + by + order.length) % order.length];
     if (next) state.set({ pins: next.id });
