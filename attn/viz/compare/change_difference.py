@@ -17,11 +17,13 @@ from attn.viz.charts import new_charts, show_scale
 from attn.viz.compare.comparison_scene import (
     DIVERGING,
     ComparisonScene,
+    is_masked,
     name_terms,
+    say_hatched,
     say_shown,
+    show_changes,
     signed,
 )
-from attn.viz.compare.hatching import is_masked, say_hatched, show_changes
 from attn.viz.figures import FigureFile
 from attn.viz.overlay import COLOURS, DIM, colour_scale
 from attn.viz.page import TITLE, write_title

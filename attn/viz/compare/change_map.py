@@ -16,12 +16,14 @@ from attn.viz.compare.comparison_scene import (
     DIVERGING,
     POINTS,
     ComparisonScene,
+    is_masked,
     name_terms,
+    say_hatched,
     say_shown,
+    show_changes,
     signed,
     style,
 )
-from attn.viz.compare.hatching import is_masked, say_hatched, show_changes
 from attn.viz.figures import FigureFile
 from attn.viz.lines import layer_room
 from attn.viz.page import write_title

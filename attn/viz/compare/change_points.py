@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from attn.analysis.compare.changes import TermChange
 from attn.analysis.compare.terms import Key
 from attn.viz.compare.comparison_scene import (
+    FEW_PAIRS,
     VARIANTS,
     name_terms,
     signed,
@@ -33,7 +34,6 @@ LETTERS, NAME = 17, 0.083  # of a word at the left of the plot, and the width of
 ROW = 0.13  # height of a word without its lanes
 LANE, NARROW_LANE = 0.21, 0.14  # of each variant of a word: with up to `FEW` variants, and more
 LINES = "line{}: 95 % interval · filled: leaves 0 out"
-FEW_PAIRS = "too few pairs for intervals"
 GOES_ON = " (arrow: goes on)"
 
 Changes = Sequence[Sequence[TermChange]]
