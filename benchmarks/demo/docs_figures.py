@@ -1,4 +1,4 @@
-"""Draw the figures of docs/figures.md again: `python -m benchmarks.docs_figures RUNS [RUN…]`.
+"""Draw the figures of docs/figures.md again: `python -m benchmarks.demo.docs_figures RUNS [RUN…]`.
 
 Runs each command in RUNS, unless its folder is there, and writes small copies of its figures to
 docs/pictures/figures. With names of runs only these. The figures of `attn analyze` with options of
@@ -16,7 +16,7 @@ from PIL import Image
 from attn.demo.shipped import lora_file
 
 PROMPT = "a red square left of a purple triangle on a white background"
-PICTURES = Path(__file__).parent.parent / "docs" / "pictures" / "figures"
+PICTURES = Path(__file__).parents[2] / "docs" / "pictures" / "figures"
 WIDTH, QUALITY = 560, 80
 STRENGTHS = {"style-000002": 0.2, "style-000006": 0.45, "style-000010": 0.75, "style": 1.0}
 """Files of a training: the demo's LoRA at a part of its strength."""
