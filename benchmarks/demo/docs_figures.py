@@ -102,11 +102,16 @@ FIGURES = {
         **{f"sketch-{name}": WHOLE + name for name in ("summary", "pairs", "difference", "layers")},
         "sketch-token": f"{WHOLE}token_comparisons/001-red",
     },
-    "sd35": {f"sd35-{name}": WHOLE + name for name in ("null", "summary")},
+    "sd35": {
+        **{f"sd35-{name}": WHOLE + name for name in ("null", "summary")},
+        **{
+            f"sd35-{name}": f"{WHOLE}variants/purple.kohya/{name}"
+            for name in ("difference", "layers")
+        },
+    },
     "sd35-run": {
         "sd35-words": "analysis/clip/heatmaps/words",
         "sd35-roles": "analysis/sinks/roles",
-        "sd35-segments": "analysis/evolution/segments",
     },
     "cuts": {"cuts": f"{WHOLE}cuts"},
     "file": {"norms": "norms"},
