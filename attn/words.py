@@ -187,15 +187,11 @@ FUNCTION_WORDS = (
 """English articles, prepositions, conjunctions and pronouns, which name nothing to be seen."""
 DIRECTIONS = "bottom centre center front left lower middle right top upper"
 """English words that say where something is, beside the prepositions."""
-NAMING = "“a”, “of” and “left” do not"
-"""Which words name nothing, for readers of the page."""
+NAMING = "“a”, “of” and “left” are none"
+"""Which words are no content words, for readers of the page."""
 
 
 def is_content(word: str) -> bool:
-    """Whether it is a content word: neither a function word of English nor without letters."""
-    return fold(word) not in FUNCTION_WORDS.split() and any(map(str.isalnum, word))
-
-
-def is_telling(word: str) -> bool:
-    """Whether a word names something that can be seen: a content word that is no direction."""
-    return is_content(word) and fold(word) not in DIRECTIONS.split()
+    """Whether a word names something: a content word is no function word, and no direction."""
+    names_nothing = fold(word) in (*FUNCTION_WORDS.split(), *DIRECTIONS.split())
+    return not names_nothing and any(map(str.isalnum, word))

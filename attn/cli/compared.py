@@ -121,7 +121,8 @@ def list_changes(masses: DataFrame, name: str) -> Iterator[str]:
         )
     yield from aligned(lines)
     if len(lines) - 1 < len(every):
-        yield f"{len(lines) - 1} of {len(every)} words: content words, largest change first; {ALL}"
+        shown = f"{len(lines) - 1} of {len(every)} words"
+        yield f"{shown}: content words, largest change of mass first; {ALL}"
 
 
 def _shown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

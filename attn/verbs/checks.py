@@ -80,6 +80,14 @@ def texts(name: str, value: Any) -> tuple[str, ...]:
     return tuple(text(f"{name} {index}", item) for index, item in enumerate(value))
 
 
+def names(name: str, value: Any) -> tuple[str, ...]:
+    """Return one name or several, of which there is one at least."""
+    listed = texts(name, value)
+    if not any(item.strip() for item in listed):
+        raise UsageError(f"{name}: nothing is named; leave the option out for the default")
+    return listed
+
+
 def host_names(name: str, value: Any) -> tuple[str, ...]:
     """Return the names of one host or several, as a browser asks for them."""
     names = texts(name, value)

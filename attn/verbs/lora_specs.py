@@ -91,6 +91,14 @@ def lone_scales(specs: Spec | Sequence[Spec] | None) -> list[str]:
     return [text for text, stacks in several.items() if len(_without_zero(stacks)) == 1]
 
 
+def tell_idle(loras: Sequence[Lora]) -> Iterator[str]:
+    """Say of each LoRA that is nowhere multiplied by anything but 0 that it changes nothing."""
+    for lora in loras:
+        if not any(map(lora.scale_of, LORA_PARTS)):
+            name = f"{Path(lora.path).name}{lora.selection}:{lora.strength}"
+            yield f"{name} changes nothing at this scale; give another one, or leave it out"
+
+
 def name_variants(stacks: Sequence[tuple[Lora, ...]]) -> tuple[LoraVariant, ...]:
     """Name stacks as shortly as tells them apart.
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from attn.viz.charts import new_charts, show_names
-from attn.viz.compare.comparison_scene import BASE, VARIANTS, style
+from attn.viz.compare.comparison_scene import BASE, RANDOM, VARIANT, style
 from attn.viz.figures import FigureFile
 from attn.viz.intervals import draw_interval, limit_intervals
 from attn.viz.labels import short
@@ -38,7 +38,7 @@ SHAPES = {
     "shape": ("shape", "part of the images"),
 }
 """Panels of captions of the shapes world."""
-ORDERS = {"most": VARIANTS[0], "least": BASE}
+ORDERS = {"most": VARIANT, "least": BASE}
 
 Row = Mapping[str, Any]
 
@@ -64,9 +64,7 @@ def draw_cuts(rows: Sequence[Row], heading: tuple[str, str], texts: dict[str, st
         write_title(axes, *TITLES[measure], size=10.5)
     labels = [short(cut.removesuffix(" cut"), LETTERS) for cut in cuts]
     charts[0].set_yticks(range(len(cuts)), labels)
-    lines = [
-        Line2D([], [], color=colour, marker="o", markersize=5) for colour in (VARIANTS[0], BASE)
-    ]
+    lines = [Line2D([], [], color=colour, marker="o", markersize=5) for colour in (VARIANT, RANDOM)]
     show_names(figure, lines[: len(names)], names)
     return FigureFile(PATH, figure, texts)
 
@@ -75,7 +73,7 @@ def _draw_measure(axes: Axes, rows: Sequence[Row], cuts: Sequence[str]) -> None:
     points = [
         (row, name, at, colour)
         for row in rows
-        for name, at, colour in (("", -1, VARIANTS[0]), ("random_", 1, BASE))
+        for name, at, colour in (("", -1, VARIANT), ("random_", 1, RANDOM))
         if not isnan(row[f"{name}change"])
     ]
     values = [row[f"{name}change"] for row, name, *_ in points]

@@ -142,6 +142,20 @@ def write_heading(figure: Figure, lines: Sequence[str], small: int = 1) -> None:
         )
 
 
+def write_foot(figure: Figure, text: str) -> None:
+    """Write a small grey line at the foot of a page."""
+    width, height = figure.get_size_inches()
+    figure.text(
+        MARGIN / width,
+        MARGIN / height,
+        text,
+        fontsize=8.5,
+        color=FAINT,
+        fontfamily=FAMILY,
+        parse_math=False,
+    )
+
+
 def shorten(text: str, width: float) -> str:
     """Return a text for one line of the heading, cut where it is wider than that many inches."""
     return short(text, int(width / LETTER))

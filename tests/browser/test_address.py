@@ -13,7 +13,7 @@ CASES = {
     "t=0,99": "trace 99",
     "t=index&status=odd&sort=odd": "status odd; order odd",
     "t=0&steps=99&layers=2,77&heads=41": "step 99; layer 77; head 41",
-    "t=0&branch=odd&sample=7&tower=odd": "guidance row odd; network odd; picture 7",
+    "t=0&branch=odd&sample=7&tower=odd": "guidance row odd; network odd; image 7",
     "t=0&pins=clip.w1+clip.w99&place=5,9,6,99": "place 5,9,6,99; word clip.w99",
     "t=0&alpha=3&threshold=x&sort=odd&sketch=yes": "alpha 3; order odd; sketch yes; threshold x",
     "t=1&at=999,0&view=0,0,99,99&side=odd": "side odd; token 999,0; view 0,0,99,99",

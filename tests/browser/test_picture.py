@@ -197,7 +197,7 @@ def test_files(look, folder):
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", figure)
     assert " ".join(texts).startswith(
         "Attention to “cat (clip)” “A cat, a bobcat” · seed 7 · toy "
-        "reads the prompt, picture 1 of 2, mean of 2 layers, all heads, all steps "
+        "reads the prompt, image 1 of 2, mean of 2 layers, all heads, all steps "
     )
     assert {"0", percent(float(np.nanmax(maps.sel(segment="clip"))))} <= {*texts}
     assert PIN in figure and figure.count("<image ") == 3  # picture, map and scale

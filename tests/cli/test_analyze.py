@@ -31,13 +31,12 @@ TABLES = """\
 WORDS = """\
 “cat” has 9 % of its attention in one sixteenth of the image, in the upper left corner (an even map
 has 6.25 %). “bobcat” has 7.12 % of its attention in one sixteenth of the image, in the lower right
-corner. At its peak “cat” gets 2.08 times its mean, the most of the words that name something (“a”,
-“of” and “left” do not); “bobcat” gets 1.46 times its mean, the least. “cat” leads in 21.7 % of the
-image, the most; no word leads in 70 %.\
+corner. At its peak “cat” gets 2.08 times its mean, the most of the content words (“a”, “of” and
+“left” are none); “bobcat” gets 1.46 times its mean, the least. “cat” leads in 21.7 % of the image,
+the most; no word leads in 70 %.\
 """
 ANSWER = f"""\
-{WORDS} Padding gets 36.7 %; the words get 44.5 % of the image's
-attention.
+{WORDS} Padding gets 36.7 %; the words get 44.5 % of the image's attention.
 """
 
 

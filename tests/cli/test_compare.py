@@ -90,7 +90,7 @@ one (2) against one, 1 pair of images
   WORD    SEGMENT  BASE    CHANGE        95 % INTERVAL
   cat     clip     0.0876  +0      +0 %  -
   bobcat  clip     0.173   +0      +0 %  -
-  2 of 4 words: content words, largest change first; tables/mass.csv has all
+  2 of 4 words: content words, largest change of mass first; tables/mass.csv has all
 out/comparison
   tables/mass.csv
   tables/share.csv
@@ -143,6 +143,7 @@ def test_dry_run(opened):
     assert (code, stdout) == (0, PLAN)
     assert stderr == (
         f"model: the built-in demo ({load(find('sdxl')).note_on_demo('demo')})\n"
+        "3 pairs cannot tell an effect from chance: intervals take 4 or more, as --seed 0-3 gives\n"
         "base: out/base\na:0.5: out/a-0.5\na:1: out/a-1\n"
     )
     answer = json.loads(run(*given, "--json")[1])

@@ -9,7 +9,13 @@ import pytest
 from attn.demo import shipped
 from attn.errors import ModelError, UsageError
 from attn.schema import Lora
-from attn.verbs.lora_specs import LoraVariant, lone_scales, parse_stack, parse_variants
+from attn.verbs.lora_specs import (
+    LoraVariant,
+    lone_scales,
+    parse_stack,
+    parse_variants,
+    tell_idle,
+)
 from tests.helpers.models.lora_files import pair, write
 
 SPECS = {
@@ -311,3 +317,19 @@ def test_a_folder_without_loras(epochs, tmp_path):
 def test_a_sweep_of_one_scale():
     """Several scales of which one acts are no sweep, which can be said; others are or are none."""
     assert lone_scales(["demo:0,0.5", "demo:0,0.5,1", "demo:0.5", "demo:0"]) == ["demo:0,0.5"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("a.safetensors:0", ["a.safetensors:0"]),
+        ("a.safetensors:unet=0,te=0", ["a.safetensors:unet=0,te=0"]),
+        ("a.safetensors:0+b.safetensors:0.5", ["a.safetensors:0"]),
+        ("a.safetensors:unet=0,te=0.4", []),
+        ("a.safetensors", []),
+    ],
+)
+def test_what_changes_nothing(typed, told):
+    """A LoRA that acts nowhere is named, also in a stack; one that acts in a part is not."""
+    ending = " changes nothing at this scale; give another one, or leave it out"
+    assert [text.removesuffix(ending) for text in tell_idle(parse_stack(typed))] == told

@@ -192,6 +192,17 @@ def content_first(changes: Iterable[TermChange]) -> list[TermChange]:
     return sorted(changes, key=lambda entry: not is_content(entry.term.text))
 
 
+def content_only(changes: Iterable[TermChange]) -> list[TermChange]:
+    """Return the changes of words that name something, or all if none does."""
+    listed = list(changes)
+    return [entry for entry in listed if is_content(entry.term.text)] or listed
+
+
+def by_part(entries: Iterable[TermChange]) -> list[TermChange]:
+    """Order terms of single numbers as they are told; see `rank_told`."""
+    return rank_told(entries, _told_numbers)
+
+
 def by_size(entries: Iterable[TermChange]) -> list[TermChange]:
     """Order terms of single numbers by their absolute change, the largest first."""
     return sorted(entries, key=lambda entry: -abs(float(entry.change.change)))
@@ -247,7 +258,7 @@ def headline(entries: Iterable[TermChange]) -> TermChange | None:
     It is the one of largest relative change, as `rank_told` ranks them: of content words if any of
     these changed, or if no word did, and of those whose interval leaves 0 out if there are any.
     """
-    return next(iter(rank_told(_may_lead(entries), _told_numbers)), None)
+    return next(iter(by_part(_may_lead(entries))), None)
 
 
 def strongest(entries: Iterable[TermChange]) -> TermChange | None:

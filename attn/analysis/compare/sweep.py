@@ -4,8 +4,8 @@ Files of one training, whose names are equal but for numbers, are swept in the o
 number of a file is that in its name; where names have none, or several that differ, it is its place
 in this order, from 1. The baseline, without a LoRA, is 0.
 
-Definitions, for the leading word (see `changes.headline`, at any scale) and the scales on one side
-of the baseline, in the order of their distance from it:
+Definitions, for the leading word (see `changes.headline`, at any scale that does not break images)
+and the scales on one side of the baseline, in the order of their distance from it:
 
 - works from   the first scale at which the interval of the word's change of mass leaves 0 out.
 - step         (level of the images at a scale - level at the scale before) / (distance of the two
@@ -79,7 +79,8 @@ class Sweep:
         name: of what varies, such as `LoRA style`.
         base: its value in the baseline.
         points: in the order of their scales; none has the baseline's.
-        word: the leading one, or None without words.
+        whole: those of them that do not break images, nor lie behind one that does.
+        word: the leading one of these, or None without words.
         works: the scale from which it works; None if no interval leaves 0 out.
         visible: the scale from which images differ visibly; None if none is shown to.
         breaks: the scale from which images break; None if none does.
@@ -92,6 +93,7 @@ class Sweep:
     name: str
     base: float
     points: tuple[SweepPoint, ...]
+    whole: tuple[SweepPoint, ...]
     word: TermChange | None
     works: float | None
     visible: float | None
@@ -105,6 +107,19 @@ class Sweep:
     def has_intervals(self) -> bool:
         """Whether there are enough pairs to tell from where on it works or breaks."""
         return any(bool(np.isfinite(self.table[end]).any()) for end in ("low", "level_low"))
+
+    @property
+    def last(self) -> SweepPoint:
+        """The point farthest from the baseline: above it, if any is there."""
+        return max(self.points, key=self._reach)
+
+    @property
+    def told(self) -> SweepPoint:
+        """The point that sentences are of: the last one that does not break images."""
+        return max(self.whole, key=self._reach)
+
+    def _reach(self, point: SweepPoint) -> tuple[bool, float]:
+        return point.scale > self.base, abs(point.scale - self.base)
 
     def is_first(self, value: float) -> bool:
         """Whether no number between the baseline's and this one was tried."""
@@ -240,8 +255,14 @@ def make_sweep(
         for label, scale, pairs in sorted(runs, key=lambda run: run[1])
         if scale != base
     )
-    word = headline([entry for point in points for entry in point.changes])
-    rows = [row for side in _sides(points, base) for row in _rows(side, base, word)]
+    sides = _sides(points, base)
+    steps = {at: step for side in sides for at, step in _steps(side, base).items()}
+    unbroken = [
+        point for side in sides for point in takewhile(lambda of: not steps[of.scale][1], side)
+    ]
+    whole = tuple(sorted(unbroken, key=lambda point: point.scale))
+    word = headline([entry for point in whole for entry in point.changes])
+    rows = [row for side in sides for row in _rows(side, steps, word)]
     rows.sort(key=lambda row: row["scale"])
     marks: dict[str, Callable[[Mapping[str, Any]], bool]] = {
         "works": lambda row: bool(row["works"]),
@@ -264,6 +285,7 @@ def make_sweep(
         name,
         base,
         points,
+        whole,
         word,
         **first,
         table=table,
@@ -312,25 +334,35 @@ def _sides(points: Sequence[SweepPoint], base: float) -> list[list[SweepPoint]]:
     return [side for side in (above, below) if side]
 
 
-def _rows(
-    points: Sequence[SweepPoint], base: float, word: TermChange | None
-) -> list[dict[str, Any]]:
-    """Return the rows of one side of the baseline, from it outwards."""
-    rows: list[dict[str, Any]] = []
+def _steps(points: Sequence[SweepPoint], base: float) -> dict[float, tuple[float, bool]]:
+    """Return the step of each scale of one side, from the baseline outwards, and if it breaks."""
+    steps: dict[float, tuple[float, bool]] = {}
     before: tuple[float, dict[Image, float]] = base, dict.fromkeys(points[0].levels, 0.0)
-    steps: dict[Image, float] = {}
+    last: dict[Image, float] = {}
     for point in points:
         common = [image for image in point.levels if image in before[1]]
         distance = abs(point.scale - before[0])
         slopes = {at: (point.levels[at] - before[1][at]) / distance for at in common}
-        row = _row(point, word) | {"step": _mean(slopes)}
-        works_before, breaks_before = (any(of[key] for of in rows) for key in ("works", "breaks"))
+        is_visible = mean_level(point.levels)[1] > VISIBLE
+        is_first = not any(breaks for _, breaks in steps.values())
+        steps[point.scale] = _mean(slopes), is_first and is_visible and _is_steeper(slopes, last)
+        before, last = (point.scale, point.levels), slopes
+    return steps
+
+
+def _rows(
+    points: Sequence[SweepPoint],
+    steps: Mapping[float, tuple[float, bool]],
+    word: TermChange | None,
+) -> list[dict[str, Any]]:
+    """Return the rows of one side of the baseline, from it outwards."""
+    rows: list[dict[str, Any]] = []
+    for point in points:
+        step, breaks = steps[point.scale]
         entry = change_of(point, word)
-        row["works"] = int(not works_before and entry is not None and is_clear(entry))
-        is_break = row["level_low"] > VISIBLE and _is_steeper(slopes, steps)
-        row["breaks"] = int(not breaks_before and is_break)
-        rows.append(row)
-        before, steps = (point.scale, point.levels), slopes
+        works = entry is not None and is_clear(entry) and not any(of["works"] for of in rows)
+        marks = {"step": step, "works": int(works), "breaks": int(breaks)}
+        rows.append(_row(point, word) | marks)
     return rows
 
 

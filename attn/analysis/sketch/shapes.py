@@ -29,7 +29,7 @@ from attn.analysis.compare.reading import regrid
 from attn.analysis.sketch.strokes import surrounded
 from attn.analysis.tables import Table, make_table
 from attn.shapes import ShapeLifts, ShapeNumbers, ShapeRegions, Strokes, WordMaps
-from attn.words import is_telling
+from attn.words import is_content
 
 if TYPE_CHECKING:
     from attn.trace.words.occurrences import Occurrence
@@ -187,7 +187,7 @@ def headline(
     words: Sequence[Occurrence], lifts: np.ndarray, chances: np.ndarray, names: Sequence[str]
 ) -> str:
     """Say what the word that reads one shape most reads; `lifts`, `chances` are (word, shape)."""
-    telling = [at for at, word in enumerate(words) if is_telling(word.text)] or range(len(words))
+    telling = [at for at, word in enumerate(words) if is_content(word.text)] or range(len(words))
     read = [at for at in telling if not np.isnan(lifts[at]).any()]
     if not read:
         return "no word of these is read by the model"
@@ -219,7 +219,7 @@ def find_swapped(
     shapes = {
         word.index: shape
         for word, *row in zip(words, lifts, chances, strict=True)
-        if is_telling(word.text) and (shape := _clear_shape(*row)) is not None
+        if is_content(word.text) and (shape := _clear_shape(*row)) is not None
     }
     pairs = [
         (first, second)

@@ -59,7 +59,7 @@ from attn.analysis.words.curves import step_axis
 from attn.analysis.words.selection import BLOCK, Scale, Scope, Selection, choose, step_maps
 from attn.shapes import StepMaps, Strokes, WordMaps
 from attn.trace.words.sums import word_positions
-from attn.words import is_telling
+from attn.words import is_content
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -181,7 +181,7 @@ def _hold_shapes(trace: Trace, selection: Selection, maps: WordMaps, pixels: Str
         {
             "word": [word.label for word in words],
             "shape": list(shapes.names),
-            "telling": ("word", [is_telling(word.text) for word in words]),
+            "telling": ("word", [is_content(word.text) for word in words]),
             "chance": (("sample", "word", "shape"), chances),
         },
         ("sample", "word", "shape"),
@@ -267,7 +267,7 @@ def _label(
         np.moveaxis(values[name], 2, 1),
         {
             "series": [word.label for word in selection.words],
-            "telling": ("series", [is_telling(word.text) for word in selection.words]),
+            "telling": ("series", [is_content(word.text) for word in selection.words]),
             **step_axis(trace, selection.steps),
         },
         ("sample", "series", "step"),

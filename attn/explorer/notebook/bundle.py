@@ -73,7 +73,7 @@ def mimebundle(library: Library, plain: str) -> dict[str, str]:
     except AttnError as error:  # too many traces for a page of this size, or a damaged one
         live = f"<p>{escape(visible(str(error)))}</p>"
     figures = "".join(map(_figure, stills))
-    details = f"<details open><summary>Still picture</summary>{figures}{rest}</details>"
+    details = f"<details open><summary>Still image</summary>{figures}{rest}</details>"
     sheets = [still for still in stills if still.images]
     images = {"image/png": b64encode(_sheet(sheets[0])).decode()} if sheets else {}
     return {"text/plain": plain, "text/html": details + live} | images

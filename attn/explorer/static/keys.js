@@ -4,9 +4,9 @@ import { html, useEffect, useRef } from "./vendor/preact.js";
 
 /** What the parts of a screen do by themselves. @type {Shortcut[]} */
 export const OWN_KEYS = [
-  { keys: "← → ↑ ↓", does: "on the picture: move to the next place" },
-  { keys: "Shift + arrows", does: "on the picture: widen the region" },
-  { keys: "Enter", does: "on the picture: pin the place; on a word: pin the word" },
+  { keys: "← → ↑ ↓", does: "on the image: move to the next place" },
+  { keys: "Shift + arrows", does: "on the image: widen the region" },
+  { keys: "Enter", does: "on the image: pin the place; on a word: pin the word" },
   { keys: "↑ ↓ ← →", does: "on a layer: next layer, next head; Enter chooses the layer, h the head" },
 ];
 

@@ -210,7 +210,7 @@ function Card({ row, source }) {
     .join(" · ");
   const picture = row.picture
     ? html`<${TraceImage} source=${source.url(`t/${id}/thumb`)} loading="lazy" />`
-    : html`<span class="none">${error ? "failed" : "no picture"}</span>`;
+    : html`<span class="none">${error ? "failed" : "no image"}</span>`;
   const state = error
     ? html`<span class="card-error" tabindex="0">${visible(error)}</span>`
     : html`<span class="faint">${visible(facts)}</span>`;

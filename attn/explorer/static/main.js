@@ -89,7 +89,7 @@ const NAMES_IN_ADDRESS = {
   at: "token",
   spot: "place",
   branch: "guidance row",
-  sample: "picture",
+  sample: "image",
   tower: "network",
   sort: "order",
 };

@@ -26,7 +26,7 @@ from attn.verbs.analyze.relations_answer import tell_relations
 from attn.verbs.analyze.sketch_answer import SKETCHED, name_word, tell_sketch, word_means
 from attn.verbs.report_page import Sentence
 from attn.wording import digits, percent
-from attn.words import NAMING, is_telling
+from attn.words import NAMING, is_content
 
 if TYPE_CHECKING:
     from attn.schema import Manifest
@@ -96,7 +96,7 @@ def _tell_places(
     """
     cells_path = f"{segment}/{FOLDER}/grid_analysis_{CELLS}x{CELLS}.csv"
     every = largest_first(word_means(tables[path], ["dominant", "lift_max"]), "lift_max")
-    rows = [row for row in every if is_telling(row["word"])] or every
+    rows = [row for row in every if is_content(row["word"])] or every
     cells = (
         word_means(tables[cells_path], ["part"], "row", "column") if cells_path in tables else []
     )
@@ -114,7 +114,7 @@ def _tell_places(
     first, last = rows[0], rows[-1]
     told = f"At its peak “{name_word(first, rows)}” gets {_times(first)}"
     others = (
-        f", the most of the words that name something ({NAMING}); "
+        f", the most of the content words ({NAMING}); "
         f"“{name_word(last, rows)}” gets {_times(last)}, the least"
     )
     yield Sentence(f"{told}{others if len(rows) > 1 else ''}.", path)

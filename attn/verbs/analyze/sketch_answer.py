@@ -15,7 +15,7 @@ from attn.analysis.tables import Columns
 from attn.trace.words.occurrences import find_occurrences
 from attn.verbs.report_page import Sentence
 from attn.wording import digits, percent
-from attn.words import NAMING, find_words, fold, is_telling
+from attn.words import NAMING, find_words, fold, is_content
 
 if TYPE_CHECKING:
     from attn.schema import Manifest
@@ -61,23 +61,20 @@ def _tell_deviation(table: Columns) -> Iterator[Sentence]:
 def _tell_overlap(table: Columns) -> Iterator[Sentence]:
     """Yield which word lies most on the drawing, if it does more than an even map."""
     means = word_means(table, ["inside", "inside_ratio", "on", "on_ratio"])
-    every = [row for row in means if is_telling(row["word"])]
+    every = [row for row in means if is_content(row["word"])]
     ratios = [f"{of}_ratio" for of in REGIONS]
     ratio = next((of for of in ratios if not all(np.isnan(row[of]) for row in every)), None)
     if ratio is None:
         return
     measure, most = ratio.removesuffix("_ratio"), largest_first(every, ratio)[0]
     if most[ratio] < LEAST_LIFT:
-        text = (
-            f"No word that names something ({NAMING}) has {LEAST_LIFT:g} times an even map's "
-            "attention"
-        )
+        text = f"No content word ({NAMING}) has {LEAST_LIFT:g} times an even map's attention"
         yield Sentence(f"{text} {REGIONS[measure]}.", OVERLAP)
         return
     yield Sentence(
         f"“{name_word(most, means)}” has {percent(most[measure])} of its attention "
-        f"{REGIONS[measure]}, {digits(most[ratio])}× an even map and the most of the words that "
-        "name something.",
+        f"{REGIONS[measure]}, {digits(most[ratio])}× an even map and the most of the content "
+        "words.",
         OVERLAP,
     )
 
@@ -94,7 +91,7 @@ def _tell_shapes(table: Columns) -> Iterator[Sentence]:
     shown = {
         word: row["lift"]
         for word, row in most.items()
-        if is_telling(row["word"]) and row["lift"] >= LEAST_LIFT and row["chance"] <= MOST_CHANCE
+        if is_content(row["word"]) and row["lift"] >= LEAST_LIFT and row["chance"] <= MOST_CHANCE
     }
     for word in sorted(shown, key=lambda word: -shown[word])[:NAMED]:
         row, other = most[word], least[word]

@@ -29,7 +29,7 @@ from attn.verbs.capture.options import CaptureOptions, GenerationOptions, read_p
 from attn.verbs.capture.prompt_syntax import WeightedPrompt, parse_a1111, shared_loras
 from attn.verbs.capture.remains import find_previous
 from attn.verbs.capture.resume import keep_finished, refuse_other_list
-from attn.verbs.lora_specs import parse_stack
+from attn.verbs.lora_specs import parse_stack, tell_idle
 from attn.verbs.options import takes
 from attn.verbs.report import Report, warn_of_failures
 from attn.verbs.shards.parts import (
@@ -162,6 +162,8 @@ def capture_with(options: CaptureOptions) -> Captured:
     stack = parse_stack([*parse_stack(options.lora), *shared_loras(prompts)])
     if stack:  # what is wrong with a file is said before a model is loaded
         request = replace(request, loras=complete_loras(family, stack))
+    for text in tell_idle(stack):
+        report.warn(text)
     if negative is not None:
         request = replace(request, negative=negative.text, negative_emphasis=negative.emphasis)
     wishes = [

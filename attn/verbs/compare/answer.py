@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attn.analysis.compare.changes import rank_told
+from attn.analysis.compare.changes import MATTERS, rank_told
 from attn.analysis.grouping import matching
 from attn.analysis.tables import table_parts
 from attn.verbs.compare.answers.drawings import tell_drawing
@@ -26,6 +26,7 @@ from attn.verbs.compare.answers.images import (
     tell_levels,
 )
 from attn.verbs.compare.answers.layers import (
+    STRONG,
     stands_out,
     strongest_layers,
     tell_hidden,
@@ -44,7 +45,8 @@ from attn.verbs.compare.rows import (
     tell_amount,
 )
 from attn.verbs.report_page import Sentence
-from attn.words import is_content
+from attn.wording import count_noun, percent
+from attn.words import NAMING, is_content
 
 if TYPE_CHECKING:
     from attn.analysis.compare.sweep import Sweep
@@ -82,8 +84,8 @@ def tell(
 
 
 def told_labels(labels: Sequence[str], sweep: Sweep | None) -> list[str]:
-    """Return the labels of the variants that have sentences: of a sweep the last one."""
-    return list(labels[:FEW]) if sweep is None else [sweep.points[-1].label]
+    """Return the labels of the variants that have sentences: of a sweep that of one point."""
+    return list(labels[:FEW]) if sweep is None else [sweep.told.label]
 
 
 def tell_variant(variant: VariantTables) -> list[Sentence]:
@@ -130,13 +132,13 @@ def _tell_words(variant: VariantTables, words: Sequence[Row]) -> Iterator[Senten
     lead = leading(words)
     if not has_interval(lead):
         yield Sentence(
-            f"{start} the word “{lead['word']}” changes most: it gets {tell_amount(lead)}, in too "
-            "few images to tell from chance.",
+            f"{start} the word “{lead['word']}” changes most, as a part of what it had: it gets "
+            f"{tell_amount(lead)}, in too few images to tell from chance.",
             MASS,
         )
         return
     if not is_clear(lead):
-        kind = "content word" if any(map(is_clear, words)) else "word"
+        kind = f"content word ({NAMING})" if any(map(is_clear, words)) else "word"
         yield Sentence(
             f"{start} no {kind} is shown to get more or less attention: the interval of each holds "
             "0.",
@@ -171,17 +173,33 @@ def _tell_others(lead: Row, words: Sequence[Row]) -> Sentence:
     others = [row for row in words if row is not lead]
     if not others:
         return Sentence("it is the only word that was compared.", MASS)
-    bound = max(map(farthest, others))
-    if bound < abs(lead["relative_change"]) / 2:
-        return Sentence(f"no other word moves by more than {ceiling(bound)} %.", MASS)
     clear = rank_told(filter(is_clear, others), _told_numbers)
     any_word = not is_content(lead["word"])  # the prompt has no other that changed
-    named = [row for row in clear if any_word or is_content(row["word"])][:NAMED]
-    if not named:
-        more = "no other content word's" if clear else "no other word's"
-        return Sentence(f"{more} interval leaves 0 out.", MASS)
+    told = [row for row in clear if any_word or is_content(row["word"])]
+    least = MATTERS * max((abs(row["change"]) for row in told), default=0.0)
+    large = [row for row in told if abs(row["change"]) >= least]
+    strong = [row for row in large if abs(row["relative_change"]) >= STRONG]
+    if max(map(farthest, others)) < abs(lead["relative_change"]) / 2:
+        rest = [row for row in others if row not in strong]
+        bound = (
+            f"no other word moves by more than {ceiling(max(map(farthest, rest), default=0.0))} %"
+        )
+        listed = filter(None, (_list_moved(strong, strong, words), bound if rest else ""))
+        return Sentence(f"{'; '.join(listed)}.", MASS)
+    if not told:
+        kind = f"content word ({NAMING})" if clear else "word"
+        return Sentence(f"no other {kind} is shown to get more or less.", MASS)
+    return Sentence(f"{_list_moved(told, strong, words)}.", MASS)
+
+
+def _list_moved(rows: Sequence[Row], strong: Sequence[Row], words: Sequence[Row]) -> str:
+    """Name the first words of some, and say how many more move much."""
+    named = rows[:NAMED]
     listed = " and ".join(f"{name_word(row, words)} gets {tell_amount(row)}" for row in named)
-    return Sentence(f"{listed}.", MASS)
+    more = sum(row not in named for row in strong)
+    verb = "moves" if more == 1 else "move"
+    rest = f", and {count_noun(more, 'more word')} {verb} by {percent(STRONG)} or more"
+    return f"{listed}{rest if more else ''}"
 
 
 def _is_unmoved(variant: VariantTables, words: Sequence[Row], images: Images) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from attn.trace.words.occurrences import list_vocabulary
 from attn.verbs.capture.folders import name_folders
 from attn.verbs.compare.pairing import ComparedRun
 from attn.verbs.compare.run_figures import draw_run, write_figures
-from attn.verbs.compare.scenes import ShownRun, make_scene
+from attn.verbs.compare.scenes import ShownRun, list_prompts, make_scene
 from attn.verbs.compare.variants import Variant
 from attn.wording import digits
 
@@ -159,7 +160,8 @@ def _of_all_pairs(
     if located_changes or image is not None:
         yield from draw_difference(scene, located_changes, image, options.scale)
     if image is not None:
-        yield draw_pairs(scene, list(_shown_pairs(variant)), variant.count)
+        every = replace(scene, prompt=list_prompts(_prompts(variant)), others=0)
+        yield draw_pairs(every, list(_shown_pairs(variant)), variant.count)
 
 
 def _image_pairs(variant: Variant) -> Iterator[tuple[Pixels, Pixels]]:
@@ -177,12 +179,16 @@ def _shown_pairs(variant: Variant) -> Iterator[ShownPair]:
 
     compared = (pair for pair in variant.pairs if pair.images is not None)
     numbers = ((pair, values) for pair in compared for values in np.asarray(pair.images))
-    several = len(variant.prompts) > 1
-    prompts = sorted(variant.prompts)
+    prompts = _prompts(variant)
     for (pair, values), images in islice(zip(numbers, _image_pairs(variant), strict=False), MOST):
-        prompt = f"prompt {prompts.index(pair.prompt) + 1} · " if several else ""
+        prompt = f"prompt {prompts.index(pair.prompt) + 1} · " if len(prompts) > 1 else ""
         remark = f"level {digits(values[0])} · SSIM {digits(values[1], 1)}"
         yield shrink_pair(f"{prompt}seed {pair.seed}", remark, images)
+
+
+def _prompts(variant: Variant) -> list[str]:
+    """Return the prompts of all pairs in their order."""
+    return list(dict.fromkeys(pair.prompt for pair in variant.pairs))
 
 
 def draw_weights(

@@ -18,6 +18,7 @@ from attn.verbs.compare.controls.cut_answer import tell_cuts
 from attn.verbs.compare.controls.cut_effects import CUTS
 from attn.verbs.compare.controls.weakening import tell_weakening
 from attn.verbs.compare.rows import VariantTables
+from attn.verbs.compare.sweeps import find_sweep
 from attn.verbs.compare.variants import Variant
 from attn.verbs.report import Report
 from attn.verbs.report_page import Sentence
@@ -87,7 +88,7 @@ def compute(
     from attn.analysis.tables import Frames
 
     variants = controls.variants
-    sweep = _find_sweep(controls.plain, options)
+    sweep = find_sweep(controls.plain, options)
     by_variant = _variant_tables(variants, parts, options)
     weights = {} if parts else _weigh(variants, files, options, report)
     places = _places(sweep, controls)
@@ -107,34 +108,6 @@ def compute(
     if controls.cut_rows:  # which tell of the largest cuts, wherever these stand
         labels = [variant.label for variant in controls.drawn]
     return ComparisonFindings(controls, sweep, weights, tables, answer, labels)
-
-
-def _find_sweep(variants: Sequence[Variant], options: PairOptions) -> Sweep | None:
-    """Return the sweep that variants are: they differ in one number or file alone; else None."""
-    from attn.analysis.compare.sweep import (
-        find_files,
-        find_scales,
-        make_sweep,
-        name_training,
-        name_unit,
-        place_files,
-    )
-
-    differences = [variant.differences for variant in variants]
-    files, varying = find_files(differences), find_scales(differences)
-    unit = ""
-    if files is not None:
-        places, unit = place_files(files), name_unit(differences, files)
-        varying = name_training(differences, unit), 0.0, places
-        files = tuple(files[places.index(place)] for place in sorted(places))
-    if varying is None:
-        return None
-    name, base, scales = varying
-    runs = [
-        (variant.label, scale, variant.pairs)
-        for variant, scale in zip(variants, scales, strict=True)
-    ]
-    return make_sweep(name, base, runs, options.words, files or (), unit)
 
 
 def _variant_tables(

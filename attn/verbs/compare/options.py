@@ -97,7 +97,7 @@ class ControlOptions:
             "The LoRA's trigger words, for --leak. [default: those that moved most]",
             python="The trigger words, for leak; None is those that moved most.",
             read=parsing.split,
-            check=checks.texts,
+            check=checks.names,
         ),
     ] = None
     by_block: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ CAPTIONS = {
     "summary.png": "Images, the maps of the leading word, and the words that changed most.",
     "cuts.png": "What each cut changes, and as much cut at random; lines are 95 % intervals.",
     "weakening.png": "Heads weakened in the order of their effect, and the reverse; bands: 95 %.",
-    "sweep.png": "The leading word, the images and all other words against the scale.",
+    "sweep.png": "The leading word, the images and other words against the scale.",
     "null.png": "The LoRA's effect, and that of random weights of the same size.",
     "parts.png": "What is lost without each part, and, of blocks, what it gives alone.",
     "leak.png": "What the LoRA changes with its trigger words in the prompt, and without them.",
@@ -39,8 +40,8 @@ class VariantFigures:
     """Which figures are of one variant alone.
 
     Attributes:
-        folders: labels of variants by the folders of their figures, with a slash; a single variant
-            has none.
+        folders: labels of variants by the folders of their figures, with a slash, or by the name of
+            a figure; a single variant has no folder.
         told: labels of those that the answer tells of.
     """
 
@@ -60,7 +61,7 @@ class VariantFigures:
 
     def caption(self, name: str) -> str:
         """Return what a figure shows, and of which variant."""
-        text, label = CAPTIONS.get(name.rpartition("/")[2], ""), self.label_of(name)
+        text, label = CAPTIONS.get(kind_of(name), ""), self.label_of(name)
         return ": ".join(part for part in (label, text) if part)
 
 
@@ -108,10 +109,15 @@ def lay_out_report(
     )
 
 
+def kind_of(name: str) -> str:
+    """Return the name of a figure without its folder, and without the number of its variant."""
+    return re.sub(r"-\d+(?=\.png$)", "", name.rpartition("/")[2])
+
+
 def rank_figures(names: Sequence[str], by_variant: VariantFigures) -> list[str]:
     """Return the figures that may stand open, those that matter most first."""
     order = {name: number for number, name in enumerate(CAPTIONS)}
-    kinds = {name: name.rpartition("/")[2] for name in names if by_variant.is_told(name)}
+    kinds = {name: kind_of(name) for name in names if by_variant.is_told(name)}
     ranked = [name for name, kind in kinds.items() if kind in CAPTIONS]
     return sorted(ranked, key=lambda name: order[kinds[name]])
 

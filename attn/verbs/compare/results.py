@@ -22,7 +22,7 @@ from attn.verbs.compare.variants import Variant, compare_traces
 from attn.verbs.report import Report
 from attn.verbs.report_page import plain, write_report
 from attn.wording import count_noun
-from attn.words import find_words, is_content
+from attn.words import NAMING, find_words, is_content
 
 if TYPE_CHECKING:
     from attn.analysis.compare.pairs import PairOptions, ReadSide
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 TABLES = "tables"
 NO_CONTENT = (
-    "the prompts have no content word, so what is told is of articles, prepositions "
+    f"the prompts have no content word ({NAMING}), so what is told is of articles, prepositions "
     "and the like; give a prompt with a noun, a colour, …"
 )
 
@@ -178,9 +178,8 @@ def _write_page(
 
     drawn = findings.controls.drawn
     labels = [variant.label for variant in drawn]
-    by_variant = VariantFigures(
-        dict(zip(folder_prefixes(drawn), labels, strict=True)), findings.told
-    )
+    folders = dict(zip(folder_prefixes(drawn), labels, strict=True))
+    by_variant = VariantFigures(folders | findings.controls.figures, findings.told)
     page = lay_out_report(
         base, findings.controls.plain, findings.answer, findings.tables, written, by_variant
     )
@@ -228,6 +227,7 @@ def _describe_sweep(sweep: Sweep) -> dict[str, Any]:
         "works_from": sweep.works,
         "visible_from": sweep.visible,
         "breaks_from": sweep.breaks,
+        "told": sweep.told.scale,
     }
 
 

@@ -76,7 +76,7 @@ def make_scene(
     if len(variants) == 1:  # beside several names there is no room
         sides[1] = replace(sides[1], difference=_image_difference(variants[0]))
     return ComparisonScene(
-        _listed(prompts),
+        list_prompts(prompts),
         " · ".join(
             filter(
                 None,
@@ -120,7 +120,7 @@ def _differing(variants: Sequence[Variant]) -> str:
     return differences.pop() if len(differences) == 1 else ""
 
 
-def _listed(prompts: Sequence[str]) -> str:
+def list_prompts(prompts: Sequence[str]) -> str:
     """Return one prompt, or several with their numbers."""
     if len(prompts) == 1:
         return prompts[0]

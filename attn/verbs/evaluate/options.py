@@ -29,12 +29,13 @@ SHAPES = "shapes"
 def _thresholds(name: str, value: Any) -> tuple[float, ...]:
     """Return thresholds of a map that is scaled to 0-1."""
     listed = parsing.as_tuple(value) if isinstance(value, str) else tuple(value)
+    shown = ",".join(map(str, listed))
     try:
         numbers = tuple(float(item) for item in listed)
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{name}: expected numbers such as 0.3,0.5; got '{value}'") from error
+        raise UsageError(f"{name}: expected numbers such as 0.3,0.5; got '{shown}'") from error
     if not numbers or not all(isfinite(number) and 0 < number <= 1 for number in numbers):
-        raise UsageError(f"{name}: expected numbers above 0, up to 1; got '{value}'")
+        raise UsageError(f"{name}: expected numbers above 0, up to 1; got '{shown}'")
     return tuple(dict.fromkeys(numbers))
 
 

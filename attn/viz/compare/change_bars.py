@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,9 +14,7 @@ from attn.analysis.compare.changes import TermChange
 from attn.viz.charts import new_charts, show_names
 from attn.viz.compare.comparison_scene import (
     BASE,
-    FALL,
-    RISE,
-    VARIANTS,
+    VARIANT,
     ComparisonScene,
     name_terms,
     say_shown,
@@ -27,9 +24,9 @@ from attn.viz.compare.comparison_scene import (
 from attn.viz.figures import FigureFile
 from attn.viz.intervals import draw_interval, limit_bars, limit_intervals, mark_beyond
 from attn.viz.labels import short
-from attn.viz.page import FAMILY, write_at_edge, write_beside, write_title
-from attn.viz.style import FAINT, INK, RULE
-from attn.wording import digits, percent
+from attn.viz.page import FAMILY, write_at_edge, write_title
+from attn.viz.style import FAINT, GRID, INK, RULE
+from attn.wording import digits
 
 MOST = 24
 """So many words are drawn, those that changed most; the tables have all."""
@@ -50,7 +47,7 @@ def draw_change_bars(scene: ComparisonScene) -> FigureFile:
     figure, (left, right) = new_charts(heading, size, legend=legend, ncols=2, width_ratios=ratios)
     _draw_masses(left, changes, labels)
     _draw_changes(right, changes)
-    show_names(figure, [Patch(facecolor=BASE), Patch(facecolor=VARIANTS[0])], legend)
+    show_names(figure, [Patch(facecolor=BASE), Patch(facecolor=VARIANT)], legend)
     return FigureFile("attention_comparison.png", figure, scene.texts)
 
 
@@ -60,7 +57,7 @@ def draw_distribution(
     indices: Sequence[int],
     heading: tuple[str, str],
 ) -> Figure:
-    """Draw four views of the masses of words in one run: as they are, shared, ranked, relative.
+    """Draw the masses of words in one run: each as it is, and how many of the largest have most.
 
     Args:
         labels: of the words.
@@ -71,28 +68,33 @@ def draw_distribution(
     title, subtitle = heading
     order = sorted(indices, key=lambda word: -masses[word])[:MOST]
     kept = sorted(order)
-    mass, ranked = np.asarray(masses)[kept], np.asarray(masses)[order]
-    total, largest = float(np.sum(masses)) or 1.0, float(np.max(ranked, initial=0)) or 1.0
-    plain, sorted_ = ([short(labels[at], LETTERS) for at in group] for group in (kept, order))
-    panels: tuple[tuple[str, list[str], Any, Callable[[float], str]], ...] = (
-        ("Mass", plain, mass, digits),
-        ("Part of all words, %", plain, 100 * mass / total, lambda value: percent(value / 100)),
-        ("Mass, ranked", sorted_, ranked, digits),
-        ("Of the largest", sorted_, ranked / largest, digits),
-    )
+    total = float(np.sum(masses)) or 1.0
     subtitle += say_shown(len(kept), len(labels))
-    size = (2 * (NAMES + RIGHT), 2 * (max(len(kept), 2) * ROW * 0.8 + FOOT))
-    figure, charts = new_charts((title, subtitle), size, nrows=2, ncols=2)
-    for axes, (name, words, values, spell) in zip(charts, panels, strict=True):
-        axes.barh(range(len(words)), values, 0.66, color=BASE)
-        for level, value in enumerate(values):
-            write_beside(axes, spell(float(value)), (float(value), level), size=8)
-        _label(axes, words)
-        axes.set_xlim(0, float(max(values, default=1)) or 1.0)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-        style(axes, across=True)
-        write_title(axes, name, size=10.5)
+    size = (2 * (NAMES + RIGHT), max(len(kept), 2) * ROW * 0.8 + FOOT)
+    figure, (left, right) = new_charts((title, subtitle), size, ncols=2)
+    mass = [100 * float(masses[word]) for word in kept]
+    _draw_bars(left, [labels[word] for word in kept], mass, mass)
+    write_title(left, "Mass, in the order of the prompt", "% of all attention", size=10.5)
+    parts = [100 * float(masses[word]) / total for word in order]
+    sums = [float(at) for at in np.cumsum(parts)]
+    right.barh(range(len(sums)), sums, 0.66, color=GRID)
+    _draw_bars(right, [labels[word] for word in order], parts, sums)
+    right.set_xlim(0, 100)
+    write_title(right, "Ranked; pale: added up", "% of what all words get", size=10.5)
     return figure
+
+
+def _draw_bars(
+    axes: Axes, labels: Sequence[str], values: Sequence[float], numbers: Sequence[float]
+) -> None:
+    """Draw a bar for each word, and at the right of the chart a number in %."""
+    axes.barh(range(len(values)), values, 0.66, color=BASE)
+    for level, number in enumerate(numbers):
+        write_at_edge(axes, f"{digits(number)} %", level, FAINT)
+    _label(axes, [short(label, LETTERS) for label in labels])
+    axes.set_xlim(0, max(values, default=1.0) or 1.0)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    style(axes, across=True)
 
 
 def _draw_masses(axes: Axes, changes: Sequence[TermChange], labels: Sequence[str]) -> None:
@@ -105,7 +107,7 @@ def _draw_masses(axes: Axes, changes: Sequence[TermChange], labels: Sequence[str
     axes.set_xlim(0, limit_intervals(values, intervals)[1])
     for level, ((base, variant), interval) in enumerate(zip(masses, intervals, strict=True)):
         axes.barh(level - 0.19, base, 0.36, color=BASE)
-        axes.barh(level + 0.19, variant, 0.36, color=VARIANTS[0])
+        axes.barh(level + 0.19, variant, 0.36, color=VARIANT)
         draw_interval(axes, interval, level + 0.19, INK, width=1.1)
     _label(axes, labels)
     axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -123,15 +125,16 @@ def _draw_changes(axes: Axes, changes: Sequence[TermChange]) -> None:
     axes.set_xlim(limit_bars(list(100 * relative)))
     for level, value in enumerate(relative):
         if np.isfinite(value):
-            colour = RISE if value > 0 else FALL
-            axes.barh(level, 100 * value, 0.6, color=colour)
-            mark_beyond(axes, (100 * value, 100 * value), level, colour)
+            axes.barh(level, 100 * value, 0.6, color=VARIANT)
+            mark_beyond(axes, (100 * value, 100 * value), level, VARIANT)
             write_at_edge(axes, f"{signed(100 * value)} %", level, INK)
     _label(axes, [""] * len(changes))
     axes.axvline(0, color=RULE, linewidth=1)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value)))
-    axes.set_xlabel("change, % of the baseline", fontsize=8.5, color=FAINT, fontfamily=FAMILY)
+    axes.set_xlabel(
+        "change, % of the baseline's mass", fontsize=8.5, color=FAINT, fontfamily=FAMILY
+    )
     style(axes, across=True)
 
 

@@ -12,7 +12,13 @@ from matplotlib.ticker import MaxNLocator
 from attn.analysis.compare.changes import TermChange
 from attn.schema import Layer, name_layers
 from attn.viz.charts import new_charts, show_scale
-from attn.viz.compare.comparison_scene import DIVERGING, ComparisonScene, name_terms, signed
+from attn.viz.compare.comparison_scene import (
+    DIVERGING,
+    POINTS,
+    ComparisonScene,
+    name_terms,
+    signed,
+)
 from attn.viz.figures import FigureFile
 from attn.viz.labels import short
 from attn.viz.lines import layer_room, mark_layers, name_axes, spread
@@ -72,7 +78,7 @@ def draw_change_heads(
         spell=lambda part: f"{100 * part:.6g}",
     )
     ticks = MaxNLocator(5, symmetric=True)
-    about, changed = "change of mass, in % of all attention", panels[2::3]
+    about, changed = f"change of mass, {POINTS}", panels[2::3]
     show_scale(
         figure, changed, scales[2], about, ticks=ticks, spell=lambda part: signed(100 * part)
     )

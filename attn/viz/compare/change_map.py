@@ -14,16 +14,20 @@ from attn.schema import Layer, name_layers
 from attn.viz.charts import new_charts, show_scale
 from attn.viz.compare.comparison_scene import (
     DIVERGING,
+    POINTS,
     ComparisonScene,
+    is_masked,
     name_terms,
+    say_hatched,
     say_shown,
+    show_changes,
     signed,
     style,
 )
 from attn.viz.figures import FigureFile
 from attn.viz.lines import layer_room
 from attn.viz.page import write_title
-from attn.viz.style import FAINT, INK
+from attn.viz.style import FAINT
 
 WIDTHS = (5.0, 14.0)  # inches of the map
 COLUMN, ROW = 0.3, 0.3
@@ -40,7 +44,7 @@ def draw_change_map(
 ) -> FigureFile:
     """Draw `layers.png`: the change of mass of every word in every layer.
 
-    A dot marks cells whose 95 % interval leaves 0 out.
+    Cells whose 95 % interval holds 0 are hatched.
 
     Args:
         scene: what is compared.
@@ -53,7 +57,7 @@ def draw_change_map(
     kept = {entry.term.key for entry in most_first[:MOST]}
     words = [entry for entry in changes if entry.term.key in kept]
     values = np.array([entry.change.change for entry in words])
-    clear = np.array([(entry.change.low > 0) | (entry.change.high < 0) for entry in words])
+    masked = np.array([is_masked(entry) for entry in words])
     width = min(max(COLUMN * len(layers), WIDTHS[0]), WIDTHS[1])
     height = max(len(words), 2) * ROW
     labels = list(name_terms([entry.term for entry in words], LETTERS).values())
@@ -63,15 +67,12 @@ def draw_change_map(
         (width + NAMES, height + FOOT + layer_room(name_layers(layers))),
     )
     most = float(np.nanmax(np.abs(values), initial=0)) or 1.0
-    scale = Normalize(-most, most)
-    axes.imshow(values, cmap=DIVERGING, norm=scale, aspect="auto", interpolation="nearest")
-    rows, columns = np.nonzero(clear)
-    axes.plot(columns, rows, ".", color=INK, markersize=3)
+    show_changes(axes, values, masked, most, 0)
     _label(axes, labels, layers)
-    write_title(axes, scene.sides[1].label, "dot: the 95 % interval leaves 0 out", size=10.5)
-    about = "change of mass, in % of all attention"
+    write_title(axes, scene.sides[1].label, say_hatched(words), size=10.5)
+    about = f"change of mass, {POINTS}"
     ticks = MaxNLocator(5, symmetric=True)
-    look = (DIVERGING, scale)
+    look = (DIVERGING, Normalize(-most, most))
     show_scale(figure, [axes], look, about, ticks=ticks, spell=lambda part: signed(100 * part))
     return FigureFile("layers.png", figure, scene.texts)
 

@@ -10,7 +10,14 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.analysis.compare.changes import TermChange
 from attn.analysis.compare.terms import Key
-from attn.viz.compare.comparison_scene import VARIANTS, name_terms, signed, style
+from attn.viz.compare.comparison_scene import (
+    FEW_PAIRS,
+    VARIANTS,
+    name_terms,
+    signed,
+    style,
+    variant_colours,
+)
 from attn.viz.intervals import draw_interval, limit_intervals
 from attn.viz.page import FAMILY
 from attn.viz.style import FAINT, RULE
@@ -27,7 +34,6 @@ LETTERS, NAME = 17, 0.083  # of a word at the left of the plot, and the width of
 ROW = 0.13  # height of a word without its lanes
 LANE, NARROW_LANE = 0.21, 0.14  # of each variant of a word: with up to `FEW` variants, and more
 LINES = "line{}: 95 % interval · filled: leaves 0 out"
-FEW_PAIRS = "too few pairs for intervals"
 GOES_ON = " (arrow: goes on)"
 
 Changes = Sequence[Sequence[TermChange]]
@@ -102,11 +108,11 @@ def draw_points(axes: Axes, changes: Changes, keys: Sequence[Key], lane: float, 
     shown = levels(changes, keys, lane)
     intervals = [(float(entry.change.low), float(entry.change.high)) for entry, _, _ in shown]
     axes.set_xlim(limit_intervals([float(entry.change.change) for entry, _, _ in shown], intervals))
-    goes_on = False
+    goes_on, colours = False, variant_colours(len(changes))
     for (entry, number, level), interval in zip(shown, intervals, strict=True):
-        goes_on |= draw_interval(axes, interval, level, VARIANTS[number])
-        face = VARIANTS[number] if interval[0] > 0 or interval[1] < 0 else "white"
-        _draw_point(axes, float(entry.change.change), level, (VARIANTS[number], face))
+        goes_on |= draw_interval(axes, interval, level, colours[number])
+        face = colours[number] if interval[0] > 0 or interval[1] < 0 else "white"
+        _draw_point(axes, float(entry.change.change), level, (colours[number], face))
     names = name_words(changes)
     axes.axvline(0, color=RULE, linewidth=1)
     axes.set_ylim(max(len(keys), 1) - 0.5, -0.5)

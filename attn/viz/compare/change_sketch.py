@@ -18,11 +18,11 @@ from attn.viz.compare.change_points import (
     say_hidden,
 )
 from attn.viz.compare.comparison_scene import (
-    VARIANTS,
     ComparisonScene,
     SceneSide,
     say_shown,
     show_side,
+    variant_colours,
 )
 from attn.viz.figures import FigureFile
 from attn.viz.labels import short
@@ -31,10 +31,10 @@ from attn.viz.page import (
 )
 
 TITLES = {
-    "on": ("On strokes", "change, in % of the map"),
-    "near": ("Near strokes", "change, in % of the map"),
-    "inside": ("Inside all closed shapes", "change, in % of the map"),
-    "iou": ("Overlap with strokes (IoU)", "change, in % of cells"),
+    "on": ("On strokes", "change, percentage points of the map"),
+    "near": ("Near strokes", "change, percentage points of the map"),
+    "inside": ("Inside all closed shapes", "change, percentage points of the map"),
+    "iou": ("Overlap with strokes (IoU)", "change, percentage points of cells"),
 }
 """Heading and unit of each measure."""
 PLOT, LEAST = 3.1, 0.5  # width of a plot with its names, and height of its rows
@@ -89,7 +89,7 @@ def draw_change_sketch(scene: ComparisonScene, measures: Mapping[str, Changes]) 
         title, unit = TITLES[name]
         draw_points(axes, changes, keys, lane / row, unit)
         write_title(axes, title, size=10.5)
-    show_names(figure, [Patch(facecolor=colour) for colour in VARIANTS[:variants]], legend)
+    show_names(figure, [Patch(facecolor=colour) for colour in variant_colours(variants)], legend)
     return FigureFile("sketch_changes.png", figure, scene.texts)
 
 

@@ -24,11 +24,12 @@ from attn.viz.compare.change_points import (
     say_hidden,
 )
 from attn.viz.compare.comparison_scene import (
-    VARIANTS,
+    POINTS,
     ComparisonScene,
     SceneSide,
     show_map,
     show_side,
+    variant_colours,
 )
 from attn.viz.figures import FigureFile, new_figure
 from attn.viz.labels import wrap
@@ -79,7 +80,7 @@ def draw_summary(scene: ComparisonScene) -> FigureFile:
     for number, side in enumerate(sides):
         axes = add_axes(figure, MARGIN + number * (cell[0] + GAP), top + TITLE, *cell)
         show_side(axes, side)
-        _title(axes, side, number)
+        _title(axes, side, ("", *variant_colours(len(changes)))[number])
     if word is not None:
         _draw_maps(figure, scene, word, cell, top + cell[1] + TITLE)
     box = (MARGIN + left + 3 * GAP + names, top + TITLE, PLOT, len(keys) * row)
@@ -111,15 +112,14 @@ def _heading(scene: ComparisonScene, across: float, hidden: int) -> tuple[list[s
     return wrap(scene.prompt, letters, 2), wrap(subtitle, SMALLER * letters, 2)
 
 
-def _title(axes: Axes, side: SceneSide, number: int) -> None:
-    """Write a name above a picture; below is a line in the colour of the variant."""
-    role = "" if number else "baseline"
+def _title(axes: Axes, side: SceneSide, colour: str) -> None:
+    """Write a name above a picture; below is a line in the colour of the variant, if it has one."""
+    role = "" if colour else "baseline"
     if side.difference is not None:
         level, ssim = side.difference
         role = f"level {digits(level)} · SSIM {digits(ssim, 1)}"
     write_title(axes, side.label, side.remark(role), size=10.5)
-    if number:
-        colour = VARIANTS[number - 1]
+    if colour:
         line = axes.plot(
             [0, 1],
             [0, 0],
@@ -154,12 +154,13 @@ def _draw_bar(figure: Figure, scale: ColourScale, width: float, top: float) -> N
 
 def _draw_changes(axes: Axes, changes: Changes, keys: Sequence[Key], lane: float) -> None:
     """Draw every word's change with its interval, the largest on top."""
-    draw_points(axes, changes, keys, lane, "change of mass, in % of all attention")
+    draw_points(axes, changes, keys, lane, f"change of mass, {POINTS}")
+    colours = variant_colours(len(changes)) if len(changes) > 1 else (INK,)
     if len(changes) <= FEW:
         for entry, number, level in levels(changes, keys, lane):
-            _write_relative(axes, entry, level, VARIANTS[number] if len(changes) > 1 else INK)
+            _write_relative(axes, entry, level, colours[number])
         write_beside(axes, "factor", (1, 1), (6, 8), xycoords="axes fraction")
-    write_title(axes, "Words by change, content words first", size=10.5)
+    write_title(axes, "Change of mass, content words first", size=10.5)
 
 
 def _write_relative(axes: Axes, entry: TermChange, level: float, colour: str) -> None:

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
+from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 
 from attn.analysis.compare.changes import TermChange
@@ -21,13 +26,22 @@ from attn.viz.style import FAINT, GRID, INK, RULE
 from attn.wording import count_noun
 
 BASE = "#5d6570"
-VARIANTS = ("#c8394f", "#2f6f9f", "#d08a1d", "#5b9a72")
-"""Colours of the baseline and of up to four variants."""
-RISE, FALL = "#c8394f", "#2f6f9f"
+"""Colour of the baseline."""
+VARIANTS = ("#a583e3", "#7d4fcb", "#552a9c", "#2a0f57")
+"""Colours of up to four variants, from light to dark, as scales rise; no word is violet."""
+VARIANT, RANDOM = VARIANTS[1], "#8d949d"
+"""Colours of a single variant, and of a random control."""
 DIVERGING = "RdBu_r"
+POINTS = "percentage points of all attention"
+"""Unit of a change of mass; a change in % is a part of what the word has in the baseline."""
 
 TINY = 1e-9
 """Below this a number is written as 0."""
+
+MASK, HATCH = "#c3c7cd", "////"
+"""Colour and kind of the thin lines on bare paper where an interval holds 0."""
+HATCHED = "hatched: the 95 % interval holds 0"
+FEW_PAIRS = "too few pairs for intervals"
 
 Heat = NDArray[np.floating[Any]]
 
@@ -102,6 +116,11 @@ class ComparisonScene:
         return " · ".join(filter(None, (self.subtitle, self.shown))) + say_strokes(strokes)
 
 
+def variant_colours(count: int) -> tuple[str, ...]:
+    """Return the colours of so many variants, up to four; those of two are apart."""
+    return {1: (VARIANT,), 2: VARIANTS[1::2]}.get(count, VARIANTS[:count])
+
+
 def show_side(axes: Axes, side: SceneSide) -> None:
     """Show what was painted, with the strokes below it, or a frame that says there is nothing."""
     if side.image is not None:
@@ -121,6 +140,50 @@ def show_map(axes: Axes, side: SceneSide, word: int, scale: ColourScale) -> None
     if side.maps is not None:
         show_heat(axes, side.maps[word], side.image, scale)
         show_strokes(axes, side.strokes)
+
+
+def is_masked(entry: TermChange) -> NDArray[np.bool_]:
+    """Return which cells have an interval that holds 0; none where there are no intervals."""
+    low, high = np.asarray(entry.change.low), np.asarray(entry.change.high)
+    return np.asarray((low <= 0) & (high >= 0))
+
+
+def say_hatched(changes: Sequence[TermChange]) -> str:
+    """Say what hatched cells are, or why there are none."""
+    has_intervals = any(np.isfinite(entry.change.low).any() for entry in changes)
+    return HATCHED if has_intervals else FEW_PAIRS
+
+
+def show_changes(
+    axes: Axes, values: NDArray[np.float64], masked: NDArray[np.bool_], end: float, aspect: float
+) -> None:
+    """Draw cells of change between -end and end; masked ones are paler than any that is shown.
+
+    Args:
+        axes: where.
+        values: (row, column).
+        masked: which of them are hatched.
+        end: of the scale, which is symmetric about 0.
+        aspect: height of a cell divided by its width; 0 fills the axes.
+    """
+    axes.imshow(
+        np.ma.masked_array(values, masked),
+        cmap=colormaps[DIVERGING].with_extremes(bad="white"),
+        norm=Normalize(-end, end),
+        aspect=aspect or "auto",
+        interpolation="nearest",
+    )
+    squares = [
+        Path.unit_rectangle().transformed(Affine2D().translate(column - 0.5, row - 0.5))
+        for row, column in np.argwhere(masked)
+    ]
+    if squares:
+        lines = PathPatch(Path.make_compound_path(*squares), facecolor="none", linewidth=0)
+        lines.set(hatch=HATCH, edgecolor=MASK, hatch_linewidth=0.5)
+        axes.add_patch(lines)
+    rows, columns = masked.shape
+    frame = Rectangle((-0.5, -0.5), columns, rows, fill=False, edgecolor=MASK, linewidth=0.8)
+    axes.add_patch(frame)
 
 
 def say_shown(shown: int, total: int, noun: str = "words") -> str:

@@ -11,16 +11,16 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from attn.viz.charts import new_charts, show_names
-from attn.viz.compare.comparison_scene import BASE, VARIANTS, SceneSide, show_side, style
+from attn.viz.compare.comparison_scene import RANDOM, VARIANT, SceneSide, show_side, style
 from attn.viz.figures import FigureFile
 from attn.viz.labels import short
 from attn.viz.page import FAMILY, write_title
 from attn.viz.style import FAINT, INK, RULE
 
-IMAGE, PANEL, FOOT = 1.9, 3.3, 0.7  # inches of an image and of a panel of bars; below the bars
+IMAGE, PANEL, FOOT = 1.9, 4.2, 0.8  # inches of an image and of a panel of bars; below the bars
 BAR = 0.62
 DOT, OPACITY = 9.0, 0.6
-LETTERS = 14
+LETTERS = 12
 ROLES = ("baseline", "LoRA", "random weights")
 
 
@@ -29,7 +29,7 @@ class EffectBar:
     """One effect: a bar from 0 to the mean, and a dot for each image.
 
     Attributes:
-        label: of what.
+        label: the word that it is on; empty of images.
         values: of each image, in the panel's unit.
         is_random: whether it is that of random weights.
     """
@@ -75,23 +75,29 @@ def draw_null(
         write_title(panel, role, side.note, size=9.5)
     for panel, effects in zip(axes[len(sides) :], panels, strict=True):
         _draw_panel(panel, effects)
-    show_names(figure, [Patch(color=VARIANTS[0]), Patch(color=BASE)], names)
+    show_names(figure, [Patch(color=VARIANT), Patch(color=RANDOM)], names)
     return FigureFile(path, figure, texts)
 
 
 def _draw_panel(axes: Axes, panel: EffectPanel) -> None:
     for level, bar in enumerate(panel.bars):
         values = np.asarray(bar.values, np.float64)
-        colour = BASE if bar.is_random else VARIANTS[0]
+        colour = RANDOM if bar.is_random else VARIANT
         axes.barh(level, values.mean(), BAR, color=colour)
         axes.scatter(
             values, np.full(len(values), level), DOT, color=INK, alpha=OPACITY, linewidths=0
         )
     axes.axvline(0, color=RULE, linewidth=1)
-    axes.set_yticks(range(len(panel.bars)), [short(bar.label, LETTERS) for bar in panel.bars])
+    axes.set_yticks(range(len(panel.bars)), [_name(bar) for bar in panel.bars])
     axes.set_ylim(len(panel.bars) - 0.5, -0.5)
     axes.margins(x=0.06)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel(panel.unit, fontsize=8.5, color=FAINT, fontfamily=FAMILY)
     style(axes, across=True)
     write_title(axes, panel.title, panel.remark, size=10.5)
+
+
+def _name(bar: EffectBar) -> str:
+    """Say what a bar is on, and whose it is: both may change the same word."""
+    by = "by random" if bar.is_random else "by LoRA"
+    return f"“{short(bar.label, LETTERS)}” {by}" if bar.label else by

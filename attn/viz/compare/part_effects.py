@@ -19,7 +19,7 @@ from attn.viz.page import FAMILY, write_title
 from attn.viz.style import FAINT, GRID, INK, RULE
 
 KINDS = {"alone": "this part alone gives", "without": "lost without it"}
-COLOURS = {"alone": VARIANTS[1], "without": VARIANTS[0]}
+COLOURS = {"alone": VARIANTS[0], "without": VARIANTS[2]}
 ROW, FOOT, NAMES, PANEL = 0.34, 0.9, 2.3, 3.9  # inches
 LETTERS = 26
 BAR = 0.36

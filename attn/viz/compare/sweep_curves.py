@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from attn.analysis.compare.changes import TermChange, by_size, content_first
+from attn.analysis.compare.changes import TermChange, by_part, content_only
 from attn.analysis.compare.images import VISIBLE
 from attn.analysis.compare.sweep import Sweep, change_of, mean_level
 from attn.viz.charts import new_charts, show_names
@@ -29,7 +29,8 @@ from attn.viz.style import FAINT, INK, RULE
 from attn.viz.words.word_colours import word_looks
 
 MOST = 8
-"""So many other words are drawn, those that changed most; the tables have all."""
+"""So many other words are drawn, those that changed most as a part of theirs; tables have all."""
+CHANGE = "change of mass, % of the baseline's"
 SIZE = (12.0, 3.9)  # inches of the three panels
 LETTERS = 18
 TICKS = 9
@@ -44,7 +45,8 @@ def draw_sweep(scene: ComparisonScene, sweep: Sweep, vocabulary: Sequence[str] =
 
     The baseline is the point where nothing changed. Bands are 95 % intervals. From where on the
     sweep works, and from where on images break, is marked, or said to be nowhere; a dotted line is
-    the level from which on images differ visibly. Words have one axis.
+    the level from which on images differ visibly. Words change by a part of what they have in the
+    baseline; the leading one has an axis of its own.
 
     Args:
         scene: the baseline and the variants.
@@ -65,9 +67,9 @@ def draw_sweep(scene: ComparisonScene, sweep: Sweep, vocabulary: Sequence[str] =
     labels = [entry.term.label for entry in filter(None, (sweep.word, *others))]
     looks = word_looks(labels, vocabulary)
     if sweep.word is not None:
-        _curve(word, sweep, _masses(sweep, sweep.word), looks.pop(0)[0])
+        _curve(word, sweep, _parts(sweep, sweep.word), looks.pop(0)[0])
         _say(word, sweep.works, f"works from {_call(sweep, sweep.works)}", f"works{nowhere}")
-        write_title(word, sweep.word.term.label, "change, % of all attention", size=10.5)
+        write_title(word, sweep.word.term.label, CHANGE, size=10.5)
     _curve(images, sweep, [mean_level(point.levels) for point in sweep.points], BASE)
     _say(images, sweep.breaks, f"breaks from {_call(sweep, sweep.breaks)}", f"breaks{nowhere}")
     seen = "not shown to be visible" if sweep.visible is None else ""
@@ -76,12 +78,9 @@ def draw_sweep(scene: ComparisonScene, sweep: Sweep, vocabulary: Sequence[str] =
     images.axhline(VISIBLE, color=FAINT, linewidth=1, linestyle=":")
     write_title(images, "image", "levels of 255 · dotted: visible", size=10.5)
     handles = [_other(rest, sweep, *of) for of in zip(others, looks, strict=True)]
-    write_title(rest, "other words", "on the same axis", size=10.5)
+    write_title(rest, "other words", CHANGE, size=10.5)
     for axes in (word, images, rest):
         _dress(axes, sweep, in_percent=axes is not images)
-    ends = [end for axes in (word, rest) for end in axes.get_ylim()]
-    for axes in (word, rest):
-        axes.set_ylim(min(ends), max(ends))
     if handles:
         show_names(figure, handles, legend)
     return FigureFile("sweep.png", figure, scene.texts | {"varies": sweep.name})
@@ -89,24 +88,30 @@ def draw_sweep(scene: ComparisonScene, sweep: Sweep, vocabulary: Sequence[str] =
 
 def _others(sweep: Sweep) -> list[TermChange]:
     """Return the words that changed most beside the leading one, each once."""
-    entries = by_size(entry for point in sweep.points for entry in point.changes)
     lead = None if sweep.word is None else sweep.word.term.key
+    entries = [entry for point in sweep.points for entry in point.changes]
+    others = content_only(entry for entry in entries if entry.term.key != lead)
     by_key: dict[object, TermChange] = {}
-    for entry in entries:
-        if entry.term.key != lead:
-            by_key.setdefault(entry.term.key, entry)
-    return content_first(by_key.values())[:MOST]
+    for entry in by_part(others):
+        by_key.setdefault(entry.term.key, entry)
+    return list(by_key.values())[:MOST]
 
 
-def _masses(sweep: Sweep, word: TermChange) -> list[Point]:
-    """Return the change of a word at every scale; NaN where the word is not there."""
+def _parts(sweep: Sweep, word: TermChange) -> list[Point]:
+    """Return the change of a word at every scale, as a part of its mass in the baseline.
+
+    NaN stands where the word is not there, or has nothing in the baseline.
+    """
     entries = [change_of(point, word) for point in sweep.points]
-    return [
-        (np.nan,) * 3
-        if entry is None
-        else (float(entry.change.change), float(entry.change.low), float(entry.change.high))
-        for entry in entries
-    ]
+    return [(np.nan,) * 3 if entry is None else _part(entry) for entry in entries]
+
+
+def _part(entry: TermChange) -> Point:
+    base = float(entry.change.base) or np.nan
+    change, low, high = (
+        float(of) / base for of in (entry.change.change, entry.change.low, entry.change.high)
+    )
+    return change, low, high
 
 
 def _lay_out(sweep: Sweep, values: Sequence[Point]) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +128,7 @@ def _curve(axes: Axes, sweep: Sweep, values: Sequence[Point], colour: str) -> No
 
 
 def _other(axes: Axes, sweep: Sweep, word: TermChange, look: Look) -> Line2D:
-    at, points = _lay_out(sweep, _masses(sweep, word))
+    at, points = _lay_out(sweep, _parts(sweep, word))
     colour, dashes = look
     (line,) = axes.plot(at, points[:, 0], color=colour, linestyle=dashes, linewidth=1.4)
     axes.fill_between(at, points[:, 1], points[:, 2], color=colour, alpha=0.12, linewidth=0)

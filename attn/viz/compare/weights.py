@@ -7,7 +7,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from attn.analysis.compare.weights import WeightsAgainstAttention
 from attn.viz.charts import new_charts
-from attn.viz.compare.comparison_scene import VARIANTS, style
+from attn.viz.compare.comparison_scene import POINTS, VARIANT, style
 from attn.viz.figures import FigureFile
 from attn.viz.page import FAMILY
 from attn.viz.style import FAINT, GRID
@@ -38,7 +38,7 @@ def draw_weights(
     few = f" · named: the {NAMED} that changed most" if len(changed) > NAMED else ""
     subtitle = f"{compared} · one point per attention layer{few}{r}"
     figure, (axes,) = new_charts((title, subtitle), SIZE)
-    axes.scatter(norms, change, s=26, color=VARIANTS[0], alpha=0.75, linewidths=0, clip_on=False)
+    axes.scatter(norms, change, s=26, color=VARIANT, alpha=0.75, linewidths=0, clip_on=False)
     named: list[int] = []
     for at in changed[:NAMED]:
         is_near = any(
@@ -67,5 +67,5 @@ def draw_weights(
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     about = {"fontsize": 9, "color": FAINT, "fontfamily": FAMILY}
     axes.set_xlabel("|scale| · ‖ΔW‖ of the layer's modules", about)
-    axes.set_ylabel("mean absolute change of a word's mass, in % of all attention", about)
+    axes.set_ylabel(f"mean absolute change of a word's mass, {POINTS}", about)
     return FigureFile("lora_weights.png", figure, texts)

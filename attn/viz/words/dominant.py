@@ -20,14 +20,18 @@ from attn.viz.page import (
     LETTER,
     LINE,
     MARGIN,
+    SMALLER,
     TITLE,
     add_axes,
     write_beside,
+    write_foot,
     write_heading,
     write_title,
 )
 from attn.viz.style import INK
 from attn.viz.words.word_colours import OTHERS, colour_words
+from attn.wording import list_some
+from attn.words import is_content
 
 LISTED = 12
 """So many words are named at least, those with the largest area; of more, those that have any."""
@@ -35,6 +39,8 @@ NONE = "#f4f4f2"
 """Colour of the places at which no word is dominant."""
 WIDEST, TALLEST = 4.0, 4.6  # inches of the picture
 CHART, VALUES = 2.4, 0.6
+SPARED = 12
+"""So many words are named that do not compete."""
 LETTERS, NAME = 18, 0.085
 ROW = 0.36
 FOOT = 0.2
@@ -80,7 +86,10 @@ def draw_dominant(
     height, chart = width * side.aspect, len(names) * ROW
     top, left = MARGIN + 2 * LINE + GAP + TITLE, NAME * max(map(len, names))
     page = 2 * (width + GAP) + GAP + left + CHART + VALUES
-    figure = new_figure(page + 2 * MARGIN, top + max(height, chart + FOOT) + MARGIN)
+    letters = int(SMALLER * page / LETTER)
+    idle = _say_idle([label for at, label in enumerate(labels) if at not in among], letters)
+    foot = LINE if idle else 0.0
+    figure = new_figure(page + 2 * MARGIN, top + max(height, chart + FOOT) + foot + MARGIN)
     write_heading(figure, tuple(short(line, int(page / LETTER)) for line in heading))
     axes = add_axes(figure, MARGIN, top, width, height)
     show_side(axes, side)
@@ -91,7 +100,18 @@ def draw_dominant(
     write_title(axes, f"word of the largest {measure}", remark, size=10.5)
     axes = add_axes(figure, MARGIN + 2 * width + 3 * GAP + left, top, CHART, chart)
     _draw_areas(axes, names, parts, fills)
+    write_foot(figure, idle)
     return figure
+
+
+def _say_idle(labels: Sequence[str], letters: int) -> str:
+    """Say, in a line of so many letters, which words take no part."""
+    words = dict.fromkeys(label.partition(" (")[0] for label in labels)
+    idle = [word for word in words if not is_content(word)]
+    if not idle:
+        return ""
+    listed = list_some(idle, SPARED)
+    return short(f"Only content words compete: not {listed} (--words names others)", letters)
 
 
 def _draw_winners(

@@ -53,6 +53,10 @@ def draw_summary(
     rows = -(-len(digests) // COLUMNS)
     room = max(layer_room(gathered.first.names) for gathered in digests.values())
     size = (COLUMNS * PLOT[0], rows * (PLOT[1] + room))
+    low, high = SPREAD
+    spread = f"line: mean, band: {low:.0f}th to {high:.0f}th percentile of traces"
+    title, subtitle = heading
+    heading = title, f"{subtitle} · {spread}"
     figure, panels = new_charts(heading, size, nrows=rows, ncols=COLUMNS)
     for axes in panels[len(digests) :]:
         axes.remove()
@@ -68,8 +72,6 @@ def draw_summary(
             title,
             [every.get(name, style(at)) for at, name in enumerate(gathered.series)],
         )
-    low, high = SPREAD
-    spread = f"mean, and {low:.0f}th to {high:.0f}th percentile, over traces"
     return FigureFile("summary.png", figure, {"unit": spread})
 
 

@@ -9,12 +9,14 @@ from attn.viz.lines import DASHES, Look
 from attn.words import fold
 
 WORDS = (
-    "#c8394f", "#2f6f9f", "#d98e04", "#5b9a72", "#7b4b94", "#00b4d8",
-    "#8c5a2b", "#4a4e57", "#f26b21", "#7a7f00", "#b5179e", "#1b998b",
-    "#3c4fc4", "#5f0f40", "#a98467", "#386641", "#b0689f", "#86b6d9",
-    "#d9a6a0", "#a8c686", "#f2d16b", "#94d2bd", "#ff9eb5", "#c9b3e0",
+    "#c8394f", "#2f6f9f", "#d98e04", "#5b9a72", "#b5179e", "#00b4d8",
+    "#8c5a2b", "#7a7f00", "#f26b21", "#004d40", "#e36397", "#1b998b",
+    "#1d6fe0", "#5f0f40", "#a98467", "#386641", "#a44a3f", "#86b6d9",
+    "#d9a6a0", "#a8c686", "#f2d16b", "#94d2bd", "#ff9eb5", "#b7a99a",
 )  # fmt: skip
-"""Colours of words, in the order of the prompt; those of the first ones are seen as thin lines."""
+"""Colours of words, in the order of the prompt; those of the first ones are seen as thin lines.
+
+None is violet or a dark grey, which are the colours of variants and baselines."""
 PLAIN = 8
 """So many colours have whole lines; those of the next ones are dashed, and so on."""
 OTHERS = "#d5d8dc"

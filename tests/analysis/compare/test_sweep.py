@@ -205,3 +205,29 @@ def test_files(sweep):
     assert result.table["file"].tolist() == [2.0, 10.0, 18.0]
     assert [result.spell(value) for value in (0.0, 2.0, 18.0)] == ["none", "2", "end"]
     assert [result.call(value) for value in (2.0, 18.0)] == ["epoch 2", "the last file"]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_is_told_of_a_broken_sweep(sweep, sign):
+    """The leading word, and the point of the sentences, are of what does not break the images."""
+    _, runs = sweep
+    moved = []
+    for label, at, pairs in runs:
+        term = next(i for i, term in enumerate(pairs[0].terms) if term.text == "bobcat")
+        factor = np.ones((len(pairs[0].terms), 1, 1))
+        factor[term] = 9.0 if at == 2.0 else 1.0  # the break moves another word, and more
+        moved.append(
+            (
+                label,
+                sign * at,
+                [
+                    replace(p, variant=replace(p.variant, mass=p.variant.mass * factor))
+                    for p in pairs
+                ],
+            )
+        )
+    result = make_sweep("LoRA style", 0.0, moved)
+    assert (result.breaks, result.told.scale) == (sign * 2.0, sign * 1.0)
+    assert [point.scale for point in result.whole] == sorted([sign * 0.5, sign * 1.0])
+    assert result.word.term.text == "cat"
+    assert len(result.table["scale"]) == 3

@@ -30,7 +30,7 @@ WHOLE = (
     "“star (1)” has 40 % of its attention in one sixteenth of the image, at the left edge, above "
     "the centre (an even map has 6.25 %). “star (2)” has 52.3 % of its attention in one sixteenth "
     "of the image, in the lower right corner. At its peak “star (1)” gets 7.09 times its mean, "
-    f"the most of the words that name something ({NAMING}); “white” gets 1.12 times its mean, the "
+    f"the most of the content words ({NAMING}); “white” gets 1.12 times its mean, the "
     "least. "
     "“star (1)” leads in 25 % of the image, the most; no word leads in 62.5 %. The start token "
     "gets 61 %, a sink; the words get 20.3 % of the image's attention."
@@ -158,11 +158,11 @@ def test_strokes(followed, text):
     ("ratios", "text"),
     [
         ((3.0, 9.0), f"“red” has 30 % of its attention {REGIONS['inside']}, 3× an even map and the "
-         "most of the words that name something."),
-        ((1.1, 9.0), f"No word that names something ({NAMING}) has 1.2 times an even map's "
+         "most of the content words."),
+        ((1.1, 9.0), f"No content word ({NAMING}) has 1.2 times an even map's "
          f"attention {REGIONS['inside']}."),
         ((np.nan, np.nan), f"“red” has 20 % of its attention {REGIONS['on']}, 2× an even map and "
-         "the most of the words that name something."),
+         "the most of the content words."),
     ],
 )  # fmt: skip
 def test_overlap(ratios, text):

@@ -20,6 +20,7 @@ from attn.viz.compare.change_sketch import draw_change_sketch
 from attn.viz.compare.change_summary import draw_summary
 from attn.viz.compare.comparison_scene import (
     BASE,
+    VARIANT,
     VARIANTS,
     ComparisonScene,
     SceneSide,
@@ -131,7 +132,7 @@ def test_summary_colours():
     figure = draw_summary(scene(2)).figure
     (chart,) = [axes for axes in figure.axes if axes.get_xlabel().startswith("change of mass")]
     points = [line for line in chart.lines if line.get_marker() == "o"]
-    assert [line.get_color() for line in points[::4]] == list(VARIANTS[:2])
+    assert [line.get_color() for line in points[::4]] == list(VARIANTS[1::2])
     filled = [line.get_markerfacecolor() == line.get_color() for line in points[:4]]
     assert filled[:3] == [True, True, True]
 
@@ -212,7 +213,7 @@ def test_summary_without_maps():
         ComparisonScene(plain.prompt, plain.subtitle, plain.words, sides, plain.changes, {})
     ).figure
     assert maps(figure) == []
-    assert "Words by change, content words first" in texts(figure)
+    assert "Change of mass, content words first" in texts(figure)
 
 
 @pytest.mark.parametrize("picture", [(30, 50), (50, 30), (20, 90)])
@@ -267,12 +268,12 @@ def test_scale_of_differences(scale):
         [image.get_clim() for image in maps(figure)[:4]], [(-end, end) for end in ends]
     )
     told = [text for text in texts(figure) if text.startswith("to ±")]
-    assert told == [f"to ±{100 * end:.3g} %" for end in largest if scale == "own"]
+    assert told == [f"to ±{100 * end:.3g} points" for end in largest if scale == "own"]
 
 
 @pytest.mark.parametrize(("sizes", "is_pale"), [((1, 2), False), ((0.01, 2), True)])
 def test_a_pale_word_has_a_scale_of_its_own(sizes, is_pale):
-    """Beside the sheet on one scale is one with a scale for each word, and a pale panel says so."""
+    """Beside the sheet on one scale is one with a scale for each word; a pale word is named."""
     rng = np.random.default_rng(5)
     base = np.full((9, 3, 5), 0.1)
     changes = [
@@ -283,8 +284,12 @@ def test_a_pale_word_has_a_scale_of_its_own(sizes, is_pale):
     paths = ["difference.png", "difference-own-scale.png"]
     assert [sheet.path for sheet in sheets] == paths
     labels = [" ".join(axes.get_xlabel() for axes in sheet.figure.axes) for sheet in sheets]
-    said = ["pale: " in label for label in labels]
+    said = ["beside others:\nred\ndifference-own-scale.png" in label for label in labels]
     assert said == [is_pale, False]
+    (sheet,) = draw_difference(scene(), entries, None, "shared")
+    label = " ".join(axes.get_xlabel() for axes in sheet.figure.axes)
+    assert ("beside others:\nred" in label) == is_pale
+    assert "own-scale" not in label
 
 
 def test_what_is_not_shown_is_paler_than_a_small_change():
@@ -318,7 +323,7 @@ def test_who_leads(article, noun, first):
     assert headline(entries).term.text == first
 
 
-@pytest.mark.parametrize(("level", "told"), [(0.0, "the same pictures"), (1.5, "mean 1.5")])
+@pytest.mark.parametrize(("level", "told"), [(0.0, "the same pictures"), (1.5, "mean 1.5 levels")])
 def test_equal_images_have_a_reason_to_be_black(level, told):
     """Where no image changed the black panel says so."""
     image = ImageDifference(np.full((3, 5), level), 4, 0)
@@ -351,17 +356,19 @@ def test_change_bars():
     assert widths[:2] == [pytest.approx(float(first.base)), pytest.approx(float(first.variant))]
     assert right.patches[0].get_width() == pytest.approx(100 * float(first.relative))
     colours = {mpl.colors.to_hex(bar.get_facecolor()) for bar in left.patches}
-    assert colours == {BASE, VARIANTS[0]}
+    assert colours == {BASE, VARIANT}
 
 
 def test_distribution():
-    """Four views of the same numbers: as they are, as parts, ranked, and of the largest."""
+    """Words have their mass in % of all attention, and ranked what they and larger ones have."""
     figure = draw_distribution(["a", "b", "c"], [0.1, 0.4, 0.3], [0, 1, 2], HEADING)
     shown = [[bar.get_width() for bar in axes.patches] for axes in figure.axes]
-    assert shown[0] == [0.1, 0.4, 0.3]
-    assert shown[1] == pytest.approx([12.5, 50, 37.5])
-    assert shown[2] == [0.4, 0.3, 0.1]
-    assert shown[3] == pytest.approx([1, 0.75, 0.25])
+    assert shown[0] == pytest.approx([10, 40, 30])
+    assert shown[1] == pytest.approx([50, 87.5, 100, 50, 37.5, 12.5])  # added up, and each
+    assert [text for text in texts(figure) if text.endswith(" %")] == [
+        *("10 %", "40 %", "30 %"),
+        *("50 %", "87.5 %", "100 %"),
+    ]
 
 
 @pytest.mark.parametrize("count", [4, 8])
@@ -424,7 +431,7 @@ def test_some_words():
     shown, labels = SceneSide("base", None, heat), ["a", "b", "c"]
     bars = draw_distribution(labels, [0.1, 0.4, 0.3], [2, 0], HEADING)
     parts = [bar.get_width() for bar in bars.axes[1].patches]
-    assert parts == pytest.approx([12.5, 37.5])
+    assert parts == pytest.approx([37.5, 50, 37.5, 12.5])
     cells = draw_cells(shown, labels, [2, 0], 4, HEADING)
     assert [label for label in texts(cells) if label in labels] == ["a", "c"]
     for figure in (bars, cells):
@@ -440,14 +447,19 @@ def test_titles_of_several_prompts():
 
 
 def test_change_map():
-    """Words go down and layers across; a dot marks what the interval separates from 0."""
+    """Words go down and layers across; cells whose interval holds 0 are hatched."""
     layers = [Layer(index, "denoiser", "p", "cross", 2, (), ()) for index in (2, 5, 7)]
-    sizes = np.array([0, 0.05, 0])
+    sizes = np.array([0, 1.5, 0])
     result = [TermChange(term, change(sizes, (3,))) for term in terms(["a", "b"])]
     figure = draw_change_map(scene(), result, layers).figure
     axes = figure.axes[0]
     assert axes.images[0].get_array().shape == (2, 3)
-    assert {1} <= set(axes.lines[0].get_xdata())
+    hatched = np.ma.getmaskarray(axes.images[0].get_array())
+    assert hatched.any()
+    assert not hatched[:, 1].any()
+    (lines,) = [patch for patch in axes.patches if patch.get_hatch()]
+    assert len(lines.get_path().vertices) == 5 * hatched.sum()
+    assert "hatched: the 95 % interval holds 0" in texts(figure)
     assert [label.get_text() for label in axes.get_xticklabels()] == ["p  2", "p  5", "p  7"]
     low, high = axes.images[0].get_clim()
     assert low == -high

@@ -62,12 +62,14 @@ def test_leak():
 
 def test_null():
     """Each effect is a bar as long as its mean, with a dot for each image, below its factor."""
-    bars = [EffectBar("“cat”", [3.0, 5.0], False), EffectBar("“red”", [-1.0, 2.0], True)]
+    bars = [EffectBar("cat", [3.0, 5.0], False), EffectBar("cat", [-1.0, 2.0], True)]
     panels = [EffectPanel("attention", "8× (7 to 9)", "%", bars)]
     sides = [SceneSide(name, np.zeros((13, 17, 3), np.uint8), None) for name in ("base", "a", "r")]
     figure = draw_null(sides, panels, ("it is 8×", "about"), "null.png", {}).figure
     axes = figure.axes[3]
     assert [bar.get_width() for bar in axes.patches] == [4, 0.5]
     assert [list(dots.get_offsets()[:, 0]) for dots in axes.collections] == [[3, 5], [-1, 2]]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["“cat”", "“red”"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        *("“cat” by LoRA", "“cat” by random"),
+    ]
     assert {text.get_text() for text in axes.texts} == {"attention", "8× (7 to 9)"}

@@ -1,5 +1,7 @@
 """A sweep as curves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -23,11 +25,15 @@ def draw(count, works=None):
         term = Term("clip", "word", "cat", 1, False, (("clip", 1),))
         change = paired_change(base, base + scale / 10 + rng.random(count) / 100)
         levels = {("a cat", seed, 0): 3 * scale + rng.random() for seed in range(count)}
-        points.append(SweepPoint(f"style:{scale}", scale, [TermChange(term, change)], levels))
+        other = replace(term, text="sky")
+        small = paired_change(base / 50, (base - base * scale / 4) / 50)
+        changes = [TermChange(term, change), TermChange(other, small)]
+        points.append(SweepPoint(f"style:{scale}", scale, changes, levels))
     lows = [float(point.changes[0].change.low) for point in points]
     table = make_table({"low": lows, "level_low": lows})
     word = points[-1].changes[0]
-    sweep = Sweep("LoRA style", 0.0, tuple(points), word, works, works, None, table, unit="scale")
+    every = tuple(points)
+    sweep = Sweep("LoRA style", 0.0, every, every, word, works, works, None, table, unit="scale")
     return draw_sweep(ComparisonScene("a cat", "toy", [], [], [], {}), sweep).figure, points
 
 
@@ -43,9 +49,11 @@ def test_curves(count, works, told):
     """Curves go from the baseline through the means; marks say what is shown, or cannot be."""
     figure, points = draw(count, works)
     word, images, rest = figure.axes[:3]
-    assert word.get_ylim() == rest.get_ylim()
-    means = [0.0, *(float(point.changes[0].change.change) for point in points)]
-    assert word.lines[0].get_xydata().tolist() == np.transpose([(0, *SCALES), means]).tolist()
+    for axes, at in ((word, 0), (rest, 1)):
+        changes = [point.changes[at].change for point in points]
+        parts = [0.0, *(float(entry.change / entry.base) for entry in changes)]
+        assert axes.lines[0].get_xydata().tolist() == np.transpose([(0, *SCALES), parts]).tolist()
+    assert rest.get_ylim()[0] < -0.5 < 0 < rest.get_ylim()[1] < 0.5  # an axis of its own
     levels = [np.mean(list(point.levels.values())) for point in points]
     np.testing.assert_allclose(images.lines[0].get_ydata(), [0, *levels])
     marks = [[text.get_text() for text in axes.texts] for axes in (word, images, images)]

@@ -4,6 +4,7 @@ import numpy as np
 
 from attn.analysis.compare.weights import WeightsAgainstAttention
 from attn.analysis.tables import make_table
+from attn.viz.compare.comparison_scene import POINTS
 from attn.viz.compare.weights import draw_weights
 
 
@@ -33,7 +34,7 @@ def test_points():
         "correlation 1",
     ]
     assert axes.get_xlabel() == "|scale| · ‖ΔW‖ of the layer's modules"
-    assert axes.get_ylabel() == "mean absolute change of a word's mass, in % of all attention"
+    assert axes.get_ylabel() == f"mean absolute change of a word's mass, {POINTS}"
 
 
 def test_nothing_changed():

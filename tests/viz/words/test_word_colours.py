@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from attn.trace.words.occurrences import list_vocabulary
+from attn.viz.compare.comparison_scene import BASE, RANDOM, VARIANTS
 from attn.viz.words.word_colours import OTHERS, WORDS, colour_words, word_looks
 
 
@@ -54,3 +56,10 @@ def luminance(colour):
 def test_first_colours_are_seen_as_lines():
     """The first twelve words' colours stand out from white paper as thin lines."""
     assert min(1.05 / (luminance(colour) + 0.05) for colour in WORDS[:12]) > 2.4
+
+
+def test_no_word_has_the_colour_of_a_variant():
+    """In figures of one command a colour is that of a word, of a variant or of a baseline."""
+    others = [np.array(to_rgb(colour)) for colour in (*VARIANTS, BASE, RANDOM)]
+    apart = [abs(np.array(to_rgb(word)) - other).max() for word in WORDS for other in others]
+    assert min(apart) > 0.15

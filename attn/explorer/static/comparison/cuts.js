@@ -4,7 +4,7 @@ import { html } from "../vendor/preact.js";
 
 /** @type {Record<string, string>} */
 const MEASURES = {
-  level: "whole picture",
+  level: "whole image",
   inside: "inside of the word's map",
   outside: "outside of it",
   aimed: "inside minus outside",
@@ -27,8 +27,8 @@ export function CutEffects({ rows }) {
       : `${signed(low)} to ${signed(high)}${low <= 0 && 0 <= high ? ", holds 0" : ""}`;
     return html`<td>${signed(value)} <span class="faint">${range}</span></td>`;
   };
-  return html`<section aria-label="What the cut does"><h2>What the cut does to the picture</h2>
-    <p class="faint">Mean absolute difference from the baseline's picture, 0 to 255, with 95 % intervals; ${rows[0].n} pairs of images.</p>
+  return html`<section aria-label="What the cut does"><h2>What the cut does to the image</h2>
+    <p class="faint">Mean absolute difference from the baseline's image, 0 to 255, with 95 % intervals; ${rows[0].n} pairs of images.</p>
     <table class="differences"><thead><tr><th scope="col">where</th><th scope="col">this cut</th><th scope="col">as much at random</th><th scope="col">difference</th></tr></thead>
       <tbody>${rows.map((row) => html`<tr><th scope="row">${MEASURES[row.measure] ?? visible(row.measure)}</th>${cell(row, "")}${cell(row, "random_")}${cell(row, "difference_")}</tr>`)}</tbody></table></section>`;
 }

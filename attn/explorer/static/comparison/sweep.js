@@ -24,7 +24,7 @@ export function SweepCurve({ rows, sweep, name, about }) {
   const marks = rows
     .flatMap((row) => [
       Number(row.works) ? `works from ${column} ${nameOf(row)}` : "",
-      Number(row.breaks) ? `breaks the picture from ${column} ${nameOf(row)}` : "",
+      Number(row.breaks) ? `breaks the image from ${column} ${nameOf(row)}` : "",
     ])
     .filter(Boolean);
   const none = `no ${column} is marked, as there are too few pairs, or no interval leaves 0 out`;

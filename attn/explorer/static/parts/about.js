@@ -66,7 +66,7 @@ function noticesOf(trace, branch, checks, lost) {
       ? [
           trace.facts.screen === "text"
             ? "No maps were kept (--keep mass): there are no matrices, only what layers and heads read."
-            : "No maps were kept (--keep mass): words are ranked for the whole picture, and have no places.",
+            : "No maps were kept (--keep mass): words are ranked for the whole image, and have no places.",
         ]
       : []),
     ...warnings,
@@ -77,6 +77,6 @@ function noticesOf(trace, branch, checks, lost) {
 function identityOf(trace) {
   const kernels = trace.manifest.identity.kernels ?? [];
   const isSame = kernels.length > 0 && kernels.every((/** @type {any} */ one) => one.output === "identical");
-  const what = trace.facts.screen === "text" ? "text" : "picture";
+  const what = trace.facts.screen === "text" ? "text" : "image";
   return isSame ? `Same ${what} as without capture: checked, bit for bit` : "How it was made";
 }

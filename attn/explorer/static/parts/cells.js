@@ -23,17 +23,7 @@ const WIDE = 168; // of a sparkline
  * @param {string[]} props.about  what the trace is
  * @param {string} [props.shows]  what the layers are chosen for
  */
-export function Cells({
-  masses,
-  loaded,
-  measures,
-  selection,
-  onChoose,
-  hasHeads,
-  name: file,
-  about,
-  shows = "picture",
-}) {
+export function Cells({ masses, loaded, measures, selection, onChoose, hasHeads, name: file, about, shows = "image" }) {
   const [name, setName] = useState(measures[0].name);
   const [pointed, point] = useState(/** @type {{layer: number, head: number} | null} */ (null));
   const measure = measures.find((one) => one.name === name) ?? measures[0];

@@ -1,7 +1,7 @@
 import { visible } from "../safe.js";
 import { html } from "../vendor/preact.js";
 import { labelOf } from "./readings.js";
-import { BRANCH_NAMES } from "./titles.js";
+import { BRANCH_NAMES, MADE } from "./titles.js";
 
 /** Branch, sample and network, where there are several. @param {any} props */
 export function Switches({ trace, state, selection }) {
@@ -17,7 +17,7 @@ export function Switches({ trace, state, selection }) {
     html`<fieldset class="switch"><legend>${label}</legend>${values.map((value) => html`<button aria-pressed=${String(value === chosen)} onClick=${() => state.set({ [name]: value, layers: "", heads: "" })}>${said(value)}</button>`)}</fieldset>`;
   return html`<div class="switches">${choice("reads", "branch", branches, selection.branch, (one) => BRANCH_NAMES[one] ?? visible(one))}
     ${choice(
-      trace.facts.screen,
+      MADE[trace.facts.screen],
       "sample",
       Array.from({ length: samples }, (_, at) => String(at)),
       String(selection.sample),
@@ -36,7 +36,7 @@ export function Switches({ trace, state, selection }) {
 export function Looks({ state, alpha, threshold, smooth, hasSketch, children }) {
   const slide = (/** @type {string} */ label, /** @type {string} */ name, /** @type {number} */ value) =>
     html`<label>${label} <input type="range" min="0" max="1" step="0.05" value=${value} onInput=${(/** @type {any} */ event) => state.set({ [name]: event.target.value })} /></label>`;
-  return html`<div class="looks">${slide("map over picture", "alpha", alpha)}${slide("hide below", "threshold", threshold)}
+  return html`<div class="looks">${slide("map over image", "alpha", alpha)}${slide("hide below", "threshold", threshold)}
     <label><input type="checkbox" checked=${!smooth} onChange=${(/** @type {any} */ event) => state.set({ cells: event.target.checked ? "yes" : "" })} /> show cells</label>
     ${hasSketch && html`<label><input type="checkbox" checked=${state.get("sketch") === "yes"} onChange=${(/** @type {any} */ event) => state.set({ sketch: event.target.checked ? "yes" : "" })} /> drawing</label>`}
     ${children}</div>`;

@@ -18,7 +18,7 @@ export const ORDERS = {
   attention: { title: "how much of the attention of this place the word gets", format: percent },
   share: { title: "its part of what this place gives to all text", format: percent },
   lift: {
-    title: "this place against the mean of the whole picture",
+    title: "this place against the mean of the whole image",
     format: (value) => (Number.isFinite(value) ? `${value.toFixed(2)} ×` : "–"),
   },
 };

@@ -7,6 +7,9 @@ const LONGEST = 240; // letters of a prompt
 /** What guidance rows are called. @type {Record<string, string>} */
 export const BRANCH_NAMES = { cond: "prompt", uncond: "negative prompt", skip: "skipped layers" };
 
+/** What is made, by the screen that shows it. @type {Record<string, string>} */
+export const MADE = { picture: "image", text: "text" };
+
 /** Adapters of a request with their scales. @param {{loras: any[]}} request @returns {string} */
 export const lorasOf = ({ loras }) =>
   loras.map(({ path, scale }) => `${path.split("/").at(-1)} at ${scale}`).join(", ");
@@ -36,12 +39,12 @@ export function meantOf({ layers, heads, steps, net, frame }) {
   return [which, heads ? `head ${heads.join(", ")}` : "all heads", when, where].filter(Boolean).join(", ");
 }
 
-/** The same, with guidance row, picture and network where there are several. @param {import("../data/trace.js").Trace} trace @param {any} selection */
+/** The same, with guidance row, image and network where there are several. @param {import("../data/trace.js").Trace} trace @param {any} selection */
 export function selectionOf(trace, selection) {
   const { branches, samples } = trace.manifest;
   return [
     branches.length > 1 && `reads the ${BRANCH_NAMES[selection.branch] ?? selection.branch}`,
-    samples > 1 && `${trace.facts.screen} ${selection.sample + 1} of ${samples}`,
+    samples > 1 && `${MADE[trace.facts.screen]} ${selection.sample + 1} of ${samples}`,
     trace.nets.length > 1 && selection.net.name,
     meantOf(selection),
   ]

@@ -6,6 +6,6 @@ import { html, useState } from "../vendor/preact.js";
  */
 export function TraceImage({ source, alt = "", ...rest }) {
   const [broken, setBroken] = useState("");
-  if (broken === source) return html`<span class="unread">this picture cannot be read</span>`;
+  if (broken === source) return html`<span class="unread">this image cannot be read</span>`;
   return html`<img src=${source} alt=${alt} ...${rest} onError=${() => setBroken(source)} />`;
 }

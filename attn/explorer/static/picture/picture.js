@@ -110,7 +110,7 @@ function Screen({ item, state, work }) {
   const order = /** @type {import("../parts/readings.js").Order} */ (
     state.choice("sort", Object.keys(ORDERS), "attention")
   );
-  const place = region ? describeRegion(region, grid) : "whole picture";
+  const place = region ? describeRegion(region, grid) : "whole image";
   const say = saidOf(readings, segments, region ? order : "attention", place);
   const name = current ? labelOf(current, segments) : "";
   const { video } = trace.facts;
@@ -126,7 +126,7 @@ function Screen({ item, state, work }) {
     return count ? ` (a sink in ${count} of ${selection.net.layers.length} layers)` : "";
   };
   const title = [
-    mode === "strongest" ? "Where each word is most above its mean" : map ? `Attention to “${name}”` : "Picture",
+    mode === "strongest" ? "Where each word is most above its mean" : map ? `Attention to “${name}”` : "Image",
     requestOf(trace),
     selectionOf(trace, selection),
   ];
@@ -155,7 +155,7 @@ function Screen({ item, state, work }) {
   <${Switches} trace=${trace} state=${state} selection=${selection} />
   <${Prompt} branch=${branch} segments=${segments} readings=${readings} groups=${groups} current=${current?.id} pins=${pins} onPin=${pin} onHover=${hoverWord} sink=${sink} />
   <div class="columns"><div class="left">
-    <${Stage} picture=${picture} absence=${trace.manifest.status === "partial" ? "The finished picture is made after the last step." : "no picture"} sketch=${sketch} label=${name} paint=${paint} painted=${[map, maps, top, threshold, alpha, mode]} grid=${grid} region=${region} last=${() => placeOf(lastHovered())} isPinned=${Boolean(pinned)} smooth=${smooth} fade=${map ? Math.min(1, alpha * 1.2) : 0} say=${say}
+    <${Stage} picture=${picture} absence=${trace.manifest.status === "partial" ? "The finished image is made after the last step." : "no image"} sketch=${sketch} label=${name} paint=${paint} painted=${[map, maps, top, threshold, alpha, mode]} grid=${grid} region=${region} last=${() => placeOf(lastHovered())} isPinned=${Boolean(pinned)} smooth=${smooth} fade=${map ? Math.min(1, alpha * 1.2) : 0} say=${say}
       onHover=${(/** @type {any} */ at) => hoverPlace(at)} onPin=${(/** @type {any} */ at) => state.set({ place: regionText(at) })}>${mode === "strongest" ? html`<p class="scale">${pins.map((id, at) => html`<${Swatch} key=${id} colour=${PINNED[at % PINNED.length]}>${nameOf(shown, id, segments)}<//>`)} <span class="faint">where each is most above its mean</span></p>` : map && html`<${Scale} top=${percent(top)}>attention to <strong><bdi>${name}</bdi></strong><//>`}<//>
     <${Balance} wholes=${wholes} amounts=${region && sums ? sums.amounts(region) : whole} current=${current?.id} pins=${pins} onPin=${pin} onHover=${hoverWord} />
     <p class="status" aria-live="polite">${loaded.note}${loaded.ask > 0 && html` <button onClick=${() => state.set({ read: "all" })}>Read all (${(loaded.ask / 1e9).toFixed(2)} GB)</button>`}</p>
@@ -167,7 +167,7 @@ function Screen({ item, state, work }) {
   </div><div class="right">
     <${Chips} pins=${pins} place=${pinned && place} name=${(/** @type {string} */ id) => nameOf(shown, id, segments)} onPin=${pin} onFree=${() => state.set({ place: "" })} mode=${mode} onMode=${(/** @type {string} */ text) => state.set({ mode: text })} />
     ${pins.length > 1 && html`<div id="pinned-words" class="thumbs">${pins.map((id, at) => html`<${Thumb} key=${id} picture=${picture} values=${maps[at] ?? null} grid=${grid} top=${maps[at] ? largest(maps[at]) : 0} alpha=${alpha} label=${html`<bdi>${nameOf(shown, id, segments)}</bdi> <span class="faint">to ${percent(maps[at] ? largest(maps[at]) : 0)}</span>`} isCurrent=${current?.id === id} onChoose=${() => state.set({ pins: [...pins.filter((one) => one !== id), id].join(" ") })} />`)}</div><${Save} figure="pinned-words" name=${`${item.label}-words`} title=${["Attention to several words", ...title.slice(1)]} caption="Each map has a scale of its own, from 0." tables=${{}} />`}
-    <${Words} readings=${readings} order=${order} onOrder=${(/** @type {string} */ text) => state.set({ sort: text })} segments=${segments} title=${region ? `At ${place}` : "In the whole picture"} isPlace=${Boolean(region)} current=${current?.id} pins=${pins} onPin=${pin} onHover=${hoverWord} />
+    <${Words} readings=${readings} order=${order} onOrder=${(/** @type {string} */ text) => state.set({ sort: text })} segments=${segments} title=${region ? `At ${place}` : "In the whole image"} isPlace=${Boolean(region)} current=${current?.id} pins=${pins} onPin=${pin} onHover=${hoverWord} />
   </div></div>
   ${frames}${cells}`;
 }

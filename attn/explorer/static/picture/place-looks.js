@@ -55,7 +55,7 @@ export function PlaceLooks({ trace, work, selection, selectionKey, region, grid,
     if (canvas.current && held.map && region) paintMap(canvas.current, held.map, held.grid, { top, alpha: 0.8 });
   }, [held, region]);
   if (!kinds.length) return null;
-  if (!region) return html`<p class="faint">Pin a place to see where in the picture it looks.</p>`;
+  if (!region) return html`<p class="faint">Pin a place to see where in the image it looks.</p>`;
   const box = `left:${(100 * region[1]) / grid[1]}%;top:${(100 * region[0]) / grid[0]}%;width:${(100 * (region[3] - region[1])) / grid[1]}%;height:${(100 * (region[2] - region[0])) / grid[0]}%`;
   const table = () => ({
     head: ["row", "column", "attention"],

@@ -60,9 +60,9 @@ export function Stage(props) {
     else return;
     event.preventDefault();
   };
-  return html`<div id="picture-figure"><div id="stage" class=${`stage ${props.smooth ? "" : "cells"}`} style=${`--ratio:${ratio}`} tabindex="0" role="application" aria-label="Picture. Arrow keys move over its places, with Shift they widen the region, Enter pins it, Escape frees it." aria-describedby="say"
+  return html`<div id="picture-figure"><div id="stage" class=${`stage ${props.smooth ? "" : "cells"}`} style=${`--ratio:${ratio}`} tabindex="0" role="application" aria-label="Image. Arrow keys move over its places, with Shift they widen the region, Enter pins it, Escape frees it." aria-describedby="say"
       onPointerMove=${onMove} onPointerDown=${onDown} onPointerUp=${onUp} onPointerLeave=${() => !isPinned && !corner && onHover(null)} onKeyDown=${onKey}>
-    ${props.picture ? html`<${TraceImage} source=${props.picture} alt="The generated picture" draggable=${false} onLoad=${(/** @type {any} */ event) => setRatio(event.target.naturalWidth / event.target.naturalHeight || 1)} style=${`filter:grayscale(${props.fade})`} />` : html`<div class="no-picture" style=${`aspect-ratio:${grid[1] || 1}/${grid[0] || 1}`}>${props.absence}</div>`}
+    ${props.picture ? html`<${TraceImage} source=${props.picture} alt="The generated image" draggable=${false} onLoad=${(/** @type {any} */ event) => setRatio(event.target.naturalWidth / event.target.naturalHeight || 1)} style=${`filter:grayscale(${props.fade})`} />` : html`<div class="no-picture" style=${`aspect-ratio:${grid[1] || 1}/${grid[0] || 1}`}>${props.absence}</div>`}
     <canvas ref=${map} aria-hidden="true"></canvas>
     ${props.sketch && html`<${TraceImage} class="sketch" source=${props.sketch} alt="The drawing that the model was given" draggable=${false} />`}
     ${region && html`<div class=${`cursor ${isPinned ? "pinned" : ""}`} style=${grid[0] ? frameStyle(region, grid) : ""}></div>`}

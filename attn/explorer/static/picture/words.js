@@ -40,6 +40,6 @@ export function Words(props) {
       <td>${percent(one.attention)}</td><td>${percent(one.share)}</td><td>${props.isPlace ? ORDERS.lift.format(one.lift) : "–"}</td></tr>`,
     )}</tbody></table>
     ${all.length > MOST && html`<p class="faint">${all.length - MOST} more with less; find them by name.</p>`}
-    ${!props.isPlace && html`<p class="faint">Point at the picture, drag a region, or use the arrow keys there: then the list is of that place, and <em>lift</em> says how much more it reads a word than the whole picture does.</p>`}
+    ${!props.isPlace && html`<p class="faint">Point at the image, drag a region, or use the arrow keys there: then the list is of that place, and <em>lift</em> says how much more it reads a word than the whole image does.</p>`}
   </section>`;
 }

@@ -57,8 +57,8 @@ export async function showSides(root, items, state) {
 
 /** @type {import("../keys.js").Shortcut[]} */
 const SIDES_KEYS = [
-  { keys: "← → ↑ ↓", does: "on a picture: the next place, in all pictures" },
-  { keys: "Enter", does: "on a picture: pin the place; on a word: pin the word" },
+  { keys: "← → ↑ ↓", does: "on an image: the next place, in all images" },
+  { keys: "Enter", does: "on an image: pin the place; on a word: pin the word" },
 ];
 
 /** @param {{sides: Side[], others: any[], state: import("../state.js").State}} props */
@@ -89,9 +89,7 @@ function SideBySide({ sides, others, state }) {
   const pinPlace = (/** @type {number | null} */ place) =>
     state.set({ spot: place === null ? "" : fractionText(place, grid) });
   const place =
-    at === null
-      ? "whole picture"
-      : `row ${Math.floor(at / grid[1])}, column ${at % grid[1]} of ${grid[0]} × ${grid[1]}`;
+    at === null ? "whole image" : `row ${Math.floor(at / grid[1])}, column ${at % grid[1]} of ${grid[0]} × ${grid[1]}`;
   const turn = (/** @type {number} */ by) => () => {
     const next = order[(order.indexOf(/** @type {any} */ (current)) + by + order.length) % order.length];
     if (next) state.set({ pins: next.id });
@@ -143,7 +141,7 @@ function SideBySide({ sides, others, state }) {
     <p id="place" class="say" aria-live="polite">${sayWord(current, amounts, sides, place)}</p>
     <p class="status" aria-live="polite">${notes.map(visible).join(" ")}${asks && html` <button onClick=${() => state.set({ read: "all" })}>Read all steps</button>`}</p>
     <${Save} figure="sides" name=${sides.map((side) => side.label).join("-")} title=${[`Attention to ${rowsOfMaps.map(({ word }) => `“${word.name}”`).join(", ")}`, ...aboutSides(sides, (side) => readSelection(side.trace, state, side.id))]} caption=${`One scale for all, 0 to ${percent(top)}. Numbers are of the ${place}.`} tables=${{ CSV: table }} />
-    <h2>${at === null ? "In the whole picture" : `At ${place}`}</h2><p class="faint">${isTwo ? "Sorted by how much the two differ." : "Sorted by how much they differ."} One scale holds for all pictures and pinned words.</p>
+    <h2>${at === null ? "In the whole image" : `At ${place}`}</h2><p class="faint">${isTwo ? "Sorted by how much the two differ." : "Sorted by how much they differ."} One scale holds for all images and pinned words.</p>
     <div class="side-words"><table><thead><tr><th scope="col">word</th>${sides.map((side) => html`<th scope="col"><bdi>${visible(side.label)}</bdi></th>`)}${isTwo && html`<th scope="col">difference, points</th>`}</tr></thead>
       <tbody>${order.slice(0, MOST_WORDS).map((word) => html`<tr key=${word.id}><td><button class="word" style="--part:0" aria-pressed=${String(pins.includes(word.id))} onClick=${() => pin(word.id)}><bdi>${word.name}</bdi></button></td>${(amounts.get(word.id) ?? []).map((value) => html`<td>${percent(value)}</td>`)}${isTwo && html`<td>${points(subtracted(amounts.get(word.id)) ?? Number.NaN)}</td>`}</tr>`)}</tbody></table></div>`;
 }
@@ -171,7 +169,7 @@ function SidePanel({ title, picture, map, lack, paint, painted, value, isDiffere
     map ? paint(canvas, map) : canvas.getContext("2d")?.clearRect(0, 0, canvas.width, canvas.height);
   const note =
     value === undefined || Number.isNaN(value) ? lack : isDifference ? `${points(value)} points` : percent(value);
-  return html`<${MapPanel} ...${cursor} title=${visible(title)} note=${note} label=${`${visible(title)}. Arrow keys move the cursor in all pictures, Enter pins it.`} under=${picture && html`<${TraceImage} source=${picture} style="filter:grayscale(.9)" />`} paint=${paintOrClear} painted=${[map, ...painted]} />`;
+  return html`<${MapPanel} ...${cursor} title=${visible(title)} note=${note} label=${`${visible(title)}. Arrow keys move the cursor in all images, Enter pins it.`} under=${picture && html`<${TraceImage} source=${picture} style="filter:grayscale(.9)" />`} paint=${paintOrClear} painted=${[map, ...painted]} />`;
 }
 
 /** The finest grid of all. @param {(import("../sums/sums.js").MapSums | null)[]} sums @returns {[number, number]} */

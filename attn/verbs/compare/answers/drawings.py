@@ -13,7 +13,7 @@ from attn.analysis.sketch.shapes import LEAST_LIFT
 from attn.verbs.compare.rows import WORD, Row, VariantTables, has_interval, is_clear, name_word
 from attn.verbs.report_page import Sentence
 from attn.wording import digits, percent
-from attn.words import NAMING, is_telling
+from attn.words import NAMING, is_content
 
 OVERLAP, SHAPES, FOLLOWED = (
     "tables/sketch.csv", "tables/sketch_shapes.csv", "tables/sketch_images.csv",
@@ -67,7 +67,7 @@ def _tell_overlap(rows: Sequence[Row]) -> Iterator[Sentence]:
     measure = next(name for name in REGIONS if any(row["measure"] == name for row in rows))
     of = [row for row in rows if row["measure"] == measure and " " not in row["word"]]
     told = sorted(
-        (row for row in of if is_telling(row["word"])), key=lambda row: -abs(row["change"])
+        (row for row in of if is_content(row["word"])), key=lambda row: -abs(row["change"])
     )
     if not told or all(row["change"] == 0 for row in told):
         return
@@ -77,7 +77,7 @@ def _tell_overlap(rows: Sequence[Row]) -> Iterator[Sentence]:
     clear = [row for row in told if is_clear(row)][:NAMED]
     if not clear:
         yield Sentence(
-            f"No word that names something ({NAMING}) is shown to have more or less of its "
+            f"No content word ({NAMING}) is shown to have more or less of its "
             f"attention {REGIONS[measure]}.",
             OVERLAP,
         )
@@ -108,7 +108,7 @@ def _tell_shapes(rows: Sequence[Row]) -> Iterator[Sentence]:
     read = [
         row
         for row in most
-        if is_telling(row["word"]) and row["variant"] >= LEAST_LIFT and row["low"] > 0
+        if is_content(row["word"]) and row["variant"] >= LEAST_LIFT and row["low"] > 0
     ]
     for row in sorted(read, key=_lift, reverse=True)[:NAMED]:
         yield Sentence(

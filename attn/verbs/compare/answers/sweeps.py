@@ -21,7 +21,7 @@ SWEEP = "tables/sweep.csv"
 def tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
     """Yield from where on a sweep works, and from where on images break, or that it is nowhere.
 
-    What is told of its last point in other sentences is not told here.
+    What is told of its point `told` in other sentences is not told here.
     """
     name = "The LoRA" if sweep.files else sweep.name
     first, last = (sweep.call(sweep.points[at].scale) for at in (0, -1))
@@ -43,13 +43,19 @@ def tell_sweep(sweep: Sweep) -> Iterator[Sentence]:
             SWEEP,
         )
         return
-    level = "" if _is_last(sweep, breaks) else f", to {digits(breaks['level'])} of 255 levels"
     yield Sentence(
         f"It breaks the image from {sweep.call(breaks[sweep.column])}, where a step changes it "
         f"{digits(_steepness(sweep, rows, breaks), STEEPER)} times as fast as the step "
-        f"before{level}.",
+        f"before, to {digits(breaks['level'])} of 255 levels.",
         SWEEP,
     )
+    if sweep.told is not sweep.last:
+        last = "last" if sweep.files else "largest"
+        yield Sentence(
+            f"All that follows is of {_call(sweep, sweep.told.scale)}, the {last} that does not "
+            "break it; the tables have all.",
+            SWEEP,
+        )
 
 
 def _tell_works(sweep: Sweep, rows: Sequence[Row], name: str, span: str) -> Iterator[Sentence]:
@@ -65,17 +71,18 @@ def _tell_works(sweep: Sweep, rows: Sequence[Row], name: str, span: str) -> Iter
         return
     value = works[sweep.column]
     first = ", the first that was tried, or before" if sweep.is_first(value) else ""
-    start = f"{name} works from {_call(sweep, works)}{first}"
-    if _is_last(sweep, works):
+    start = f"{name} works from {_call(sweep, value)}{first}"
+    if _is_told(sweep, works):
         yield Sentence(f"{start}.", SWEEP)
         return
     there = f"there “{works['word']}” gets {tell_amount(works)}{_tell_seen(sweep, works)}"
     yield Sentence(f"{start}: {there}.", SWEEP)
-    most = max(rows, key=lambda row: float(abs(row["change"])))
-    if sweep.files and most is not works and not _is_last(sweep, most):
-        yield Sentence(
-            f"It changes the word most with {_call(sweep, most)}: {tell_amount(most)}.", SWEEP
-        )
+    whole = {point.scale for point in sweep.whole}
+    kept = [row for row in rows if row[sweep.column] in whole] or rows
+    most = max(kept, key=lambda row: float(abs(row["change"])))
+    if sweep.files and most is not works and not _is_told(sweep, most):
+        file = _call(sweep, most[sweep.column])
+        yield Sentence(f"It changes the word most with {file}: {tell_amount(most)}.", SWEEP)
 
 
 def _tell_seen(sweep: Sweep, row: Row) -> str:
@@ -93,9 +100,9 @@ def _tell_seen(sweep: Sweep, row: Row) -> str:
     return f", but the image{told}, by {level} ({VISIBLE:g} can be seen){seen}"
 
 
-def _is_last(sweep: Sweep, row: Row) -> bool:
-    """Whether a row is of the last point, of which the other sentences are."""
-    return bool(row[sweep.column] == sweep.points[-1].scale)
+def _is_told(sweep: Sweep, row: Row) -> bool:
+    """Whether a row is of the point that the other sentences are of."""
+    return bool(row[sweep.column] == sweep.told.scale)
 
 
 def _steepness(sweep: Sweep, rows: Sequence[Row], row: Row) -> float:
@@ -108,7 +115,7 @@ def _steepness(sweep: Sweep, rows: Sequence[Row], row: Row) -> float:
     return float(row["step"] / max(nearer, key=lambda of: abs(away(of)))["step"])
 
 
-def _call(sweep: Sweep, row: Row) -> str:
-    """Return how a row's number is called; of a file its name too."""
-    text = sweep.call(row[sweep.column])
-    return f"{text} ({row['variant_name']})" if sweep.files else text
+def _call(sweep: Sweep, value: float) -> str:
+    """Return how a number of the sweep is called; of a file its name too."""
+    label = next(point.label for point in sweep.points if point.scale == value)
+    return f"{sweep.call(value)} ({label})" if sweep.files else sweep.call(value)

@@ -28,6 +28,8 @@ BOUNDS = (LITTLE, MOST, 1.0)
 """What ratios are held against."""
 NAMED = 4
 """So many LoRAs of a stack are named."""
+UNSIGNED = ("level", "moved")
+"""Measures that are never below 0."""
 MOVES = "moves attention to the other words"
 RANDOM = "random weights of the same size"
 
@@ -89,7 +91,11 @@ def tell_ratio(row: Row) -> str:
 def _tell_strongest(row: Row) -> str:
     """Hold the word that a LoRA changes most against the one that random weights change most."""
     name, times = row["variant_name"], _times(row["ratio"])
-    words = f"“{row['word']}” against “{row['null_word']}”, the words whose mass each changes most"
+    words = (
+        f"“{row['word']}” against “{row['null_word']}”, the words that each changes most in mass"
+    )
+    if row["word"] == row["null_word"]:
+        words = f"on “{row['word']}”, which both change most in mass"
     if math.isnan(row["least"]):
         return (
             f"The effect of {name} is {times} that of {RANDOM} ({words}), in too few images to "
@@ -146,23 +152,20 @@ def _tell_level(row: Row) -> str:
 
 def _tell_parts(rows: Sequence[Row]) -> Iterator[Sentence]:
     for group in _groups(rows, "whole_name"):
-        measure = "word" if any(row["measure"] == "word" for row in group) else "level"
-        told = [row for row in group if row["measure"] == measure and math.isfinite(row["ratio"])]
-        if not told:
-            continue
+        told = [row for row in group if math.isfinite(row["ratio"])]
         if any(row["kind"] == "alone" for row in told):
-            yield Sentence(_tell_blocks(told), PARTS)
+            yield from (Sentence(_tell_blocks(of), PARTS) for of in _groups(told, "measure"))
         else:
-            yield from (Sentence(text, PARTS) for text in _tell_left_out(group))
+            yield from (Sentence(text, PARTS) for text in _tell_left_out(told))
 
 
 def _tell_blocks(rows: Sequence[Row]) -> str:
-    """Say which block carries the effect: the one without which least of it is left."""
-    without = [row for row in rows if row["kind"] == "without"]
+    """Say which block carries an effect: the one without which least of it is left."""
+    without, single = ([row for row in rows if row["kind"] == of] for of in ("without", "alone"))
     of = _of(rows[0])
     name = rows[0]["whole_name"]
-    if not without:
-        most = max(rows, key=lambda row: abs(row["ratio"]))
+    most = max(single, key=lambda row: abs(row["ratio"]), default=None)
+    if most is not None and not without:
         return f"{_part(most)} alone gives {_percent(most)} of the effect of {name} on {of}."
     least = min(without, key=lambda row: row["ratio"])
     alone = next((row for row in rows if _is_alone(row, least)), None)
@@ -171,12 +174,13 @@ def _tell_blocks(rows: Sequence[Row]) -> str:
         left = f"{_left(least)} of the effect of {name} on {of} is left"
         return f"Without {_part(least)} {left}{also}, in too few images to tell from chance."
     if not _is_below(least, 1.0):
+        gives = f"; alone {_part(most)} gives most, {_told_part(most)}" if most else ""
         return (
-            f"No block of {name} is shown to be needed for its effect on {of}: without any of them "
-            "the interval of what is left holds all of it."
+            f"No block of {name} is shown to be needed for its effect on {of}: without each of "
+            f"them the interval of what is left holds all of it{gives}."
         )
     amount = "Most" if _is_below(least, MOST) else "The largest part"
-    also = f", alone it gives {_percent(alone)} ({_interval_of_part(alone)})" if alone else ""
+    also = f", alone it gives {_told_part(alone)}" if alone else ""
     return (
         f"{amount} of the effect of {name} on {of} is carried by {_part(least)}: without it "
         f"{_left(least)} is left ({_interval_of_part(least)}){also}."
@@ -185,8 +189,7 @@ def _tell_blocks(rows: Sequence[Row]) -> str:
 
 def _tell_left_out(rows: Sequence[Row]) -> Iterator[str]:
     """Yield what is left of the effects of a stack without each of its first LoRAs."""
-    groups = _groups([row for row in rows if math.isfinite(row["ratio"])], "part")
-    for part in islice(groups, NAMED):
+    for part in islice(_groups(rows, "part"), NAMED):
         first = f"of the effect of {part[0]['whole_name']} on {_of(part[0])}"
         effects = [first, *(f"of that on {_of(row)}" for row in part[1:])]
         told = [_tell_left(row, effect) for row, effect in zip(part, effects, strict=True)]
@@ -197,10 +200,17 @@ def _tell_left(row: Row, effect: str) -> str:
     start = f"{_left(row)} {effect} is left"
     if unknown := _unknown(row):
         return f"{start}, {unknown}"
-    held = "" if row["high"] < 1 else ", which may be all of it"
+    return f"{start} ({_interval_of_part(row)}){_held(row)}"
+
+
+def _held(row: Row) -> str:
+    """Say what the interval of a part that is left does not show."""
     if row["low"] > 1:
-        held = ", which is more than with it"
-    return f"{start} ({_interval_of_part(row)}){held}"
+        return ", which is more than with it"
+    less = "less than all of it" if row["high"] >= 1 else ""
+    more = "more than nothing" if row["low"] <= 0 < row["ratio"] else ""
+    both = " or ".join(filter(None, (less, more)))
+    return f", which is not shown to be {both}" if both else ""
 
 
 def _left(row: Row) -> str:
@@ -228,7 +238,9 @@ def summarise_leak(rows: Sequence[Row]) -> str:
     if row is None or math.isnan(row["ratio"]):
         return "The images change neither with nor without the words"
     without = f"Without {_quoted(row['trigger'])} {_percent(row)} of the change of the images"
-    return f"{without} is left ({_unknown(row) or _interval_of_part(row)})"
+    unknown = _unknown(row)
+    told = f", {unknown}" if unknown else f" ({_interval_of_part(row)}){_held(row)}"
+    return f"{without} by {row['variant_name']} is left{told}"
 
 
 def _unknown(row: Row) -> str:
@@ -264,7 +276,10 @@ def _tell_leak(by_measure: Mapping[str, Row]) -> str:
 
 
 def _bracketed(row: Row) -> str:
-    return "" if math.isnan(row["low"]) else f" ({_interval(row)})"
+    if math.isnan(row["low"]):
+        return ""
+    is_equal = row["low"] <= 1 <= row["high"]
+    return f" ({_interval(row)}{'; not shown to differ' if is_equal else ''})"
 
 
 def _is_alone(row: Row, other: Row) -> bool:
@@ -302,11 +317,32 @@ def _ends(row: Row) -> tuple[float, float]:
 
 
 def _interval(row: Row) -> str:
-    ends = [f"over {FAR:.0f}" if end > FAR else digits(end, *BOUNDS) for end in _ends(row)]
-    return f"95 % interval {' to '.join(dict.fromkeys(ends))}"
+    """Return the interval of a ratio, and the ratio itself where its size was told without sign."""
+    ends = [_end(max(row[key], _least(row))) for key in ("low", "high")]
+    interval = f"95 % interval {' to '.join(dict.fromkeys(ends))}{_say_cut(row)}"
+    return f"ratio {_end(row['ratio'])}, {interval}" if row["ratio"] < 0 else interval
+
+
+def _end(ratio: float) -> str:
+    if abs(ratio) > FAR:
+        return f"{'over ' if ratio > 0 else 'below -'}{FAR:.0f}"
+    return digits(ratio, *BOUNDS)
+
+
+def _told_part(row: Row) -> str:
+    return f"{_percent(row)} ({_interval_of_part(row)})"
 
 
 def _interval_of_part(row: Row) -> str:
-    least = 0.0 if row["measure"] == "level" else -math.inf  # images never differ by less
-    low, high = (percent(max(row[key], least), *BOUNDS) for key in ("low", "high"))
-    return f"95 % interval {low.removesuffix(' %')} to {high}"
+    ends = [percent(max(row[key], _least(row)), *BOUNDS) for key in ("low", "high")]
+    told = " to ".join(dict.fromkeys(end.removesuffix(" %") for end in ends))
+    return f"95 % interval {told} %{_say_cut(row)}"
+
+
+def _least(row: Row) -> float:
+    """Return the least that a ratio can be: what has no sign is never below 0."""
+    return 0.0 if row["measure"] in UNSIGNED else -math.inf
+
+
+def _say_cut(row: Row) -> str:
+    return ", cut at 0" if row["low"] < _least(row) else ""

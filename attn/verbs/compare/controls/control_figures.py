@@ -49,14 +49,12 @@ def _draw_parts(
 ) -> Iterator[FigureFile]:
     from attn.viz.compare.part_effects import draw_parts
 
-    wholes = list(dict.fromkeys(row["whole_name"] for row in rows))
-    for number, name in enumerate(wholes, 1):
+    for path, name in _figures(controls, "parts"):
         variant = next(of for of in controls.variants if of.label == name)
         scene = make_scene(base, [variant], options.words)
         heading = scene.title_of_charts, f"parts of {name} · {scene.subtitle}"
-        ending = f"-{number}" if len(wholes) > 1 else ""
         of_whole = [row for row in rows if row["whole_name"] == name]
-        yield draw_parts(of_whole, heading, f"parts{ending}.png", scene.texts | {"whole": name})
+        yield draw_parts(of_whole, heading, path, scene.texts | {"whole": name})
 
 
 def _draw_cuts(base: ComparedRun, controls: Controls, options: PairOptions) -> Iterator[FigureFile]:
@@ -82,9 +80,9 @@ def _draw_leaks(
     from attn.verbs.compare.controls.control_answer import summarise_leak
     from attn.viz.compare.leak_sheet import MOST, draw_leak
 
-    beside = [variant for variant in controls.plain if variant.label in leak.variants]
-    for number, variant in enumerate(beside, 1):
-        other = leak.variants[variant.label]
+    for path, label in _figures(controls, "leak"):
+        variant = next(of for of in controls.plain if of.label == label)
+        other = leak.variants[label]
         words = ", ".join(leak.triggers)
         rows = []
         for first, second in islice(_same_seeds(variant, other, leak.prompts), MOST):
@@ -99,8 +97,12 @@ def _draw_leaks(
                 f"with and without {words} · {scene.subtitle} · left {base.label}, right "
                 f"{variant.label} · level: mean |difference| of 255",
             )
-            ending = f"-{number}" if len(beside) > 1 else ""
-            yield draw_leak(rows, heading, f"leak{ending}.png", scene.texts | {"without": words})
+            yield draw_leak(rows, heading, path, scene.texts | {"without": words})
+
+
+def _figures(controls: Controls, kind: str) -> list[tuple[str, str]]:
+    """Return the figures of a kind, each with what the variant is called that it is of."""
+    return [(name, label) for name, label in controls.figures.items() if name.startswith(kind)]
 
 
 def _same_seeds(

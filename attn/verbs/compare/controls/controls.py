@@ -95,6 +95,23 @@ class Controls:
         return self._rows(WEAKENING)
 
     @property
+    def figures(self) -> dict[str, str]:
+        """What the variant is called that each figure of one control is of, by the figure's name.
+
+        With several LoRAs the figures are numbered.
+        """
+        labels = {
+            "null": [self.variants[whole].label for whole, _ in self.nulls],
+            "parts": list(dict.fromkeys(row["whole_name"] for row in self.part_rows)),
+            "leak": [of.label for of in self.plain if self.leak and of.label in self.leak.variants],
+        }
+        return {
+            f"{kind}{f'-{number}' if len(of) > 1 else ''}.png": label
+            for kind, of in labels.items()
+            for number, label in enumerate(of, 1)
+        }
+
+    @property
     def backend(self) -> str:
         """What the traces were made with."""
         from attn.trace.store import read_manifest

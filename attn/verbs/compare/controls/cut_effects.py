@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 CUTS = "cuts.csv"
 LEVEL, INSIDE, OUTSIDE, AIMED = "level", "inside", "outside", "aimed"
+UNSIGNED = (LEVEL, INSIDE, OUTSIDE)
+"""Measures that are never below 0: nor are the ends of their intervals, as in `images.csv`."""
 HALF = 0.5
 FEW = 4
 """More cuts are in the order of their effect, and are not told one by one."""
@@ -108,27 +110,28 @@ def effect_rows(
     for name, values in cut_effects.items():
         images = [of for of in values if all(of in other.get(name, {}) for other in others)]
         cut = np.array([values[of] for of in images])
+        least = 0.0 if name in UNSIGNED else -np.inf
         control = np.array([[other[name][of] for of in images] for other in others])
         yield {
             "cut": label,
             "word": " ".join(words),
             "measure": name,
-            **interval("", cut),
+            **interval("", cut, least),
             "controls": len(others),
-            **interval("random_", control.mean(0) if others else cut * np.nan),
+            **interval("random_", control.mean(0) if others else cut * np.nan, least),
             **interval("difference_", cut - (control.mean(0) if others else np.nan)),
             "n": len(images),
         }
 
 
-def interval(name: str, values: Numbers) -> dict[str, float]:
-    """Return mean and 95 % interval, as columns."""
+def interval(name: str, values: Numbers, least: float = -np.inf) -> dict[str, float]:
+    """Return mean and 95 % interval, which begins at `least` or above, as columns."""
     from attn.analysis.compare.paired import paired_interval
 
     if not len(values) or np.isnan(values).all():
         return dict.fromkeys((f"{name}change", f"{name}low", f"{name}high"), float("nan"))
     low, high, _ = paired_interval(values[:, np.newaxis])
-    ends = {f"{name}low": float(low[0]), f"{name}high": float(high[0])}
+    ends = {f"{name}low": max(float(low[0]), least), f"{name}high": float(high[0])}
     return {f"{name}change": float(values.mean()), **ends}
 
 

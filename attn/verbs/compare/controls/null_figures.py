@@ -24,7 +24,8 @@ def draw_nulls(base: ComparedRun, controls: Controls, options: PairOptions) -> I
     from attn.verbs.compare.controls.control_answer import summarise_null
     from attn.viz.compare.null_effects import draw_null
 
-    for number, (whole, null) in enumerate(controls.nulls, 1):
+    names_of_files = (name for name in controls.figures if name.startswith("null"))
+    for path, (whole, null) in zip(names_of_files, controls.nulls, strict=True):
         variants = [controls.variants[at] for at in (whole, null)]
         names = tuple(variant.label for variant in variants)
         rows = [
@@ -36,20 +37,20 @@ def draw_nulls(base: ComparedRun, controls: Controls, options: PairOptions) -> I
         about = f"{scene.title_of_charts} · {scene.subtitle_of_images}"
         effects = list(null_effects(*(controls.effects[at] for at in (whole, null))))
         panels = list(_null_panels(effects, rows))
-        ending = f"-{number}" if len(controls.nulls) > 1 else ""
         heading = summarise_null(rows), about
-        yield draw_null(scene.sides, panels, heading, f"null{ending}.png", scene.texts)
+        yield draw_null(scene.sides, panels, heading, path, scene.texts)
 
 
 def _null_panels(effects: Sequence[NullEffect], rows: Sequence[Row]) -> Iterator[EffectPanel]:
     """Yield what is drawn of words, and of images; `rows` are of the same measures."""
     from attn.analysis.compare.controls.controls import LEVEL
     from attn.verbs.compare.controls.control_answer import tell_ratio
+    from attn.viz.compare.comparison_scene import POINTS
     from attn.viz.compare.null_effects import EffectBar, EffectPanel
 
     kinds = (
-        ("attention", "change of mass, % of all attention · dot: an image", 100.0),
-        ("image", "level: mean |difference| of 255 · dot: an image", 1.0),
+        ("attention", f"change of mass, {POINTS}\ndot: an image", 100.0),
+        ("image", "level: mean |difference| of 255\ndot: an image", 1.0),
     )
     for title, unit, factor in kinds:
         shown = [entry for entry in effects if (entry.measure == LEVEL) == (title == "image")]
@@ -61,7 +62,7 @@ def _null_panels(effects: Sequence[NullEffect], rows: Sequence[Row]) -> Iterator
             for word, values in {entry.null_word: entry.null for entry in shown}.items()
         ]
         bars = [
-            EffectBar(word and f"“{word}”", [factor * part for part in values.values()], is_random)
+            EffectBar(word, [factor * part for part in values.values()], is_random)
             for word, values, is_random in sides
         ]
         remark = next(tell_ratio(row) for row in rows if row["measure"] == shown[0].measure)

@@ -22,6 +22,7 @@ from attn.verbs.compare.runs.variant_runs import (
     Setting,
     generate_variants,
 )
+from attn.verbs.compare.sweeps import find_sweep
 from attn.verbs.report import Report
 
 Plan = Sequence[tuple[str, str, Mapping[str, Any]]]
@@ -112,10 +113,15 @@ def _parsed(setting: Setting, prompts: Sequence[str]) -> list[str]:
 
 
 def _moved(done: Generated, plan: Plan) -> tuple[str, ...]:
+    """Return the words that were moved most, of a sweep at the point that is told of."""
     from attn.analysis.compare.pairs import PairOptions
     from attn.verbs.compare.variants import compare_traces
 
     labels = {label for label, *_ in plan}
     runs = [run for run in done.runs() if run.label in labels]
     options = PairOptions()
-    return moved_words(compare_traces(runs, options), options)
+    variants = compare_traces(runs, options)
+    sweep = find_sweep(variants, options)
+    if sweep is not None:
+        variants = tuple(of for of in variants if of.label == sweep.told.label)
+    return moved_words(variants, options)

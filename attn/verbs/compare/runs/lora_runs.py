@@ -26,7 +26,7 @@ from attn.verbs.compare.runs.variant_runs import (
     choose_setting,
     generate_variants,
 )
-from attn.verbs.lora_specs import LoraVariant, lone_scales, parse_variants
+from attn.verbs.lora_specs import LoraVariant, lone_scales, parse_variants, tell_idle
 from attn.verbs.report import Report
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def generate(
         raise UsageError("lora: nothing is named; give a file with --lora FILE")
     for spec in lone_scales(options.lora) if len(variants) == 1 else ():
         report.warn(f"{spec}: one scale beside the baseline makes no curve; give two or more")
+    for text in (text for variant in variants for text in tell_idle(variant.loras)):
+        report.warn(text)
     plain, variants = variants, add_controls(variants, options)
     for variant in variants:
         check_loras(variant.loras)

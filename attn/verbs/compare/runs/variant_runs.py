@@ -26,6 +26,7 @@ from attn.verbs.compare.pairing import FOLDER, ComparedRun, open_run
 from attn.verbs.report import Report
 from attn.verbs.shards.parts import check_shard
 from attn.verbs.workers.crews import KeptCrew
+from attn.wording import count_noun
 
 if TYPE_CHECKING:
     from attn.backends import Backend, Session
@@ -195,6 +196,8 @@ def generate_variants(
     requested = read_prompt(options, options.prompt)
     prompts = setting.prompts or choose_prompts(requested, setting.model, setting.family, report)
     _require_prompts(options, prompts, require)
+    if setting.prompts is None:
+        _note_few(len(prompts) * len(options.seeds) * options.images, report)
     options = replace(options, prompt=prompts, prompts=None)
     check_folder(out, resume=options.goes_on)
     folder = None if out is None else Path(out)
@@ -276,6 +279,17 @@ class Sessions:
 def _note_time(seconds: float, left: int, report: Report) -> None:
     """Say how long the rest will take, as far as the baseline tells."""
     report.note(f"the baseline took {seconds:.0f} s: {left} variants take {left * seconds:.0f} s")
+
+
+def _note_few(pairs: int, report: Report) -> None:
+    """Say of too few pairs, before they are generated, that nothing will be shown by them."""
+    from attn.analysis.compare.paired import FEWEST
+
+    if pairs < FEWEST:
+        report.note(
+            f"{count_noun(pairs, 'pair')} cannot tell an effect from chance: intervals take "
+            f"{FEWEST} or more, as --seed 0-{FEWEST - 1} gives"
+        )
 
 
 def _note_failures(done: Captured, label: str, report: Report) -> None:

@@ -52,7 +52,7 @@ def told(overlaps, images=(), measure="inside", lifts=()):
          "“red” has 50 % of its attention on the drawing's strokes, and 12.5 % with the baseline "
          "(difference: 95 % interval 25 to 50 percentage points)."),
         ({"red": UNSHOWN}, "inside",
-         f"No word that names something ({NAMING}) is shown to have more or less of its attention "
+         f"No content word ({NAMING}) is shown to have more or less of its attention "
          f"{REGIONS['inside']}."),
         ({"red": UNKNOWN}, "inside",
          f"“red” has 25 % of its attention {REGIONS['inside']}, and 12.5 % with the baseline, in "

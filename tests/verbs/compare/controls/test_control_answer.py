@@ -3,14 +3,14 @@
 import pytest
 
 from attn.analysis.tables import make_frame
-from attn.verbs.compare.controls.control_answer import tell_controls
+from attn.verbs.compare.controls.control_answer import summarise_leak, tell_controls
 from attn.verbs.report_page import plain
 
 UNKNOWN = float("nan")
 FEW = (UNKNOWN,) * 3
 NULL = {"variant_name": "a", "null_name": "a:null=0", "word": "cat", "null_word": "red"}
 SIZE = "random weights of the same size"
-WORDS = "“cat” against “red”, the words whose mass each changes most"
+WORDS = "“cat” against “red”, the words that each changes most in mass"
 
 
 def ratio(value, low, high, least=None):
@@ -28,12 +28,14 @@ def told(name, *rows):
 @pytest.mark.parametrize(
     ("numbers", "text"),
     [
-        (ratio(-11, -12, -10), f"The effect of a is 11× that of {SIZE} (95 % interval 10 to 12; "
-         f"{WORDS})."),
+        (ratio(-11, -12, -10), f"The effect of a is 11× that of {SIZE} (ratio -11, 95 % interval "
+         f"-12 to -10; {WORDS})."),
         (ratio(1.25, 0.8, 1.9), f"The effect of a is not shown to differ from that of {SIZE}: "
          f"1.25× (95 % interval 0.8 to 1.9; {WORDS})."),
         (ratio(0.5, 0.4, 0.6), f"The effect of a is smaller than that of {SIZE}: 0.5× (95 % "
          f"interval 0.4 to 0.6; {WORDS})."),
+        (ratio(-0.3, -0.8, 0.2), f"The effect of a is smaller than that of {SIZE}: 0.3× "
+         f"(ratio -0.3, 95 % interval -0.8 to 0.2; {WORDS})."),
         (ratio(40, UNKNOWN, UNKNOWN, 9), f"{SIZE.capitalize()} are not shown to change any word; "
          "the effect of a is at least 9× theirs."),
         (ratio(40, UNKNOWN, UNKNOWN, 0), f"Neither a nor {SIZE} are shown to change any word."),
@@ -61,6 +63,15 @@ def test_null_of_the_same_word_and_of_images():
     )
 
 
+def test_null_of_one_word():
+    """Where both change the same word most, it is named once."""
+    row = NULL | {"measure": "strongest", "null_word": "cat"} | ratio(2, 1.5, 2.5)
+    assert told("null.csv", row) == (
+        f"The effect of a is 2× that of {SIZE} (95 % interval 1.5 to 2.5; on “cat”, which both "
+        "change most in mass)."
+    )
+
+
 def test_a_lora_of_zeros():
     """What changes nothing is not held against anything."""
     row = NULL | {"measure": "strongest"} | ratio(UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
@@ -82,8 +93,16 @@ def block(part, kind, numbers, measure="word"):
          "Most of the effect of a on “cat” is carried by up (K-up): without it 20 % is left (95 % "
          "interval 10 to 30 %), alone it gives 80 % (95 % interval 70 to 90 %)."),
         ([block("up", "alone", ratio(0.8, 0.7, 0.9)), block("up", "without", ratio(0.9, 0.7, 1.1))],
-         "No block of a is shown to be needed for its effect on “cat”: without any of them the "
-         "interval of what is left holds all of it."),
+         "No block of a is shown to be needed for its effect on “cat”: without each of them "
+         "the interval of what is left holds all of it; alone up (K-up) gives most, 80 % (95 % "
+         "interval 70 to 90 %)."),
+        ([block("up", "alone", ratio(0.8, 0.7, 0.9)), block("up", "without", ratio(0.2, 0.1, 0.3)),
+          block("up", "alone", ratio(0.9, 0.7, 1.1), "level"),
+          block("up", "without", ratio(0.4, -0.1, 0.6), "level")],
+         "Most of the effect of a on “cat” is carried by up (K-up): without it 20 % is left (95 % "
+         "interval 10 to 30 %), alone it gives 80 % (95 % interval 70 to 90 %). The largest part "
+         "of the effect of a on the image is carried by up (K-up): without it 40 % is left (95 % "
+         "interval 0 to 60 %, cut at 0), alone it gives 90 % (95 % interval 70 to 110 %)."),
         ([block("up", "alone", ratio(0.8, 0.6, 0.9)), block("up", "without", ratio(0.6, 0.4, 0.7))],
          "The largest part of the effect of a on “cat” is carried by up (K-up): without it 60 % is "
          "left (95 % interval 40 to 70 %), alone it gives 80 % (95 % interval 60 to 90 %)."),
@@ -93,18 +112,25 @@ def block(part, kind, numbers, measure="word"):
          "few images to tell from chance."),
         ([block("b", "without", ratio(0.3, 0.2, 0.4)), block("c", "without", ratio(1, 0.8, 1.2))],
          "Without b 30 % of the effect of a on “cat” is left (95 % interval 20 to 40 %). Without c "
-         "100 % of the effect of a on “cat” is left (95 % interval 80 to 120 %), which may be all "
-         "of it."),
+         "100 % of the effect of a on “cat” is left (95 % interval 80 to 120 %), which is not "
+         "shown to be less than all of it."),
         ([block("b", "without", ratio(0.3, -0.2, 0.4), "level")],
-         "Without b 30 % of the effect of a on the image is left (95 % interval 0 to 40 %)."),
+         "Without b 30 % of the effect of a on the image is left (95 % interval 0 to 40 %, cut at "
+         "0), which is not shown to be more than nothing."),
+        ([block("b", "without", ratio(0.3, -0.2, 1.4), "level")],
+         "Without b 30 % of the effect of a on the image is left (95 % interval 0 to 140 %, cut at "
+         "0), which is not shown to be less than all of it or more than nothing."),
         ([block("b", "without", ratio(-0.008, -0.02, 0.01)),
           block("b", "without", ratio(0.9, 0.8, 1.2), "level")],
          "Without b nothing of the effect of a on “cat” is left (95 % interval -2 to 1 %), and "
-         "90 % of that on the image is left (95 % interval 80 to 120 %), which may be all of "
-         "it."),
+         "90 % of that on the image is left (95 % interval 80 to 120 %), which is not shown "
+         "to be less than all of it."),
         ([block("b", "without", ratio(1.004, 1.00149, 1.01))],
          "Without b 100.4 % of the effect of a on “cat” is left (95 % interval 100.1 to 101 %), "
          "which is more than with it."),
+        ([block("b", "without", ratio(1.0111, 1.0108, 1.0114))],
+         "Without b 101 % of the effect of a on “cat” is left (95 % interval 101 %), which is more "
+         "than with it."),
         ([block("b", "without", ratio(1.25, 1.1, 1.5))],
          "Without b 125 % of the effect of a on “cat” is left (95 % interval 110 to 150 %), which "
          "is more than with it."),
@@ -129,6 +155,9 @@ LEAK = {"variant_name": "a", "trigger": "cat, eyes"}
          "with them (95 % interval 0.2 to 0.3)."),
         (ratio(0.04, 0.01, 0.06), ratio(0.02, 0.01, 0.03), "it hardly acts without."),
         (ratio(1, 0.8, 1.2), ratio(0.9, 0.6, 1), "most of its effect does not need them."),
+        (ratio(0.6, -0.1, 1.3), ratio(0.9, 0.6, 1.1), "0.6× as much as with them (95 % interval 0 "
+         "to 1.3, cut at 0; not shown to differ) and moves attention to the other words 0.9× as "
+         "much as with them (95 % interval 0.6 to 1.1; not shown to differ)."),
         (ratio(*(1, *FEW)), ratio(*(0.9, *FEW)), "1× as much as with them and moves "
          "attention to the other words 0.9× as much as with them, in too few images to tell from "
          "chance."),
@@ -140,3 +169,18 @@ def test_leak(level, moved, end):
     text = told("leak.csv", *rows)
     assert text.startswith("Without “cat” and “eyes” in the prompt a changes the image ")
     assert text.endswith(end)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "end"),
+    [
+        (ratio(0.5, 0.3, 0.7), " (95 % interval 30 to 70 %)"),
+        (ratio(0.5, -0.3, 1.7), " (95 % interval 0 to 170 %, cut at 0), which is not shown to be "
+         "less than all of it or more than nothing"),
+        (ratio(*(0.5, *FEW)), ", in too few images to tell from chance"),
+    ],
+)  # fmt: skip
+def test_headline_of_a_leak(numbers, end):
+    """The title of its figure says what its interval does not show, and where it was cut."""
+    start = "Without “cat” and “eyes” 50 % of the change of the images by a is left"
+    assert summarise_leak([LEAK | {"measure": "level"} | numbers]) == f"{start}{end}"

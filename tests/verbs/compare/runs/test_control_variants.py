@@ -117,6 +117,7 @@ def test_zeros(files, tmp_path):
     ("arguments", "error", "message"),
     [
         ({"lora": 0, "trigger": ["cat"]}, UsageError, "add --leak"),
+        ({"lora": 0, "leak": True, "trigger": [""]}, UsageError, "trigger: nothing is named"),
         ({"null": True}, UsageError, "null is a control of a LoRA"),
         ({"lora": 0, "leave_one_out": True}, UsageError,
          "leave_one_out takes a stack of LoRAs apart; got a. Give a stack"),
