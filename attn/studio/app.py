@@ -110,7 +110,7 @@ def make_application(
         routes=[
             *(Route(f"/studio/{name}", script(name)) for name in SCRIPTS),
             Route("/studio/forming/{number:int}/{step:int}", forming),
-            Mount("/explorer", routes=routes(library, with_fields)),
+            Mount("/explorer", routes=routes(library, with_fields, studio.hide)),
             Mount("/", RouteFilter(mounted, studio.uploads, names, acts)),
         ],
         lifespan=mounted.router.lifespan_context,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -21,13 +20,11 @@ from attn.studio.jobs import RunQueue, StudioRun
 from attn.studio.options import StudioOptions
 from attn.studio.telling import tell_plan, tell_refusal
 from attn.studio.uploads import Uploads
+from attn.verbs.capture.drawings import drawings_folder
 from attn.verbs.capture.folders import choose_folder, contents, refuse_parts
 from attn.verbs.view import find_traces
 
 BUSY = "The plan follows when the run, or its analysis, is over."
-
-DRAWING = re.compile(r"[^\s'\"]*/(drawing-[0-9a-f]{16}\.png)")
-"""The path of what the pad held."""
 
 
 class Studio:
@@ -77,13 +74,18 @@ class Studio:
 
     def reword(self, text: str) -> str:
         """Return a text in which files are called as the page calls them."""
-        text = DRAWING.sub(r"\1", self.choices.with_names(text))
+        text = self.choices.with_names(text).replace(f"{drawings_folder()}/", "")
         return text.replace(f"{self.out}/", f"{self.out.name}/") if self._is_hosted else text
+
+    @property
+    def hide(self) -> Callable[[str], str] | None:
+        """What takes paths out of all that is told, where strangers look."""
+        return self.reword if self._is_hosted else None
 
     def command(self, job: StudioRun) -> str:
         """Return the command that makes the same as a run, in a new folder."""
         command = as_command(job.request)
-        return self.reword(command) if self._is_hosted else command
+        return command if self.hide is None else self.hide(command)
 
     def plan(self, request: Mapping[str, Any]) -> Iterator[str]:
         """Yield what a request would keep, or what is wrong with it; before that, a wait if any."""

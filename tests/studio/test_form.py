@@ -85,7 +85,14 @@ def test_request_and_command():
         Field("vae", "choice", "none", "", ("none", "x"), True, {"x": "/m/x"}),
     ]
     values = {about.name: about.default for about in fields}
-    values |= {"size": "96x64", "images": 3.0, "gain": 0.5, "vae": "x", "entropy": True, "negative": " "}
+    values |= {
+        "size": "96x64",
+        "images": 3.0,
+        "gain": 0.5,
+        "vae": "x",
+        "entropy": True,
+        "negative": " ",
+    }
     request = {"backend": "toy", "model": "demo", "prompt": "-a 'cat'", "lora": ["x:1", "y:0.5"]}
     request |= make_request(fields, values)
     assert request["size"] == [96, 64]

@@ -280,11 +280,31 @@ def test_worker_that_cannot_start(monkeypatch):
     assert "was ended with exit code 1" in answer.facts["error"]
 
 
-def test_nothing_that_was_sent_stays(tmp_path, monkeypatch):
-    """What was sent to a server goes with it."""
+@pytest.fixture
+def toy_studio(tmp_path, monkeypatch):
+    """Return what makes a studio of one family."""
     monkeypatch.setattr(studio, "Child", ScriptedChild)
     monkeypatch.setattr(studio, "_first_family", lambda name: "toy")
-    made = studio.Studio(StudioOptions(out=tmp_path / "runs"))
+    return lambda **how: studio.Studio(StudioOptions(out=tmp_path / "runs"), **how)
+
+
+def test_paths_that_are_told(toy_studio, tmp_path, monkeypatch):
+    """The command of a run can be pasted, and makes a folder; strangers are told no paths."""
+    monkeypatch.setenv("ATTN_CACHE", str(tmp_path / "cache"))
+    drawing = tmp_path / "cache" / "drawings" / "drawing-1.png"
+    run = StudioRun(0, REQUEST | {"sketch": str(drawing)})
+    text = f"Done in {tmp_path}/runs/x, of {drawing}"
+    for is_hosted, folder, sketch in [(False, f"{tmp_path}/", drawing), (True, "", drawing.name)]:
+        made = toy_studio(is_hosted=is_hosted)
+        command = f"attn capture -b toy -p 'a cat' --sketch {sketch}"
+        assert made.reword(text) == f"Done in {folder}runs/x, of drawing-1.png"
+        assert made.command(run) == command
+        made.close()
+
+
+def test_nothing_that_was_sent_stays(toy_studio):
+    """What was sent to a server goes with it."""
+    made = toy_studio()
     data = BytesIO()
     Image.new("RGB", (7, 5)).save(data, "PNG")
     kept = Path(made.uploads.keep(data.getvalue()))
