@@ -178,11 +178,9 @@ def routes(
 
     def facts(request: Request) -> Response:
         opened = item(request)
-        return (
-            _missing()
-            if opened is None
-            else _answer(lambda: facts_of(opened, library, reword), hide)
-        )
+        if opened is None:
+            return _missing()
+        return _answer(lambda: facts_of(opened, library, reword), hide)
 
     def checked(request: Request) -> Response:
         opened = item(request)

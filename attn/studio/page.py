@@ -209,7 +209,7 @@ class _Page:
         self._analyze.click(acts.analyze, self._job, watched, **QUIET)
         self._page.click(acts.save_page, self._job, watched, **QUIET)
         self._job.change(None, self._job, None, js=KEEP_KEY)
-        ends.append(page.load(acts.find, self._job, watched, js=FIND_KEY, **QUIET))
+        found = page.load(acts.find, self._job, watched, js=FIND_KEY, **QUIET)
         for name, button in self._again.items():
             ends.append(
                 button.click(acts.again(name), [self._job, self._is_analyzed], watched, **QUIET)
@@ -223,9 +223,10 @@ class _Page:
             **AT_ONCE,
         }
         self._model.change(**switch)
-        for end in ends:  # while it ran, the fields could not follow the model
-            ready = end.then(acts.ready, self._job, watched, **AT_ONCE).then(**switch)
-            ready.then(**counting)
+        for end in (found, *ends):  # while it ran, the fields could not follow the model
+            followed = end.then(acts.ready, self._job, watched, **AT_ONCE).then(**switch)
+            if end is not found:  # a plan was asked for as the page was loaded
+                followed.then(**counting)
         self._tab.select(acts.index, None, self._index, **AT_ONCE)
         if self._pad is not None:
             parts = self._pad
