@@ -145,9 +145,9 @@ class Acts:
     def ready(self, key: str | None) -> RunView:
         """Let runs begin again: Gradio takes no click while the last one is answered."""
         job = self._job(key)
-        if job is not None and not job.is_over:  # another one was begun
+        if job is None or not job.is_over:  # there was none, or another one was begun
             return RunView()
-        request = job.request if job is not None and job.status == "complete" else None
+        request = job.request if job.status == "complete" else None
         is_drawn = request is not None and request.get(SKETCH) != NONE
         return RunView(
             run=gr.update(interactive=True),
