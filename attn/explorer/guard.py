@@ -7,6 +7,7 @@ cannot read answers of another origin, and what it sends under a name of its own
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Collection, Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ HEADERS = {
     "cache-control": "private, no-cache",
 }
 """Of every answer."""
+HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{1,5})?", re.IGNORECASE)
+"""A name or an address, and maybe a port: all that a browser says of where it asks."""
 LONGEST = 4096
 """Characters of an address at most; Python makes no number of 4,301 digits."""
 FOREIGN = ("cross-site", "same-site")
@@ -91,7 +94,7 @@ class Guard:
         The port is not compared: it is another one behind a tunnel.
         """
         host = _header(scope, "host")
-        if _host_name(f"//{host}") not in self._hosts:
+        if _host_name(host) not in self._hosts:
             return 421, "This server does not have that name; start it with --allow-host NAME."
         origin = _header(scope, "origin")
         if origin and urlsplit(origin).netloc != host:
@@ -141,11 +144,10 @@ def _header(scope: Scope, name: str) -> str:
     return values[0].decode("latin1") if len(values) == 1 else ""
 
 
-def _host_name(address: str) -> str | None:
-    try:
-        return urlsplit(address).hostname
-    except ValueError:
-        return None
+def _host_name(host: str) -> str | None:
+    """Return the name in a header; None where it holds anything else."""
+    parts = HOST.fullmatch(host)
+    return None if parts is None else (parts[1] or parts[2]).lower()
 
 
 def _cookie(scope: Scope) -> str:

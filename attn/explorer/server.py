@@ -144,12 +144,17 @@ def application(library: Library, token: str, hosts: Collection[str] = ()) -> AS
     return Guard(Starlette(routes=routes(library)), token, hosts)
 
 
-def routes(library: Library, reword: Callable[[str], str] = str) -> list[Route]:
+def routes(
+    library: Library,
+    reword: Callable[[str], str] = str,
+    hide: Callable[[str], str] | None = None,
+) -> list[Route]:
     """Return the addresses of the explorer.
 
     Args:
         library: what is shown.
         reword: changes remarks of traces, where options are not typed on a command line.
+        hide: changes all that is told of traces, where nobody is to know of paths.
     """
     from starlette.routing import Route
 
@@ -173,13 +178,15 @@ def routes(library: Library, reword: Callable[[str], str] = str) -> list[Route]:
 
     def facts(request: Request) -> Response:
         opened = item(request)
-        return _missing() if opened is None else _answer(lambda: facts_of(opened, library, reword))
+        if opened is None:
+            return _missing()
+        return _answer(lambda: facts_of(opened, library, reword), hide)
 
     def checked(request: Request) -> Response:
         opened = item(request)
         if opened is None:
             return _missing()
-        return _answer(lambda: msgspec.json.encode(checker.look(opened)))
+        return _answer(lambda: msgspec.json.encode(checker.look(opened)), hide)
 
     def thumb(request: Request) -> Response:
         opened = item(request)
@@ -264,12 +271,13 @@ def _small(data: bytes | None) -> Response:
     return _missing() if data is None else Response(data, media_type="image/jpeg")
 
 
-def _answer(make: Callable[[], bytes]) -> Response:
-    """Return JSON, or what is wrong with a trace as JSON."""
+def _answer(make: Callable[[], bytes], hide: Callable[[str], str] | None) -> Response:
+    """Return JSON, or what is wrong with a trace as JSON; see `routes`."""
     try:
-        return _json(make())
+        data, status = make(), 200
     except AttnError as error:
-        return _json(msgspec.json.encode({"error": str(error)}), 422)
+        data, status = msgspec.json.encode({"error": str(error)}), 422
+    return _json(data if hide is None else hide(data.decode()).encode(), status)
 
 
 def _json(data: bytes, status: int = 200) -> Response:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import random
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec
 
 import gradio as gr
 
 from attn.errors import AttnError
 from attn.explorer.opened import manifest_of
 from attn.schema import image_names
-from attn.studio.command import as_command
 from attn.studio.drawing import draw_shapes, pad_file
 from attn.studio.form import Field, begin_request, empty_fields, label_of, make_request
 from attn.studio.jobs import StudioRun
 from attn.studio.parts import MOST_SEED, NONE
 from attn.studio.studio import BUSY, Studio
-from attn.studio.telling import tell_empty, tell_job, tell_refusal
+from attn.studio.telling import CANNOT_RUN, tell_empty, tell_failure, tell_job, tell_refusal
 
+P = ParamSpec("P")
 FIGURES = (
     *("attention_evolution.gif", "text_vs_sketch_attention.png", "words.png", "roles.png"),
     *("unmasking.gif", "flow.png", "influence.png"),
@@ -31,7 +33,10 @@ WITHOUT = {"lora": "without LoRAs", SKETCH: "without drawing"}
 
 
 class RunView(NamedTuple):
-    """The components that show a run, or new values for them; `gr.skip()` leaves one as it is."""
+    """The components that show a run, or new values for them; `gr.skip()` leaves one as it is.
+
+    `job` is the key of the run; all others are what they are called.
+    """
 
     job: Any = gr.skip()
     progress: Any = gr.skip()
@@ -47,6 +52,32 @@ class RunView(NamedTuple):
     again_sketch: Any = gr.skip()
     figures: Any = gr.skip()
     files: Any = gr.skip()
+
+
+def telling(
+    what: str,
+) -> Callable[[Callable[P, Iterator[RunView]]], Callable[P, Iterator[RunView]]]:
+    """Return what makes an act tell on the page why it failed.
+
+    Args:
+        what: was to be done, and was not.
+    """
+
+    def tell(act: Callable[P, Iterator[RunView]]) -> Callable[P, Iterator[RunView]]:
+        @wraps(act)
+        def told(*args: P.args, **named: P.kwargs) -> Iterator[RunView]:
+            yield RunView()  # Gradio empties what an act shows that yields nothing
+            try:
+                yield from act(*args, **named)
+            except AttnError as error:
+                yield RunView(progress=tell_failure(what, error))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the page goes on
+                traceback.print_exc()
+                yield RunView(progress=tell_failure(what, f"{type(error).__name__}: {error}"))
+
+        return told
+
+    return tell
 
 
 class Acts:
@@ -76,75 +107,88 @@ class Acts:
         for told in self._studio.plan(request):
             yield told if told == BUSY else "\n".join(filter(None, (told, self._empty(values))))
 
+    @telling(CANNOT_RUN)
     def run(self, values: Mapping[str, Any], is_analyzed: bool) -> Iterator[RunView]:
         """Run what the form holds, and show it."""
-        try:
-            job = self._studio.jobs.submit(self._request(values), is_analyzed=is_analyzed)
-        except AttnError as error:
-            yield RunView(progress=tell_refusal(error))
-            return
-        yield from self._follow(job, ())
+        job = self._studio.jobs.submit(self._request(values), is_analyzed=is_analyzed)
+        yield from self._follow(job)
 
-    def again(self, name: str) -> Callable[[int | None, bool], Iterator[RunView]]:
+    def again(self, name: str) -> Callable[[str | None, bool], Iterator[RunView]]:
         """Return what runs a request once more without its LoRAs or its drawing."""
 
-        def run(number: int | None, is_analyzed: bool) -> Iterator[RunView]:
-            before = self._job(number)
+        @telling(CANNOT_RUN)
+        def run(key: str | None, is_analyzed: bool) -> Iterator[RunView]:
+            before = self._job(key)
             if before is None:
                 return
             request = {key: value for key, value in before.request.items() if key != name}
             if name == SKETCH:
                 request[SKETCH] = NONE
             variant = f"{before.variant} {WITHOUT[name]}".strip()
-            try:
-                job = self._studio.jobs.submit(request, is_analyzed=is_analyzed, variant=variant)
-            except AttnError as error:
-                yield RunView(progress=tell_refusal(error))
-                return
-            yield from self._follow(job, (before,))
+            job = self._studio.jobs.submit(
+                request, is_analyzed=is_analyzed, variant=variant, earlier=before
+            )
+            yield from self._follow(job)
 
         return run
 
-    def ready(self, number: int | None) -> RunView:
+    @telling("The run cannot be shown")
+    def find(self, key: str | None) -> Iterator[RunView]:
+        """Show the run of a page that was loaded again, or one of the family that has no page."""
+        alone = self._studio.jobs.alone()
+        if alone is not None and alone.request["backend"] != self._backend:
+            alone = None
+        job = self._job(key) or alone
+        if job is not None:
+            yield from self._follow(job)
+
+    def ready(self, key: str | None) -> RunView:
         """Let runs begin again: Gradio takes no click while the last one is answered."""
-        job = self._job(number)
-        if job is not None and not job.is_over:  # another one was begun
+        job = self._job(key)
+        if job is None or not job.is_over:  # there was none, or another one was begun
             return RunView()
-        request = job.request if job is not None and job.status == "complete" else None
+        request = job.request if job.status == "complete" else None
         is_drawn = request is not None and request.get(SKETCH) != NONE
         return RunView(
             run=gr.update(interactive=True),
+            cancel=gr.update(interactive=False),
             analyze=gr.update(interactive=request is not None),
             save_page=gr.update(interactive=request is not None),
             again_lora=gr.update(interactive=request is not None and "lora" in request),
             again_sketch=gr.update(interactive=is_drawn),
         )
 
-    def cancel(self, number: int | None) -> None:
+    def cancel(self, key: str | None) -> None:
         """End a run after its step."""
-        job = self._job(number)
+        job = self._job(key)
         if job is not None:
             self._studio.jobs.cancel(job)
 
-    def analyze(self, number: int | None) -> Iterator[RunView]:
+    @telling("The analysis failed")
+    def analyze(self, key: str | None) -> Iterator[RunView]:
         """Analyse the trace of a run."""
-        job = self._job(number)
+        job = self._job(key)
         if job is None or job.folder is None:
             return
         yield RunView(progress="Analysing …")
-        self._studio.analyze(job)
-        yield RunView(progress=tell_job(job, 0), **_results(job))
+        self._studio.jobs.analyze(job)
+        yield RunView(progress=self._told(job), **_results(job))
 
-    def save_page(self, number: int | None) -> Any:
+    @telling("The page was not written")
+    def save_page(self, key: str | None) -> Iterator[RunView]:
         """Write the page of a run into one file, and offer it."""
         from attn.verbs.view import save_page
         from attn.verbs.view_options import ViewOptions
 
-        job = self._job(number)
+        job = self._job(key)
         if job is None or job.folder is None:
-            return gr.skip()
-        save_page([job.folder], ViewOptions(out=_page_path(job.folder)))
-        return gr.update(value=_files(job.folder), visible=True)
+            return
+        yield RunView(progress="Writing the page …")
+        left_out = save_page([job.folder], ViewOptions(out=_page_path(job.folder)))
+        yield RunView(
+            progress="\n".join([self._told(job), *left_out]),
+            files=gr.update(value=_files(job.folder), visible=True),
+        )
 
     def index(self) -> str:
         """Return the gallery: the explorer's list of all runs."""
@@ -163,20 +207,32 @@ class Acts:
         """Return a seed."""
         return random.randint(0, MOST_SEED)
 
-    def defaults(self, names: Sequence[str]) -> Callable[[str], list[Any]]:
-        """Return what fills in the defaults of a model that was chosen."""
+    def switch(self, names: Sequence[str]) -> Callable[..., list[Any]]:
+        """Return what lets fields follow the model, when another one was chosen.
 
-        def fill(name: str) -> list[Any]:
-            if name not in self._models:
-                return [gr.skip()] * len(names) if len(names) > 1 else gr.skip()
-            known = self._studio.defaults(self._backend, self._models[name])
-            values = [gr.skip() if known.get(name) is None else known[name] for name in names]
-            return values if len(values) > 1 else values[0]
+        Args:
+            names: of the fields.
+        """
 
-        return fill
+        def follow(before: str | None, model: str | None, *values: Any) -> list[Any]:
+            after: Mapping[str, Any] | None = None
+            if before != model and before in self._models and model in self._models:
+                models = self._models[before], self._models[model]
+                held = dict(zip(names, values, strict=True))
+                after = self._studio.values_after(self._backend, *models, held)
+            if after is None:  # nothing is to be done, or later
+                return [gr.skip()] * (1 + len(names))
+            return [model, *(after[name] for name in names)]
 
-    def _job(self, number: int | None) -> StudioRun | None:
-        return None if number is None else self._studio.jobs.job(number)
+        return follow
+
+    def _job(self, key: str | None) -> StudioRun | None:
+        return self._studio.jobs.find(key) if key else None
+
+    def _told(self, job: StudioRun) -> str:
+        """Return how far a run is."""
+        jobs = self._studio.jobs
+        return self._studio.reword(tell_job(job, jobs.before(job), jobs.alone()))
 
     def _request(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the request of the form.
@@ -201,16 +257,12 @@ class Acts:
         chosen = {label_of(name): value for name, value in known.items()}
         return tell_empty({label: chosen.get(label) or value for label, value in empty.items()})
 
-    def _follow(self, job: StudioRun, beside: tuple[StudioRun, ...]) -> Iterator[RunView]:
-        """Show a run until it is over.
-
-        Args:
-            job: the run.
-            beside: those that it is compared with when it is done.
-        """
+    @telling("The run cannot be shown")
+    def _follow(self, job: StudioRun) -> Iterator[RunView]:
+        """Show a run until it is over."""
         off = gr.update(interactive=False)
         view = RunView(
-            job=job.id,
+            job=job.key,
             run=off,
             cancel=gr.update(interactive=True),
             frame="",
@@ -227,28 +279,27 @@ class Acts:
         yield view
         shown = None
         for state in self._studio.jobs.follow(job):
-            change: dict[str, Any] = {"progress": tell_job(state, self._studio.jobs.before(state))}
+            change: dict[str, Any] = {"progress": self._told(state)}
             item = self._studio.item(state)
             if item is not None and shown is None:
                 shown = item.id
                 change["frame"] = _explorer(shown, state.id)
-                command = as_command(state.request | {"out": str(state.folder)})
-                change["command"] = gr.update(value=command, visible=True)
+                change["command"] = gr.update(value=self._studio.command(state), visible=True)
             if state.frames:
                 change["forming"] = _picture(state)
             if state.text:
                 change["text"] = gr.update(value=state.text, visible=True)
             if state.is_over:
-                change |= self._over(job, beside)
+                change |= self._over(job)
             view = view._replace(**change)
             yield view  # all of it: of several in one moment Gradio shows the last alone
 
-    def _over(self, job: StudioRun, beside: tuple[StudioRun, ...]) -> dict[str, Any]:
+    def _over(self, job: StudioRun) -> dict[str, Any]:
         """Return what is shown of a run that is over."""
         change: dict[str, Any] = {"cancel": gr.update(interactive=False), "forming": ""}
-        items = [self._studio.item(run) for run in (*beside, job)]
+        items = [self._studio.item(run) for run in (job.earlier, job) if run is not None]
         numbers = [item.id for item in items if item is not None]
-        if beside and len(numbers) > 1 and job.status == "complete":
+        if len(numbers) > 1 and job.status == "complete":
             change["frame"] = _explorer(",".join(numbers), job.id)
         if job.status == "complete":
             change |= _results(job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import warnings
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,22 +92,26 @@ def make_application(
     from starlette.routing import Mount, Route
 
     blocks = make_blocks(studio)
+    from attn.studio.page import SCRIPTS
+
     mounted, names = _mount(blocks)
+    acts = [number for number, act in blocks.fns.items() if act.fn is not None]
 
     def forming(request: Request) -> Response:
         return _forming(studio, request.path_params["number"])
 
-    def script(request: Request) -> Response:
+    def script(name: str) -> Callable[[Request], Response]:
         from starlette.responses import FileResponse
 
-        return FileResponse(STATIC / "pad.js", media_type="text/javascript; charset=utf-8")
+        kind = "text/javascript; charset=utf-8"
+        return lambda request: FileResponse(STATIC / name, media_type=kind)
 
     outer = Starlette(
         routes=[
-            Route("/studio/pad.js", script),
+            *(Route(f"/studio/{name}", script(name)) for name in SCRIPTS),
             Route("/studio/forming/{number:int}/{step:int}", forming),
-            Mount("/explorer", routes=routes(library, with_fields)),
-            Mount("/", RouteFilter(mounted, studio.uploads, names, blocks.fns)),
+            Mount("/explorer", routes=routes(library, with_fields, studio.hide)),
+            Mount("/", RouteFilter(mounted, studio.uploads, names, acts)),
         ],
         lifespan=mounted.router.lifespan_context,
     )

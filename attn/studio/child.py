@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock
+from threading import Condition
 from typing import Any, NamedTuple
 
 from rich import filesize
@@ -21,6 +21,8 @@ Facts = dict[str, Any]
 COMMAND = (sys.executable, "-P", "-m", "attn.studio.worker.work")
 """Without the working folder, which may be of others, among the places of modules."""
 STOP_SECONDS = 10.0
+LONG = ("capture", "analyze")
+"""Orders that take as long as a run; of all others the end can be waited for."""
 TEXTS = ("error", "text", "warnings")
 """What is told to people, of the facts that come."""
 
@@ -57,7 +59,8 @@ class Child:
         """
         self._reword = reword
         self._process: subprocess.Popen[str] | None = None
-        self._turn = Lock()
+        self._turn = Condition()
+        self._doing: str | None = None
         self._is_stopped = False
 
     @property
@@ -73,16 +76,18 @@ class Child:
             tell: takes what it tells before its end.
         """
         with self._turn:
-            return self._ask(order, tell)
+            self._turn.wait_for(lambda: self._doing is None)
+            self._doing = order["do"]
+        return self._do(order, tell)
 
-    def ask_if_idle(self, order: Facts) -> Answer | None:
-        """Let an order be done; None where another one runs."""
-        if not self._turn.acquire(blocking=False):
-            return None
-        try:
-            return self._ask(order, ignore)
-        finally:
-            self._turn.release()
+    def ask_soon(self, order: Facts) -> Answer | None:
+        """Let an order be done; None where a run, or an analysis, would have to end first."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._doing is None or self._doing in LONG)
+            if self._doing is not None:
+                return None
+            self._doing = order["do"]
+        return self._do(order, ignore)
 
     def cancel(self) -> None:
         """Let the order that runs end after its step."""
@@ -102,8 +107,18 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        with self._turn:  # whoever reads is at the end
+        with self._turn:
+            self._turn.wait_for(lambda: self._doing is None)  # whoever reads is at the end
             _close(self._process)
+
+    def _do(self, order: Facts, tell: Callable[[Facts], None]) -> Answer:
+        """Let an order be done whose turn it is, and let the next one have its turn."""
+        try:
+            return self._ask(order, tell)
+        finally:
+            with self._turn:
+                self._doing = None
+                self._turn.notify_all()
 
     def _ask(self, order: Facts, tell: Callable[[Facts], None]) -> Answer:
         if self._is_stopped:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, field
 from typing import Any, Literal
 
 from attn.errors import UsageError
@@ -58,6 +58,7 @@ class Field:
         choices: of a `choice`.
         help: what is said of it, with its bounds.
         is_setting: whether it is an option of the family, for `--set`.
+        paths: of choices that stand for a file or folder, by name.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Field:
     help: str
     choices: tuple[str, ...] = ()
     is_setting: bool = False
+    paths: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -97,16 +99,17 @@ def capture_fields(names: Sequence[str], facts: Facts) -> list[Field]:
     return [_of_capture(by_name[name], defaults) for name in names if name not in missing]
 
 
-def setting_fields(facts: Facts, names: Sequence[str]) -> list[Field]:
+def setting_fields(facts: Facts, models: Mapping[str, str]) -> list[Field]:
     """Return fields for a family's own options.
 
     A text may name a file, so it is chosen: from its default, and from the models in the folders.
 
     Args:
         facts: of the family.
-        names: of the models.
+        models: paths by name.
     """
-    return [_of_family(option, names) for option in facts["options"] if option["name"] not in APART]
+    listed = [option for option in facts["options"] if option["name"] not in APART]
+    return [_of_family(option, models) for option in listed]
 
 
 def begin_request(
@@ -171,7 +174,8 @@ def make_request(fields: Sequence[Field], values: Mapping[str, Any]) -> dict[str
         if value is None or (value == about.default and about.name not in FIRST):
             continue
         if about.is_setting:
-            settings[about.name] = {True: "yes", False: "no"}.get(value, str(value))
+            text = {True: "yes", False: "no"}.get(value, str(value))
+            settings[about.name] = about.paths.get(text, text)
         else:
             request[about.name] = list(parse_size(value)) if about.name == "size" else value
     return request | ({"settings": settings} if settings else {})
@@ -207,7 +211,7 @@ def _of_capture(option: Declared, defaults: Mapping[str, Any]) -> Field:
     return Field(option.name, kinds.get(option.types, "text"), default, about.help + bound)
 
 
-def _of_family(option: Mapping[str, str], names: Sequence[str]) -> Field:
+def _of_family(option: Mapping[str, Any], models: Mapping[str, str]) -> Field:
     name, written, default, said = (option[key] for key in ("name", "type", "default", "help"))
     kind = written.removesuffix(" or none")
     empty: Any = None if default == "none" else default
@@ -218,8 +222,9 @@ def _of_family(option: Mapping[str, str], names: Sequence[str]) -> Field:
         whole = number if number is None or kind == "float" else int(number)
         return Field(name, "whole" if kind == "int" else "number", whole, said, is_setting=True)
     if "|" in kind:
-        return Field(name, "choice", default, said, tuple(kind.split("|")), is_setting=True)
+        there = [choice for choice in kind.split("|") if choice not in option["lacks"]]
+        return Field(name, "choice", default, said, tuple(there), is_setting=True)
     if ",…" in kind:
         return Field(name, "text", default, said, is_setting=True)
-    listed = dict.fromkeys((default, *names))
-    return Field(name, "choice", default, said, tuple(listed), is_setting=True)
+    listed = tuple(dict.fromkeys((default, *models)))
+    return Field(name, "choice", default, said, listed, is_setting=True, paths=models)

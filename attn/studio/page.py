@@ -21,8 +21,8 @@ from attn.wording import cut
 TITLE = "attn studio"
 MOST_SAID = 200
 """Letters of a line in the terminal."""
-SCRIPT = "/studio/pad.js"
-HEAD = f'<script type="module" src="{SCRIPT}"></script>'
+SCRIPTS = ("pad.js", "files.js", "focus.js")
+HEAD = "".join(f'<script type="module" src="/studio/{name}"></script>' for name in SCRIPTS)
 LATEST: Mapping[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden"}
 LATER: Mapping[str, Any] = {
     **LATEST,
@@ -32,6 +32,11 @@ LATER: Mapping[str, Any] = {
 AT_ONCE: Mapping[str, Any] = {"show_progress": "hidden", "queue": False}
 """Beside Gradio's stream of events: what begins while the last one of a stream ends may never be
 heard of again."""
+KEEP_KEY = """key => {
+    if (key) sessionStorage.setItem(`attn-run ${location.pathname}`, key);
+}"""
+FIND_KEY = "() => sessionStorage.getItem(`attn-run ${location.pathname}`) ?? ''"
+"""In the browser: a page that is loaded again, in the same tab, knows its run."""
 COUNT_EDIT = "() => [crypto.getRandomValues(new Uint32Array(4)).join(), 'Planning …']"
 SHOW_PLAN = """(count, answer, shown) => {
     const [of, ...lines] = answer.split("\\n");
@@ -82,8 +87,7 @@ class _Page:
     def __init__(self, studio: Studio, facts: Mapping[str, Any]) -> None:
         self._studio, self._facts = studio, facts
         self._models = studio.choices.models_of(facts["name"], facts["demos"])
-        names = list(self._models.values())
-        settings = setting_fields(facts, names)
+        settings = setting_fields(facts, self._models)
         self._beside = [about for about in settings if about.name in OF_DRAWING]
         self._own = [about for about in settings if about.name not in OF_DRAWING]
         self._first = capture_fields(FIRST, facts)
@@ -128,7 +132,7 @@ class _Page:
         self._loras: list[Any] = []
         if "loras" in facts["takes"]:
             with gr.Accordion("LoRAs", open=False):
-                self._loras = lora_parts(list(self._studio.choices.all_loras))
+                self._loras = lora_parts([*facts["loras"], *self._studio.choices.loras])
         with gr.Accordion("More", open=False):
             parts |= field_parts(self._further)
         if self._own:
@@ -139,11 +143,12 @@ class _Page:
     def _build_view(self) -> None:
         self._plan = gr.Textbox(label="Before the run", lines=2, elem_classes="plan")
         self._edits, self._answer = (gr.Textbox(value, visible="hidden") for value in ("0", ""))
-        self._waits = gr.Textbox(visible="hidden")
+        self._waits, self._job = (gr.Textbox(visible="hidden") for _ in range(2))
+        self._before = gr.Textbox(self._model.value, visible="hidden")
         self._is_analyzed = gr.Checkbox(True, label="Analyse when it is done")
         with gr.Row():
-            self._run = gr.Button("Run", variant="primary")
-            self._cancel = gr.Button("Cancel", interactive=False)
+            self._run = gr.Button("Run", variant="primary", elem_classes="turn")
+            self._cancel = gr.Button("Cancel", interactive=False, elem_classes="turn")
         with gr.Tabs():
             with gr.Tab("Run"):
                 self._build_run()
@@ -151,7 +156,6 @@ class _Page:
                 self._index = gr.HTML()
 
     def _build_run(self) -> None:
-        self._job = gr.State(None)
         self._progress = gr.Textbox(label="Progress", lines=2, elem_classes="progress")
         self._forming = gr.HTML()
         self._text = gr.Textbox(
@@ -203,18 +207,27 @@ class _Page:
         self._cancel.click(acts.cancel, self._job, None, **AT_ONCE)
         self._die.click(acts.throw, None, self._seed, **AT_ONCE)
         self._analyze.click(acts.analyze, self._job, watched, **QUIET)
-        self._page.click(acts.save_page, self._job, self._files, **QUIET)
+        self._page.click(acts.save_page, self._job, watched, **QUIET)
+        self._job.change(None, self._job, None, js=KEEP_KEY)
+        found = page.load(acts.find, self._job, watched, js=FIND_KEY, **QUIET)
         for name, button in self._again.items():
             ends.append(
                 button.click(acts.again(name), [self._job, self._is_analyzed], watched, **QUIET)
             )
-        for end in ends:
-            end.then(acts.ready, self._job, watched, **AT_ONCE).then(**counting)
-        self._tab.select(acts.index, None, self._index, **AT_ONCE)
         numbers = [name for name in ("steps", "guidance", "size") if name in self._parts]
-        shown = [self._parts[name] for name in numbers]
-        if shown:
-            self._model.input(acts.defaults(numbers), self._model, shown, **AT_ONCE)
+        follow = [self._before, *(self._parts[name] for name in numbers)]
+        switch: Mapping[str, Any] = {
+            "fn": acts.switch(numbers),
+            "inputs": [self._before, self._model, *follow[1:]],
+            "outputs": follow,
+            **AT_ONCE,
+        }
+        self._model.change(**switch)
+        for end in (found, *ends):  # while it ran, the fields could not follow the model
+            followed = end.then(acts.ready, self._job, watched, **AT_ONCE).then(**switch)
+            if end is not found:  # a plan was asked for as the page was loaded
+                followed.then(**counting)
+        self._tab.select(acts.index, None, self._index, **AT_ONCE)
         if self._pad is not None:
             parts = self._pad
             typed = parts.button.click(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -15,14 +15,16 @@ from attn.explorer.listing.items import Item
 from attn.explorer.listing.library import Library
 from attn.studio.child import Child
 from attn.studio.choices import Choices, make_choices
+from attn.studio.command import as_command
 from attn.studio.jobs import RunQueue, StudioRun
 from attn.studio.options import StudioOptions
 from attn.studio.telling import tell_plan, tell_refusal
 from attn.studio.uploads import Uploads
+from attn.verbs.capture.drawings import drawings_folder
 from attn.verbs.capture.folders import choose_folder, contents, refuse_parts
 from attn.verbs.view import find_traces
 
-BUSY = "The plan follows when the run is over."
+BUSY = "The plan follows when the run, or its analysis, is over."
 
 
 class Studio:
@@ -38,18 +40,22 @@ class Studio:
         jobs: the runs.
     """
 
-    def __init__(self, options: StudioOptions) -> None:
+    def __init__(self, options: StudioOptions, *, is_hosted: bool = False) -> None:
         """Look into the folders, and load the families in a process of their own.
+
+        Args:
+            options: of the server.
+            is_hosted: whether strangers look, who are told no paths of this machine.
 
         Raises:
             AttnError: a folder is not what it is to be, or the first family cannot be loaded.
         """
-        self.out = Path(options.out)
+        self.out, self._is_hosted = Path(options.out), is_hosted
         refuse_parts(self.out)
         first = _first_family(options.backend)
         self.choices: Choices = make_choices(options, first)
         self.library = _library(self.out)
-        self._child = Child(self.choices.with_names)
+        self._child = Child(self.reword)
         self._paces: dict[tuple[str, ...], float] = {}
         self.families, self.broken = self._load(first)
         self.uploads = Uploads(Path(mkdtemp(prefix="attn-studio-")))
@@ -66,11 +72,26 @@ class Studio:
             return None
         return self.library.add(job.folder)
 
+    def reword(self, text: str) -> str:
+        """Return a text in which files are called as the page calls them."""
+        text = self.choices.with_names(text).replace(f"{drawings_folder()}/", "")
+        return text.replace(f"{self.out}/", f"{self.out.name}/") if self._is_hosted else text
+
+    @property
+    def hide(self) -> Callable[[str], str] | None:
+        """What takes paths out of all that is told, where strangers look."""
+        return self.reword if self._is_hosted else None
+
+    def command(self, job: StudioRun) -> str:
+        """Return the command that makes the same as a run, in a new folder."""
+        command = as_command(job.request)
+        return command if self.hide is None else self.hide(command)
+
     def plan(self, request: Mapping[str, Any]) -> Iterator[str]:
         """Yield what a request would keep, or what is wrong with it; before that, a wait if any."""
         folder = choose_folder(None, request["backend"], request["prompt"], self.out)
         order = {"do": "plan", "request": {**request, "out": str(folder)}}
-        answer = self._child.ask_if_idle(order)
+        answer = self._child.ask_soon(order)
         if answer is None:
             yield BUSY
             answer = self._child.ask(order)
@@ -81,12 +102,19 @@ class Studio:
 
     def defaults(self, backend: str, model: str) -> Mapping[str, Any]:
         """Return what a model takes for what is left open; empty where that cannot be said now."""
-        answer = self._child.ask_if_idle({"do": "defaults", "backend": backend, "model": model})
+        answer = self._child.ask_soon({"do": "defaults", "backend": backend, "model": model})
         return answer.facts["defaults"] if answer and answer.event == "done" else {}
 
-    def analyze(self, job: StudioRun) -> None:
-        """Analyse the trace of a run that is done, once the runs before are."""
-        self.jobs.analyze(job)
+    def values_after(
+        self, backend: str, before: str, model: str, values: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
+        """Return what fields hold once another model is chosen; None where that cannot be said now.
+
+        See `attn.studio.worker.families.values_after`.
+        """
+        order = {"backend": backend, "before": before, "model": model, "values": dict(values)}
+        answer = self._child.ask_soon({"do": "switch", **order})
+        return answer.facts["values"] if answer and answer.event == "done" else None
 
     def close(self) -> None:
         """End what runs, and take away what was sent."""

@@ -21,13 +21,19 @@ MENTION = re.compile(
     r"|--(?P<flag>[a-z][a-z0-9-]*)(?: (?P<word>\w(?:[^\s;,()]*[^\s;,().:])?))?"
 )
 """A command, which stays as it is, or an option with the word after it."""
+CANNOT_RUN = "This cannot run"
 OF_SERVER = ("out", "model-dir", "lora-dir")
 """Options of `attn studio` that a run's messages may name."""
 
 
+def tell_failure(what: str, error: object) -> str:
+    """Return what was not done, and why."""
+    return f"{what}: {with_fields(str(error))}"
+
+
 def tell_refusal(error: object) -> str:
     """Return why what the form holds cannot run."""
-    return f"This cannot run: {with_fields(str(error))}"
+    return tell_failure(CANNOT_RUN, error)
 
 
 def with_fields(text: str) -> str:
@@ -61,15 +67,20 @@ def tell_empty(values: Mapping[str, Any]) -> str:
     return f"Left empty: {told}." if told else ""
 
 
-def tell_job(job: StudioRun, before: int) -> str:
+def tell_job(job: StudioRun, before: int = 0, alone: StudioRun | None = None) -> str:
     """Return how far a run is.
 
     Args:
         job: the run.
         before: runs that come first.
+        alone: the run that goes on without a page, if one does.
     """
     ending = "It ends after this step." if job.is_ending and not job.is_over else ""
-    lines = [_state(job, before), ending, *map(with_fields, job.remarks)]
+    lines = [_state(job, before), ending]
+    if alone is not None and job.status == "waiting":
+        page = f"the page '{alone.request['backend']}'"
+        lines.append(f"The first one's page was closed: {page}, opened anew, shows and cancels it.")
+    lines += map(with_fields, job.remarks)
     return "\n".join(line for line in lines if line)
 
 
@@ -95,6 +106,7 @@ def tell_plan(plan: Mapping[str, Any], pace: float | None) -> str:
 def _state(job: StudioRun, before: int) -> str:
     texts: Mapping[str, Callable[[], str]] = {
         "waiting": lambda: f"Waiting: {count_noun(before, 'run')} first.",
+        "beginning": lambda: "The first step is on its way …",
         "loading": lambda: "Loading the model …",
         "running": lambda: _running(job),
         "analyzing": lambda: f"All {count_noun(job.total, 'step')} are there. Analysing …",
@@ -130,7 +142,8 @@ def _running(job: StudioRun) -> str:
         parts.append(f"noise left {100 * noise:.0f} %")
     if job.pace is not None:
         left = job.pace * (job.total - job.done)
-        parts += [f"{job.pace:.2g} s/step", f"{_seconds(left)} left"]
+        then = ", then the analysis" if job.is_analyzed else ""
+        parts += [f"{job.pace:.2g} s/step", f"{_seconds(left)} left{then}"]
     return " · ".join([*parts, filesize.decimal(job.written)])
 
 

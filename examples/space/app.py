@@ -43,7 +43,7 @@ def open_to_all(app, token):
 def main():
     """Serve until the process is interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # of which hosts make use
-    studio = Studio(OPTIONS)
+    studio = Studio(OPTIONS, is_hosted=True)
     token = secrets.token_urlsafe(24)
     try:
         app = open_to_all(make_application(studio, studio.library, token, [HOST]), token)

@@ -53,11 +53,16 @@ SHOWN = re.compile(r"status of (404|416|422) |net::ERR_(CONTENT_LENGTH_MISMATCH|
 """What the browser says of files that are gone, damaged, or written again while they are read."""
 
 
+CUT = re.compile(r"BodyStreamBuffer was aborted|Connection errored out")
+"""What Gradio says of its stream when a page is loaded again."""
+
+
 def is_shown(line, host):
     """Whether a message is of a trace's file or of the list, whose failures the page shows."""
     address = urlsplit(line.location["url"])
-    is_told = address.path.startswith(("/t/", "/index.json")) and SHOWN.search(line.text)
-    return address.netloc == host and is_told
+    path = address.path.removeprefix("/explorer")
+    is_told = path.startswith(("/t/", "/index.json")) and SHOWN.search(line.text)
+    return (address.netloc == host and is_told) or CUT.search(line.text)
 
 
 @contextmanager

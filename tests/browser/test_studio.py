@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shutil import rmtree
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -75,7 +76,7 @@ def opened(browser, address, path="/"):
     at = urlsplit(address)
     with watched(browser, at.netloc) as page:
         page.set_default_timeout(PATIENCE)
-        if path != "/":  # the address with the token leads to the first page
+        if path != "/" and at.query:  # the address with the token leads to the first page
             value = at.query.partition("token=")[2]
             name, url = f"attn_{at.port}", f"http://{at.netloc}"
             page.context.add_cookies([{"name": name, "value": value, "url": url}])
@@ -126,7 +127,15 @@ def draw(page):
     page.mouse.down()
     page.mouse.move(x + 60, y - 50, steps=2)
     page.mouse.move(x + 60, y + 50, steps=2)
+    page.evaluate(LISTEN)
     page.mouse.up()
+    assert page.evaluate("said") == "Planning …"
+
+
+LISTEN = """document.addEventListener("pointerup", () => {
+    window.said = document.querySelector(".plan textarea").value;
+}, true)"""
+"""Keeps what stands in place of the plan in the moment in which a stroke ends."""
 
 
 def begin(page, count):
@@ -148,6 +157,13 @@ def tab_to(page, role, name, key="Tab"):
         if target.evaluate("node => node === document.activeElement"):
             return
     raise AssertionError(f"Tab does not lead to {role} {name}")
+
+
+def has_focus(page, name):
+    """Wait until a button has the focus."""
+    from playwright.sync_api import expect
+
+    expect(page.get_by_role("button", name=name, exact=True)).to_be_focused(timeout=PATIENCE)
 
 
 def type_at(page, role, name, text):
@@ -175,12 +191,14 @@ def test_draw_watch_and_compare(pad, let):
     told(page, "plan", "something is drawn")
     page.get_by_label("Prompt", exact=True).fill(HOSTILE)
     begin(page, 5)
+    page.get_by_label("Model", exact=True).click()
+    page.get_by_role("option").first.click()  # the same, so what was typed stays
     for step in (1, 2, 3):
         let(1)
         told(page, "progress", f"^Step {step} of 5 · noise left")
         frame_of(page).get_by_text(f"Not finished: {step} of 5 steps are here").wait_for()
     page.locator("img.forming").wait_for()
-    told(page, "command", " --sketch ")
+    assert " --out " not in told(page, "command", " --sketch ")
     let(2)
     told(page, "progress", "^Done: 5 steps")
     told(page, "plan", "^5 steps, .* s a step as in the last run like it")
@@ -199,14 +217,44 @@ def test_draw_watch_and_compare(pad, let):
     listed.get_by_text("a red square <img").nth(1).wait_for()
 
 
+NO_PICTURES = {
+    "large.png": (bytes(9 * 2**20), "large.png has 9.0 MB; a picture may have 8 MB."),
+    "text.png": (b"a text", "text.png is no picture that the browser can read"),
+}
+
+
+def test_pictures_that_are_sent(pad, let, tmp_path):
+    """A picture that is sent is the drawing, without the bars beside it; of others is said why."""
+    page = pad
+    page.get_by_role("button", name="Image", exact=True).click()
+    for name, (data, said) in NO_PICTURES.items():
+        send(page, name, data)
+        page.get_by_text(said).wait_for()
+    Image.new("RGB", (3000, 2000), "red").save(tmp_path / "red.png")  # more than is decoded here
+    send(page, "red.png", (tmp_path / "red.png").read_bytes())
+    page.get_by_role("button", name="Undo", exact=True).and_(page.locator(":enabled")).wait_for()
+    assert page.locator(".refusal").inner_text() == ""
+    begin(page, 2)
+    let(2)
+    told(page, "progress", "^Done: 2 steps")
+    words = shlex.split(told(page, "command", " --sketch "))
+    with Image.open(words[words.index("--sketch") + 1]) as sent:
+        assert sent.size == (384, 256)
+
+
 def test_cancel_and_two_tabs(page, let):
-    """A run ends after its step, one that waits before it begins, and each tab shows its own."""
+    """A run ends after its step, one that waits before it begins, and each tab shows its own.
+
+    A page that is loaded again finds its run.
+    """
     begin(page, 5)
     let(1)
     told(page, "progress", "^Step 1 of 5")
+    page.reload()
+    told(page, "progress", "^Step 1 of 5")
     other = page.context.new_page()
     other.goto(page.url)
-    told(other, "plan", "The plan follows when the run is over")
+    told(other, "plan", "The plan follows when the run, or its analysis, is over.")
     press(other, "Run")
     told(other, "progress", "^Waiting: 1 run first")
     press(other, "Cancel")
@@ -237,8 +285,12 @@ def test_killed_worker(page, let, studio):
     told(page, "progress", "^Done: 5 steps")
 
 
-def test_without_loras(page, let):
-    """A LoRA is chosen by name; the run is made again without it, and its page is saved."""
+def test_without_loras(page, let, studio):
+    """A LoRA is chosen by name; the run is made again without it, and its page is saved.
+
+    Once the run's folder is gone, it is said why neither is done.
+    """
+    runs = Path(studio.path)
     page.get_by_role("button", name=re.compile("^LoRAs")).click()
     page.get_by_label("LoRA 1", exact=True).click()
     page.get_by_role("option").nth(1).click()
@@ -255,6 +307,11 @@ def test_without_loras(page, let):
         page.locator(".files a[download]").first.click()
     assert re.search(r"held-words-without-loras-a-red.*\.html$", saving.value.suggested_filename)
     assert saving.value.path().read_bytes().startswith(b"<!doctype html>")
+    rmtree(next(path for path in runs.glob("*-without-loras-*") if path.is_dir()))
+    press(page, "One-file page")
+    told(page, "progress", "^The page was not written: .* does not exist")
+    press(page, "Analyse")
+    told(page, "progress", "^The analysis failed: could not read .*trace.json")
 
 
 def test_by_keyboard_alone(pad, let):
@@ -273,14 +330,16 @@ def test_by_keyboard_alone(pad, let):
     for step in (1, 2, 3):
         let(1)
         told(page, "progress", f"^Step {step} of 5")
-    enter(page, "button", "Cancel")
+    has_focus(page, "Cancel")
+    page.keyboard.press("Enter")
     told(page, "progress", "It ends after this step")
     let(1)
     told(page, "progress", "^Cancelled after step 4 of 5")
-    tab_to(page, "button", "Run", "Shift+Tab")
+    has_focus(page, "Run")
     page.keyboard.press("Enter")
     let(5)
     told(page, "progress", "^Done: 5 steps")
+    has_focus(page, "Run")
     tab_to(page, "checkbox", "Analyse when it is done", "Shift+Tab")
     page.keyboard.press("Space")
     enter(page, "button", "Again without the drawing")
@@ -316,25 +375,17 @@ def send(page, name, data):
 def test_space(chromium, pipe, let, tmp_path):
     """The example for a hosted Space starts, lets a browser in without a token, and runs.
 
-    A picture that is sent is the drawing, without the bars beside it; one too large is named.
+    It tells no paths of its machine.
     """
     app = str(ROOT / "examples/space/app.py")
     runs = str(tmp_path / "runs")
     with running(pipe.path, "script", app, read="stderr", PORT="0", ATTN_RUNS=runs) as printed:
         lines = (re.search(r"running on http://0.0.0.0:(\d+)", line) for line in printed)
         port = next(filter(None, lines))[1]
-        with opened(chromium, f"http://localhost:{port}/") as page:
-            page.get_by_role("button", name="Image", exact=True).click()
-            send(page, "large.png", bytes(9 * 2**20))
-            page.get_by_text("large.png has 9.0 MB; a picture may have 8 MB.").wait_for()
-            Image.new("RGB", (30, 20), "red").save(tmp_path / "red.png")
-            send(page, "red.png", (tmp_path / "red.png").read_bytes())
-            page.get_by_role("button", name="Undo", exact=True).and_(
-                page.locator(":enabled")
-            ).wait_for()
+        with opened(chromium, f"http://localhost:{port}/", "/with-held-words") as page:
             begin(page, 2)
             let(2)
-            told(page, "progress", "^Done: 2 steps")
-            words = shlex.split(told(page, "command", " --sketch "))
-            with Image.open(words[words.index("--sketch") + 1]) as sent:
-                assert sent.size == (384, 256)
+            assert str(tmp_path) not in told(page, "progress", "^Done: 2 steps, .* in runs/2")
+            frame_of(page).locator(".about").wait_for()
+            for frame in page.frames:
+                assert str(tmp_path) not in frame.content()

@@ -64,6 +64,11 @@ SHARD = "/t/0/attention/step-0000.safetensors"
 REFUSED = {
     "foreign host": (421, "/", {"Host": "evil.example"}),
     "rebound host": (421, SHARD, {"Host": "127.0.0.1.evil.example:7860"}),
+    "host behind a port": (421, SHARD, {"Host": "127.0.0.1:7871.evil.example"}),
+    "host behind a name": (421, SHARD, {"Host": "evil.example@127.0.0.1"}),
+    "host before a path": (421, SHARD, {"Host": "127.0.0.1/evil.example"}),
+    "host without a port": (421, SHARD, {"Host": "127.0.0.1:"}),
+    "half a bracket": (421, SHARD, {"Host": "[::1"}),
     "no host": (421, "/", {"Host": ""}),
     "foreign origin": (403, SHARD, {"Origin": "http://evil.example"}),
     "origin of a file": (403, SHARD, {"Origin": "null"}),

@@ -28,7 +28,13 @@ from tests.helpers.studio.scripted import FACTS
 
 
 def option(name, kind, default):
-    return {"name": name, "type": kind, "default": default, "help": "what it does"}
+    return {
+        "name": name,
+        "type": kind,
+        "default": default,
+        "help": "what it does",
+        "lacks": ["canny"],
+    }
 
 
 @pytest.mark.parametrize(
@@ -36,16 +42,20 @@ def option(name, kind, default):
     [
         (("gate", "yes|no", "yes"), ("switch", True, ())),
         (("fit", "pad|stretch", "pad"), ("choice", "pad", ("pad", "stretch"))),
+        (("edges", "none|canny", "none"), ("choice", "none", ("none",))),
         (("length", "int", "7"), ("whole", 7, ())),
         (("scale", "float or none", "none"), ("number", None, ())),
         (("layers", "int,…", "1,3"), ("text", "1,3", ())),
-        (("vae", "str or none", "none"), ("choice", "none", ("none", "/m/x"))),
-        (("chat", "path", "model"), ("choice", "model", ("model", "/m/x"))),
+        (("vae", "str or none", "none"), ("choice", "none", ("none", "x"))),
+        (("chat", "path", "model"), ("choice", "model", ("model", "x"))),
     ],
 )
 def test_fields_of_a_family(declared, field):
-    """Each type of option has its field; a text, which may name a file, is chosen, never typed."""
-    (made,) = setting_fields({"options": [option(*declared)]}, ["/m/x"])
+    """Each type of option has its field; a text, which may name a file, is chosen, never typed.
+
+    What lacks a package is not offered.
+    """
+    (made,) = setting_fields({"options": [option(*declared)]}, {"x": "/m/x"})
     assert (made.kind, made.default, made.choices) == field
     assert made.help == "what it does"
 
@@ -72,17 +82,26 @@ def test_request_and_command():
     fields = [
         *capture_fields((*FIRST, *FURTHER), FACTS),
         Field("gain", "number", 1.0, "", (), True),
+        Field("vae", "choice", "none", "", ("none", "x"), True, {"x": "/m/x"}),
     ]
     values = {about.name: about.default for about in fields}
-    values |= {"size": "96x64", "images": 3.0, "gain": 0.5, "entropy": True, "negative": " "}
+    values |= {
+        "size": "96x64",
+        "images": 3.0,
+        "gain": 0.5,
+        "vae": "x",
+        "entropy": True,
+        "negative": " ",
+    }
     request = {"backend": "toy", "model": "demo", "prompt": "-a 'cat'", "lora": ["x:1", "y:0.5"]}
     request |= make_request(fields, values)
     assert request["size"] == [96, 64]
-    assert request["settings"] == {"gain": "0.5"}
+    assert request["settings"] == {"gain": "0.5", "vae": "/m/x"}
     assert shlex.split(as_command(request)) == [
         *("attn", "capture", "-b", "toy", "--prompt=-a 'cat'", "--lora", "x:1", "--lora", "y:0.5"),
         *("--steps", "3", "--guidance", "2.0", "--size", "96x64", "--keep", "maps"),
-        *("--images", "3", "--entropy", "--set", "gain=0.5"),
+        *("--images", "3", "--entropy"),
+        *("--set", "gain=0.5", "--set", "vae=/m/x"),
     ]  # fmt: skip
 
 

@@ -1,6 +1,8 @@
 """Runs that wait, one at a time, and what is said of them."""
 
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from threading import Event
@@ -11,7 +13,7 @@ from PIL import Image
 from attn.errors import UsageError
 from attn.studio import studio
 from attn.studio.child import Answer, Child
-from attn.studio.jobs import MOST_WAITING, RunQueue, StudioRun
+from attn.studio.jobs import ALONE_SECONDS, LEFT_SECONDS, MOST_WAITING, RunQueue, StudioRun
 from attn.studio.options import StudioOptions
 from attn.studio.telling import tell_job, tell_plan, tell_refusal
 from attn.studio.worker.work import analyses_of
@@ -115,14 +117,77 @@ def test_cancelled(queue_of):
     assert tell_job(last, 0).startswith("Cancelled after step 1 of 3.")
 
 
+def test_pages_that_were_closed(queue_of):
+    """Runs of closed pages wait no more; one that goes on is found by another page, and ended."""
+    child = HeldChild()
+    queue = queue_of(child)
+    run, waiting, last = (queue.submit(REQUEST, is_analyzed=False) for _ in range(3))
+    assert child.began.wait(60)
+    for each in (run, waiting, last):
+        next(queue.follow(each))
+    assert queue.find(run.key) is run
+    assert queue.find("another") is queue.alone() is None
+    waiting.seen -= LEFT_SECONDS
+    run.seen -= ALONE_SECONDS
+    assert (queue.alone(), queue.before(last)) == (run, 1)
+    assert tell_job(waiting) == (
+        "Cancelled before the first step.\n"
+        "It was taken out of the queue: its page was closed for 60 s."
+    )
+    assert tell_job(last, 1, run) == (
+        "Waiting: 1 run first.\n"
+        "The first one's page was closed: the page 'toy', opened anew, shows and cancels it."
+    )
+    next(queue.follow(run))  # a page has it again
+    assert queue.alone() is None
+    queue.cancel(run)
+    *_, over = queue.follow(run)
+    assert over.status == "cancelled"
+
+
+class OrderedChild(Child):
+    """Ends each order once it may."""
+
+    def __init__(self):
+        super().__init__()
+        self.began, self.may_end = Event(), Event()
+
+    def _ask(self, order, tell):
+        self.began.set()
+        assert self.may_end.wait(60)
+        return DONE
+
+
+@pytest.mark.parametrize(("first", "is_done"), [("plan", True), ("capture", False)])
+def test_what_is_waited_for(first, is_done):
+    """A plan waits for another one to end, which is soon, and not for a run."""
+    child = OrderedChild()
+    with ThreadPoolExecutor() as pool:
+        doing = pool.submit(child.ask, {"do": first})
+        assert child.began.wait(60)
+        asking = pool.submit(child.ask_soon, {"do": "plan"})
+        if is_done:
+            time.sleep(0.05)
+            assert not asking.done()
+            child.may_end.set()
+        assert (asking.result(60) == DONE) == is_done
+        child.may_end.set()
+        assert doing.result(60) == DONE
+
+
 @pytest.mark.parametrize(
     ("facts", "text"),
     [
         ({"status": "waiting"}, "Waiting: 2 runs first."),
+        ({"status": "beginning"}, "The first step is on its way …"),
         ({"status": "loading"}, "Loading the model …"),
         (
             {"status": "running", "done": 3, "total": 5, "seconds": 1.0, "written": 2000},
             "Step 3 of 5 · 0.5 s/step · 1 s left · 2.0 kB",
+        ),
+        (
+            {"status": "running", "done": 3, "total": 5, "seconds": 1.0, "is_analyzed": True},
+            "Step 3 of 5 · 0.5 s/step · 1 s left, then the analysis · 0 bytes",
         ),
         ({"status": "cancelled"}, "Cancelled before the first step."),
         ({"status": "failed", "error": "no room"}, "Failed: no room"),
@@ -215,11 +280,31 @@ def test_worker_that_cannot_start(monkeypatch):
     assert "was ended with exit code 1" in answer.facts["error"]
 
 
-def test_nothing_that_was_sent_stays(tmp_path, monkeypatch):
-    """What was sent to a server goes with it."""
+@pytest.fixture
+def toy_studio(tmp_path, monkeypatch):
+    """Return what makes a studio of one family."""
     monkeypatch.setattr(studio, "Child", ScriptedChild)
     monkeypatch.setattr(studio, "_first_family", lambda name: "toy")
-    made = studio.Studio(StudioOptions(out=tmp_path / "runs"))
+    return lambda **how: studio.Studio(StudioOptions(out=tmp_path / "runs"), **how)
+
+
+def test_paths_that_are_told(toy_studio, tmp_path, monkeypatch):
+    """The command of a run can be pasted, and makes a folder; strangers are told no paths."""
+    monkeypatch.setenv("ATTN_CACHE", str(tmp_path / "cache"))
+    drawing = tmp_path / "cache" / "drawings" / "drawing-1.png"
+    run = StudioRun(0, REQUEST | {"sketch": str(drawing)})
+    text = f"Done in {tmp_path}/runs/x, of {drawing}"
+    for is_hosted, folder, sketch in [(False, f"{tmp_path}/", drawing), (True, "", drawing.name)]:
+        made = toy_studio(is_hosted=is_hosted)
+        command = f"attn capture -b toy -p 'a cat' --sketch {sketch}"
+        assert made.reword(text) == f"Done in {folder}runs/x, of drawing-1.png"
+        assert made.command(run) == command
+        made.close()
+
+
+def test_nothing_that_was_sent_stays(toy_studio):
+    """What was sent to a server goes with it."""
+    made = toy_studio()
     data = BytesIO()
     Image.new("RGB", (7, 5)).save(data, "PNG")
     kept = Path(made.uploads.keep(data.getvalue()))

@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 
 from attn.backends import find
 from attn.cli import build
-from attn.studio.command import as_command
 from attn.studio.drawing import draw_shapes, pad_file
 from attn.studio.form import FIRST, FURTHER, capture_fields, make_request
 from attn.studio.options import StudioOptions
@@ -82,7 +81,8 @@ def test_same_as_the_command(studio, request_of, tmp_path):
     assert [(item["label"], item["prompt"]) for item in listed] == [
         (run.folder.name, request["prompt"])
     ]
-    program, *words = shlex.split(as_command(request | {"out": str(tmp_path / "same")}))
+    program, *words = shlex.split(studio.command(run))
+    words += ["--out", str(tmp_path / "same")]
     with shipped_weights():  # as the process of the studio's models has them
         done = CliRunner().invoke(build(), words)
     assert (program, done.exit_code) == ("attn", 0)

@@ -58,7 +58,7 @@ ROUTES = (
     "/",
     "/config",
     "/theme.css",
-    "/studio/pad.js",
+    *(f"/studio/{name}.js" for name in ("pad", "files", "focus")),
     "/studio/forming/0/1",
     "/explorer/",
     "/explorer/index.json",
@@ -74,6 +74,7 @@ ROUTES = (
 STRANGERS = {
     "foreign host": (421, {"Host": "evil.example"}),
     "rebound host": (421, {"Host": "127.0.0.1.evil.example:7860"}),
+    "host behind a port": (421, {"Host": "127.0.0.1:7871.evil.example"}),
     "no host": (421, {"Host": ""}),
     "foreign origin": (403, {"Origin": "http://evil.example"}),
     "origin of a file": (403, {"Origin": "null"}),
@@ -245,9 +246,11 @@ def test_values_of_a_form(value, plan_form, toy_server):
     assert statuses["textbox"] == statuses["number"] == {200}
 
 
-@pytest.mark.parametrize("change", [{"fn_index": 9999}, {"fn_index": []}, {"data": []}])
+@pytest.mark.parametrize(
+    "change", [{"fn_index": 9999}, {"fn_index": 0, "data": []}, {"fn_index": []}, {"data": []}]
+)
 def test_acts_of_a_form(change, plan_form, toy_server):
-    """A form that names no act of the page, or lacks values, is refused."""
+    """A form that names no act of the server, or lacks values, is refused."""
     status, _, printed = send_form(toy_server, plan_form[0] | change)
     assert (status, "Traceback" in printed) == (400, False)
 

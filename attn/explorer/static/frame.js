@@ -53,3 +53,19 @@ export function seldom(tell) {
     due = performance.now() + PAUSE;
   };
 }
+
+/**
+ * Look again after a pause; of what is gone, only once somebody comes back to the page, as it hardly ever comes back.
+ * @param {() => unknown} look
+ * @param {number} pause  milliseconds
+ * @param {boolean} isLost
+ * @returns {() => void} what ends that
+ */
+export function lookAgain(look, pause, isLost) {
+  if (isLost) {
+    window.addEventListener("focus", look, { once: true });
+    return () => window.removeEventListener("focus", look);
+  }
+  const timer = setTimeout(look, pause);
+  return () => clearTimeout(timer);
+}

@@ -25,13 +25,14 @@ Requested = dict[str, Any]
 class HeldModel:
     """A model that stays loaded until another one is asked for."""
 
-    def __init__(self, show: Callable[[Preview], None]) -> None:
+    def __init__(self, show: Callable[[Preview], None], tell_loading: Callable[[], None]) -> None:
         """Hold nothing yet.
 
         Args:
             show: told after each step what the model expects of the outcome.
+            tell_loading: told before a model is loaded.
         """
-        self._show = show
+        self._show, self._tell_loading = show, tell_loading
         self._key: object = None
         self._session: Session | None = None
         self._planned: tuple[object, Session] | None = None
@@ -70,6 +71,7 @@ class HeldModel:
         if self._session is None or self._key != key:
             self._session, self._key = None, None
             gc.collect()  # both do not fit into memory
+            self._tell_loading()
             session = open_session(*_family(options), options)
             session.watch = self._show
             self._session, self._key = session, key

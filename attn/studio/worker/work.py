@@ -2,7 +2,8 @@
 
 Orders come on stdin and answers go to what was stdout, each a line of JSON; what libraries print
 goes to stderr. An order is `{"do": …}` with arguments, an answer `{"event": …}`: `done`, `failed`
-or `cancelled` end an order; `ending` says that the one that runs ends after its step.
+or `cancelled` end an order; `loading` says that its model is not loaded yet, `ending` that the one
+that runs ends after its step.
 """
 
 from __future__ import annotations
@@ -127,13 +128,14 @@ class Worker:
         from attn.studio.worker.models import HeldModel
 
         self._line = line
-        self._held: HeldModel = HeldModel(self._show)
+        self._held: HeldModel = HeldModel(self._show, lambda: line.send("loading"))
 
     def run(self) -> None:
         """Do orders until the server is gone."""
         acts: Mapping[str, Callable[[Order], Order]] = {
             "describe": self._describe,
             "defaults": self._defaults,
+            "switch": self._switch,
             "plan": self._plan,
             "capture": self._capture,
             "analyze": self._analyze,
@@ -160,6 +162,12 @@ class Worker:
         from attn.studio.worker.families import defaults
 
         return {"defaults": defaults(order["backend"], order["model"])}
+
+    def _switch(self, order: Order) -> Order:
+        from attn.studio.worker.families import values_after
+
+        models = order["before"], order["model"]
+        return {"values": values_after(order["backend"], *models, order["values"])}
 
     def _plan(self, order: Order) -> Order:
         from attn.studio.worker.models import plan

@@ -63,10 +63,15 @@ def drawing_file(value: Drawing) -> str:
             'be kept as PNG; give image.convert("RGB")'
         ) from error
     name = sha256(data.getvalue()).hexdigest()[:16]
-    path = cache_folder() / "drawings" / f"drawing-{name}.png"
+    path = drawings_folder() / f"drawing-{name}.png"
     if not is_there(path):
         write_atomic(path, data.getvalue())
     return str(path)
+
+
+def drawings_folder() -> Path:
+    """Return where files of images are."""
+    return cache_folder() / "drawings"
 
 
 def read_picture(options: CaptureOptions) -> ExistingPicture | None:

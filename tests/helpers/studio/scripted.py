@@ -15,9 +15,10 @@ FACTS = {
     "summary": "",
     "takes": ["drawings", "loras"],
     "prompt": "a cat",
-    "options": [{"name": "gain", "type": "float", "default": "1.0", "help": ""}],
+    "options": [{"name": "gain", "type": "float", "default": "1.0", "help": "", "lacks": []}],
     "defaults": {"steps": 3, "guidance": 2.0, "size": "64x96"},
     "demos": ["demo", "demo:other"],
+    "loras": ["demo"],
     "note": "demo: tiny",
     "error": None,
 }
@@ -39,7 +40,7 @@ class ScriptedChild:
             return Answer("done", {"families": [FACTS]})
         return Answer("failed", {"error": "no model here"})
 
-    ask_if_idle = ask
+    ask_soon = ask
 
     def cancel(self):
         pass

@@ -32,7 +32,12 @@ class ScribbleOptions(SDXLOptions):
     )
     fit: Fit = field(default="pad", metadata={"help": "how a drawing of another shape is laid out"})
     edges: Literal["none", "canny"] = field(
-        default="none", metadata={"help": "take the edges of a photo for the strokes"}
+        default="none",
+        metadata={
+            "help": "take the edges of a photo for the strokes; canny needs pip install "
+            "'attn[sketch]'",
+            "needs": {"canny": "cv2"},
+        },
     )
     conditioning_scale: float = field(
         default=1.0, metadata={"help": "what the ControlNet's residuals are multiplied by"}

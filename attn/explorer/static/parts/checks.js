@@ -1,3 +1,4 @@
+import { lookAgain } from "../frame.js";
 import { html, useEffect, useState } from "../vendor/preact.js";
 
 const PACE = 700; // milliseconds between looks at what was checked
@@ -25,7 +26,7 @@ export function useChecks(source, status, opened) {
   const [checks, setChecks] = useState(/** @type {Checks | null} */ (null));
   useEffect(() => {
     if (!source.base) return;
-    let timer = 0;
+    let end = () => {};
     let isOver = false;
     let version = "";
     const look = async () => {
@@ -36,12 +37,12 @@ export function useChecks(source, status, opened) {
       version ||= now.version ?? "";
       const isOther = status !== "partial" && now.version && now.version !== version;
       setChecks(isOther ? { ...now, lost: "it was written again while it was open: reload the page" } : now);
-      timer = setTimeout(look, now.checked < now.files ? PACE : REST);
+      end = lookAgain(look, now.checked < now.files ? PACE : REST, Boolean(now.lost));
     };
     void look();
     return () => {
       isOver = true;
-      clearTimeout(timer);
+      end();
     };
   }, [source, status, opened]);
   return checks;

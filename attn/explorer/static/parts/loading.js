@@ -1,6 +1,6 @@
 import { Masses } from "../data/masses.js";
 import { Trace } from "../data/trace.js";
-import { seldom } from "../frame.js";
+import { lookAgain, seldom } from "../frame.js";
 import { useEffect, useLayoutEffect, useMemo, useState } from "../vendor/preact.js";
 
 /**
@@ -36,7 +36,7 @@ export function useTrace(item, Kind = /** @type {any} */ (Trace)) {
   const [lost, setLost] = useState("");
   useEffect(() => {
     if (facts.manifest.status !== "partial" || !item.source.base) return;
-    let timer = 0;
+    let end = () => {};
     let isOver = false;
     const look = async () => {
       let error = "";
@@ -47,12 +47,12 @@ export function useTrace(item, Kind = /** @type {any} */ (Trace)) {
       if (isOver) return;
       setLost(error);
       if (amountOf(now) !== amountOf(facts)) setFacts(now);
-      else timer = setTimeout(look, FOLLOW);
+      else end = lookAgain(look, FOLLOW, error !== "");
     };
-    timer = setTimeout(look, FOLLOW);
+    end = lookAgain(look, FOLLOW, false);
     return () => {
       isOver = true;
-      clearTimeout(timer);
+      end();
     };
   }, [facts]);
   return [useMemo(() => new Kind(facts), [facts]), lost];
