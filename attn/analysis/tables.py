@@ -119,6 +119,8 @@ def table_parts(table: Columns | DataFrame) -> Iterator[Columns | DataFrame]:
 
 def first_rows(table: Columns, count: int) -> Table:
     """Return so many rows of a table, or all that it has; there must be one."""
+    if not isinstance(table, LongTable):
+        return make_table({name: column[:count] for name, column in table.items()})
     parts: list[Columns] = []
     missing = count
     for part in table_parts(table):

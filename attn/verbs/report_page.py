@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+from markupsafe import Markup, escape
 
 from attn.analysis.tables import Columns, count_rows, first_rows
 from attn.files.disk import as_utf8, reported
@@ -137,7 +138,7 @@ def _laid_out(section: Section) -> dict[str, Any]:
                 "name": name,
                 "url": quote(name),
                 "columns": list(table),
-                "rows": [[_cell(value) for value in row] for row in _rows(table)],
+                "body": _body(table),
                 "more": max(0, count_rows(table) - SHOWN),
             }
             for name, table in section.tables.items()
@@ -145,15 +146,20 @@ def _laid_out(section: Section) -> dict[str, Any]:
     }
 
 
-def _rows(table: Columns) -> Iterator[tuple[Any, ...]]:
-    rows = first_rows(table, SHOWN)
-    return zip(*(column.tolist() for column in rows.values()), strict=True)
+def _body(table: Columns) -> Markup:
+    """Return the first rows as HTML: by columns, in which texts repeat, each escaped once."""
+    columns = [_cells(column.tolist()) for column in first_rows(table, SHOWN).values()]
+    rows = map("</td><td>".join, zip(*columns, strict=True))
+    return Markup("".join(f"<tr><td>{row}</td></tr>\n" for row in rows))
 
 
-def _cell(value: Any) -> str:
+def _cells(values: Sequence[Any]) -> list[str]:
+    texts = {value: str(escape(value)) for value in {it for it in values if isinstance(it, str)}}
+    return [texts[value] if isinstance(value, str) else _number(value) for value in values]
+
+
+def _number(value: Any) -> str:
     """Return what a cell shows; what is unknown is empty."""
-    if isinstance(value, str):
-        return value
     if isinstance(value, float | np.floating):
         return digits(float(value)) if isfinite(value) else ""
-    return "" if value is None else str(value)
+    return "" if value is None else str(escape(value))
