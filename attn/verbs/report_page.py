@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 
 from attn.analysis.tables import Columns, count_rows, first_rows
 from attn.files.disk import as_utf8, reported
+from attn.files.safe_text import visible
 from attn.verbs.html import render
 from attn.verbs.report_images import data_uri
 from attn.wording import digits
@@ -154,7 +155,8 @@ def _body(table: Columns) -> Markup:
 
 
 def _cells(values: Sequence[Any]) -> list[str]:
-    texts = {value: str(escape(value)) for value in {it for it in values if isinstance(it, str)}}
+    words = {value for value in values if isinstance(value, str)}
+    texts = {word: str(escape(visible(word))) for word in words}
     return [texts[value] if isinstance(value, str) else _number(value) for value in values]
 
 
@@ -162,4 +164,6 @@ def _number(value: Any) -> str:
     """Return what a cell shows; what is unknown is empty."""
     if isinstance(value, float | np.floating):
         return digits(float(value)) if isfinite(value) else ""
+    if isinstance(value, int):
+        return str(value)
     return "" if value is None else str(escape(value))
