@@ -12,7 +12,7 @@ from rich import filesize
 
 from attn.errors import DamagedError, TraceError, UsageError
 from attn.files.digests import LARGEST_OUTPUT, output_digest
-from attn.files.disk import copy_atomic, is_there, reported, write_atomic
+from attn.files.disk import copy_atomic, is_there, remove_parts, reported, write_atomic
 from attn.files.names import COLLECTION
 from attn.files.outside import read_bytes
 from attn.schema import Manifest
@@ -35,6 +35,7 @@ from attn.verbs.capture.folders import (
     refuse_contents,
     refuse_outside,
     refuse_parts,
+    sweep,
 )
 from attn.verbs.capture.outputs import check_output
 from attn.verbs.capture.run_identity import differences, manifest_facts, run_facts, summary
@@ -145,6 +146,7 @@ def _merge(folders: Sequence[Path], out: Path) -> tuple[tuple[Entry, ...], int]:
     _require_space(out, sum(source.bytes for source in missing.values()))
     with reported(out):
         out.mkdir(parents=True, exist_ok=True)
+    sweep(out)
     if out not in indices:
         begin_index(out, [replace(entry, status="pending") for entry in first.traces], first.run)
     for index, entry in enumerate(entries):
@@ -264,6 +266,8 @@ def _copy(source: Path, goal: Path) -> None:
         DamagedError: a file is not as it was written.
     """
     manifest = load_manifest(source)
+    for left in (MANIFEST, *(f"{part}/*" for part in PARTS)):  # by a merge that was killed
+        remove_parts(goal / left)
     most = dict.fromkeys(manifest.outputs, LARGEST_OUTPUT)
     most |= {JOURNAL: LARGEST_OUTPUT} if is_there(source / JOURNAL) else {}
     most |= {shard.file: shard.bytes for shard in manifest.shards}
