@@ -34,7 +34,6 @@ MODELS = {"sd15": "tiny:sd15", "sdxl": "tiny:sdxl", "sd35": "tiny:sd35", "mmada"
 """Demo models by the backend that opens them."""
 BUILT = (
     "sd2",
-    "sdxl-refiner",
     "flux",
     "flux2",
     "chroma",

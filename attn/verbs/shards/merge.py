@@ -12,11 +12,18 @@ from rich import filesize
 
 from attn.errors import DamagedError, TraceError, UsageError
 from attn.files.digests import LARGEST_OUTPUT, output_digest
-from attn.files.disk import copy_atomic, is_there, remove_parts, reported, write_atomic
+from attn.files.disk import (
+    LARGEST_JOURNAL,
+    copy_atomic,
+    is_there,
+    remove_parts,
+    reported,
+    write_atomic,
+)
 from attn.files.names import COLLECTION
 from attn.files.outside import read_bytes
 from attn.schema import Manifest
-from attn.trace.store import JOURNAL, MANIFEST, TraceFiles, load_manifest
+from attn.trace.store import JOURNAL, MANIFEST, TraceFiles, load_manifest, require_journal
 from attn.verbs.capture.collection import (
     Entry,
     Index,
@@ -266,17 +273,20 @@ def _copy(source: Path, goal: Path) -> None:
         DamagedError: a file is not as it was written.
     """
     manifest = load_manifest(source)
-    for left in (MANIFEST, *(f"{part}/*" for part in PARTS)):  # by a merge that was killed
+    for left in (MANIFEST, "attention/*", "outputs/*"):  # by a merge that was killed
         remove_parts(goal / left)
-    most = dict.fromkeys(manifest.outputs, LARGEST_OUTPUT)
-    most |= {JOURNAL: LARGEST_OUTPUT} if is_there(source / JOURNAL) else {}
-    most |= {shard.file: shard.bytes for shard in manifest.shards}
-    for name in most:
-        copy_atomic(source / name, goal / name, most[name])
     try:
+        for shard in manifest.shards:
+            copy_atomic(source / shard.file, goal / shard.file, shard.bytes, shard.sha256)
+        for name in manifest.outputs:
+            digest = output_digest(manifest, name)
+            copy_atomic(source / name, goal / name, LARGEST_OUTPUT, digest)
+        if is_there(source / JOURNAL):
+            require_journal(source, manifest)
+            write_atomic(goal / JOURNAL, read_bytes(source / JOURNAL, limit=LARGEST_JOURNAL))
         TraceFiles(goal, manifest).verify()
         for name in manifest.outputs:
             check_output(goal, name, manifest)
     except DamagedError as error:
-        raise DamagedError(f"{source}: its copy is not what its manifest says: {error}") from error
+        raise DamagedError(f"{source} is not as it was written: {error}") from error
     write_atomic(goal / MANIFEST, read_bytes(source / MANIFEST))
