@@ -197,7 +197,7 @@ def use(backend: str, folder: Path) -> None:
     options = family.Options(gen_length=4, block_length=4) if is_short else family.Options()
     session = family.open(folder, options, Placement("cpu"))
     size = {} if writes else {"width": 64, "height": 96}
-    request = session.complete(Request("a red cat", steps=1 if not writes else 2, **size))
+    request = session.complete(Request("a red cat", steps=2, **size))
     for branch in session.branches(request):
         session.sequence(request, branch)
     session.layers(request)

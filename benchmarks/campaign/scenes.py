@@ -197,14 +197,13 @@ def _merge(folder: Path) -> None:
     merge(folder / "1", folder / "2", out=folder / "both")
 
 
-def _write_page(folder: Path) -> None:
-    view(folder / "base").save(folder / "page.html")
+def _write_page(folder: Path, run: str = "base") -> None:
+    view(folder / run).save(folder / "page.html")
 
 
 def _with_earlier_page(folder: Path) -> None:
     _write_runs(folder)
-    _write_page(folder)
-    write_collection(folder / "base", range(3))
+    _write_page(folder, "style")
     add_bystander(folder)
 
 
