@@ -42,7 +42,7 @@ BUILT = (
     "pixart",
     "sana",
 )
-"""Backends whose demo is a pipeline in memory."""
+"""Backends whose demo is a pipeline in memory; only all cases have them, a sample has not."""
 WRITERS = ("mmada", "hf")
 COUNT = 240
 SECONDS = 20
@@ -166,14 +166,13 @@ EDITS = {"edit", "edit too", "edit again", "drop"}
 
 
 def save_models(folder: Path) -> dict[str, Path]:
-    """Return the folder of a whole model of each backend; those that are built are in `folder`."""
-    saved = {name: demo.checkpoint(model) for name, model in MODELS.items()}
+    """Build a whole model of each further backend; return their folders."""
     with quiet():
         for name in BUILT:
             pipe = load(find(name)).build_demo(torch.float32, weights=True)  # type: ignore[attr-defined]
             pipe.save_pretrained(folder / name)
     _save_language_model(folder / "hf")
-    return saved | {name: folder / name for name in (*BUILT, "hf")}
+    return {name: folder / name for name in (*BUILT, "hf")}
 
 
 def _save_language_model(folder: Path) -> None:
@@ -216,8 +215,10 @@ def run(sample: int | None, seed: int) -> dict[str, Any]:
         How many were opened and refused, the longest seconds and the most KiB above the whole's.
     """
     torch.set_num_threads(1)
+    models = {name: demo.checkpoint(model) for name, model in MODELS.items()}
     with TemporaryDirectory(prefix="attn-models-") as scratch:
-        return _use_damaged(save_models(Path(scratch)), sample, seed)
+        built = save_models(Path(scratch)) if sample is None else {}
+        return _use_damaged(models | built, sample, seed)
 
 
 def _use_damaged(models: dict[str, Path], sample: int | None, seed: int) -> dict[str, Any]:
