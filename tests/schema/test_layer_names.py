@@ -4,7 +4,6 @@ import pytest
 
 from attn.schema import Layer, kohya_name, name_layers, short_name
 
-
 ENDLESS = "9" * 4301
 """A number that Python makes none of, as a file of somebody else may have it."""
 
