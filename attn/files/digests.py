@@ -79,7 +79,7 @@ def hash_file(path: str) -> str | None:
             return sha256(data).hexdigest()
         os.lseek(handle, 0, os.SEEK_SET)
         with FileIO(handle, closefd=False) as stream:
-            return file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
+            return file_digest(stream, "sha256").hexdigest()
     finally:
         os.close(handle)
 
