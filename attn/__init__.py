@@ -18,7 +18,7 @@
     words        what a word of a prompt is, and how words and phrases are found
     wording      texts of messages; versions: of this package and others
     errors       every expected error, in one tree
-    visible      text that cannot steer a terminal
+    visible      text that cannot steer a terminal; library_warnings: left out in our processes
 
 Imports go downwards only. A prompt becomes a trace in `engine.run.record`; a trace becomes pictures
 in `verbs.analyze`; two traces become a table in `verbs.compare`. A new family of models is a file

@@ -110,7 +110,7 @@ def parse_options(options: type[T], pairs: Mapping[str, str], owner: str) -> T:
         try:
             values[names[key]] = _convert(text, types[names[key]])
         except msgspec.ValidationError as error:
-            expected = _type_text(types[key])
+            expected = _type_text(types[names[key]])
             message = f"option '{key}' of {owner}: got '{text}', expected {expected}."
             raise UsageError(message) from error
     try:

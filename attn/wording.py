@@ -43,6 +43,8 @@ def digits(number: float, *bounds: float) -> str:
         bounds: numbers that it is held against; where it differs from one, it has as many digits as
             show on which side it lies.
     """
+    if not bounds:
+        return _round(number, DIGITS)
     texts = (_round(number, count) for count in range(DIGITS, MOST_DIGITS + 1))
     return next((text for text in texts if _are_sides_kept(text, number, bounds)), str(number))
 

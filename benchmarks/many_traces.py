@@ -1,15 +1,17 @@
 """What `attn analyze` and `attn compare` cost per trace of a large collection.
 
-Tiny traces, so that what is measured is the program and not the arrays. Processor time and memory
-of processes with one thread, those of the two programs in turn:
+Tiny traces, so that what is measured is the program and not the arrays. Seconds of the processor
+and by the clock, and memory, of processes with one thread, those of the programs in turn:
 
     python -m benchmarks.many_traces                     # 500 and 5,000 traces
     python -m benchmarks.many_traces 50 500
-    python -m benchmarks.many_traces 50 500 --against DIR    # beside a checkout of f952691
+    python -m benchmarks.many_traces 50 500 --rounds 5 --against DIR    # a checkout of f952691
 
-Each program has traces of its own, so that none finds the results of another. Nothing is removed
-before all is measured: ext4 takes longer to make a file for minutes after many were removed. Beside
-f952691 it is also measured without what that commit does not make: see `ALIKE`.
+Each program has new traces in each round, so that none finds the results of another, and begins
+when what was written before is on the disk. Nothing is removed before all is measured: ext4 takes
+longer to make a file for minutes after many were removed. Beside f952691 it is also measured
+without what that commit does not make: see `ALIKE`. Of several rounds the median is printed, with
+the least and the most.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
@@ -59,14 +63,16 @@ words.tabulate_places = lambda *of: {}
 """Leaves out what f952691 does not make: differences of images and of settings, where maps differ,
 tables of pairs and places, the best layer, pages."""
 PROBE = """
-import logging, resource, sys, time
+import logging, sys, time
+from pathlib import Path
 import attn
 logging.disable()
 {first}
-began = time.process_time()
+began, clock = time.process_time(), time.perf_counter()
 {call}
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(time.process_time() - began, peak)
+spent, passed = time.process_time() - began, time.perf_counter() - clock
+told = Path("/proc/self/status").read_text()
+print(spent, passed, told.partition("VmHWM:")[2].split()[0])
 """
 
 
@@ -80,10 +86,18 @@ class Program:
 
 @dataclass(frozen=True)
 class Cost:
-    """Processor seconds, and the largest resident memory in KiB."""
+    """Seconds of the processor and by the clock, and the largest resident memory in KiB.
 
-    seconds: float
+    That of Linux' own count: `getrusage` also counts what the process that started this one has.
+    """
+
+    processor: float
+    clock: float
     kib: float
+
+
+Costs = dict[tuple[str, str, int], list[Cost]]
+"""Of each round, by verb, name of the program, and number of traces."""
 
 
 def measure(program: Program, verb: str, folder: Path) -> Cost:
@@ -93,48 +107,77 @@ def measure(program: Program, verb: str, folder: Path) -> Cost:
     command = [sys.executable, "-c", code, *paths]
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     environment = {**os.environ, **threads, "PYTHONPATH": str(program.checkout)}
+    os.sync()  # what was written before is not waited for in what is measured
     done = subprocess.run(
         command, check=True, capture_output=True, text=True, env=environment, cwd=program.checkout
     )
-    seconds, kib = map(float, done.stdout.split()[-2:])
-    return Cost(seconds, kib)
+    return Cost(*map(float, done.stdout.split()[-3:]))
 
 
-def prepare(size: int, many: int, folders: Sequence[Path]) -> None:
-    """Write two runs of so many traces into each folder."""
+def prepare(size: int, many: int, folder: Path) -> None:
+    """Write two runs of so many traces."""
     from tests.helpers.toy_traces import write_collection
 
-    first, *others = folders
     with patch("os.fsync"):  # these traces are for once
         for seed, side in enumerate(("base", "variant")):
-            write_collection(first / side, range(size), seed=seed * many)
-    for other in others:
-        shutil.copytree(first, other)
+            write_collection(folder / side, range(size), seed=seed * many)
 
 
-def main(few: int, many: int, programs: dict[str, Program]) -> None:
-    """Print milliseconds and kilobytes per trace, at two sizes of a collection."""
-    sizes = (1, few, many)
-    costs: dict[tuple[str, str], list[Cost]] = {
-        (verb, name): [] for verb in VERBS for name in programs
-    }
+def run_rounds(sizes: Sequence[int], programs: dict[str, Program], rounds: int) -> Costs:
+    """Measure the programs in turn, each round in the other order, with new traces each time."""
+    costs: Costs = {}
     with TemporaryDirectory() as folder:
+        source = Path(folder, "source")
         for size in sizes:
-            prepare(size, many, [Path(folder, str(size), name) for name in programs])
-            for (verb, name), measured in costs.items():
-                measured.append(measure(programs[name], verb, Path(folder, str(size), name)))
-    print(f"{'verb':8} {'of':8} {'traces':>7} {'ms/trace':>9} {'KB/trace':>9} {'peak MB':>8}")
-    for (verb, name), (start, *others) in costs.items():
-        for size, cost in zip(sizes[1:], others, strict=True):
-            time = 1e3 * (cost.seconds - start.seconds) / (size - 1)
-            memory = 1.024 * (cost.kib - start.kib) / (size - 1)
-            peak = cost.kib * 1.024e-3
-            print(f"{verb:8} {name:8} {size:7} {time:9.1f} {memory:9.2f} {peak:8.1f}")
-    for verb, name in [of for of in costs if AGAINST in programs and of[1] != AGAINST]:
-        spent, other = (
-            costs[verb, of][-1].seconds - costs[verb, of][0].seconds for of in (name, AGAINST)
-        )
-        print(f"{verb} of {name}: {spent / other:.2f} of the time of the other checkout")
+            prepare(size, max(sizes), source / str(size))
+        for number, size in product(range(rounds), sizes):
+            goal = Path(folder, str(number), str(size))
+            order = list(programs)[:: 1 if number % 2 == 0 else -1]
+            for name in order:
+                shutil.copytree(source / str(size), goal / name)
+            for verb, name in product(VERBS, order):
+                cost = measure(programs[name], verb, goal / name)
+                costs.setdefault((verb, name, size), []).append(cost)
+    return costs
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """Return the median of rounds, and what lies between the least and the most."""
+    ends = "" if len(values) == 1 else f" ({min(values):.{digits}f}-{max(values):.{digits}f})"
+    return f"{median(values):.{digits}f}{ends}"
+
+
+def per_trace(costs: Costs, of: tuple[str, str, int], field: str) -> list[float]:
+    """Return what each further trace takes in each round, beyond what one takes."""
+    verb, name, size = of
+    pairs = zip(costs[verb, name, 1], costs[of], strict=True)
+    return [(getattr(many, field) - getattr(one, field)) / (size - 1) for one, many in pairs]
+
+
+def main(few: int, many: int, programs: dict[str, Program], rounds: int) -> None:
+    """Print milliseconds and kilobytes per trace, at two sizes of a collection."""
+    costs = run_rounds((1, few, many), programs, rounds)
+    columns = ("processor ms/trace", "clock ms/trace", "KB/trace", "peak MB")
+    print(f"{'verb':8} {'of':8} {'traces':>7}  " + "".join(f"{name:22}" for name in columns))
+    for verb, name, size in [of for of in costs if of[2] > 1]:
+        of = verb, name, size
+        cells = [
+            spread([1e3 * value for value in per_trace(costs, of, "processor")], 1),
+            spread([1e3 * value for value in per_trace(costs, of, "clock")], 1),
+            spread([1.024 * value for value in per_trace(costs, of, "kib")], 2),
+            spread([1.024e-3 * cost.kib for cost in costs[of]], 1),
+        ]
+        print(f"{verb:8} {name:8} {size:7}  " + "".join(f"{cell:22}" for cell in cells))
+    held = [name for name in programs if AGAINST in programs and name != AGAINST]
+    for verb, name in product(VERBS, held):
+        for field in ("processor", "clock"):
+            pairs = zip(
+                per_trace(costs, (verb, name, many), field),
+                per_trace(costs, (verb, AGAINST, many), field),
+                strict=True,
+            )
+            ratios = spread([ours / theirs for ours, theirs in pairs], 2)
+            print(f"{verb} of {name}: {ratios} of the other checkout, by the {field}")
 
 
 if __name__ == "__main__":
@@ -142,8 +185,9 @@ if __name__ == "__main__":
     parser.add_argument("few", nargs="?", type=int, default=500)
     parser.add_argument("many", nargs="?", type=int, default=5000)
     parser.add_argument("--against", type=Path, help="checkout of another commit")
+    parser.add_argument("--rounds", type=int, default=1, help="how often all is measured")
     given = parser.parse_args()
     programs = {"this": Program(HERE)}
     if given.against:
         programs |= {"alike": Program(HERE, ALIKE), AGAINST: Program(given.against.resolve())}
-    main(given.few, given.many, programs)
+    main(given.few, given.many, programs, given.rounds)

@@ -144,6 +144,16 @@ def test_a_family_is_a_file():
     assert families().keys() <= {spec.name for spec in attn_backends()}
 
 
+def test_filters_of_warnings_are_set_in_one_module():
+    """They are those of a user's other threads too, and may stay after blocks that overlap."""
+    setting = [
+        module
+        for module, path in sources()
+        if re.search(r"filterwarnings|simplefilter|catch_warnings", path.read_text("utf-8"))
+    ]
+    assert setting == ["attn.library_warnings"]
+
+
 def test_names_are_of_the_field():
     """Words that could stand for anything are rare among the names of the package."""
     names = [

@@ -79,6 +79,14 @@ def test_wrong_value(key, text, expected):
     assert str(error.value) == f"option '{key}' of toy: got '{text}', expected {expected}."
 
 
+def test_wrong_value_of_a_word_of_python():
+    """An option whose field has an underscore behind it is called as it was typed."""
+    kind = make_dataclass("Kind", [("from_", int | None, field(default=None))])
+    assert parse_options(kind, {"from": "3"}, "toy") == kind(from_=3)
+    with pytest.raises(UsageError, match="option 'from' of toy: got 'x', expected int or none"):
+        parse_options(kind, {"from": "x"}, "toy")
+
+
 def test_unknown_key():
     """A mistyped option gets a suggestion and the list of all."""
     with pytest.raises(UsageError) as error:

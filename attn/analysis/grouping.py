@@ -40,18 +40,17 @@ def group_means(table: Columns, keys: Sequence[str], values: Sequence[str]) -> l
         A row for each group, in the order in which groups first appear; NaN where none has a value.
     """
     groups, codes = _group(table, keys)
-    means: Row = {}
+    means: dict[str, list[float]] = {}
     for name in values:
         numbers = np.asarray(table[name], np.float64)
         there = ~np.isnan(numbers)
         counts = np.bincount(codes[there], minlength=len(groups))
         sums = np.bincount(codes[there], numbers[there], len(groups))
-        means[name] = np.divide(sums, counts, out=np.full(len(groups), np.nan), where=counts > 0)
-    return [
-        dict(zip(keys, group, strict=True))
-        | {name: float(mean[at]) for name, mean in means.items()}
-        for at, group in enumerate(groups)
-    ]
+        mean = np.divide(sums, counts, out=np.full(len(groups), np.nan), where=counts > 0)
+        means[name] = mean.tolist()
+    names = (*keys, *values)
+    rows = zip(groups, *means.values(), strict=True)
+    return [dict(zip(names, (*group, *row), strict=True)) for group, *row in rows]
 
 
 def group_sums(table: Columns, key: str, value: str) -> dict[Any, float]:

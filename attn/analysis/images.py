@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attn.errors import TraceError
-from attn.files.images import MOST_BYTES, UndecodableImageError, decode_image
-from attn.files.outside import read_bytes
+from attn.files.images import UndecodableImageError, decode_image
 from attn.files.videos import read_animation
-from attn.schema import FORMING_ROW, image_names
+from attn.schema import FORMING_ROW, forming_names, image_names, video_names
+from attn.trace.measures.axes import index_of
 
 if TYPE_CHECKING:
     from attn.trace.trace import Trace
@@ -33,10 +32,11 @@ def read_image(trace: Trace, sample: int) -> Pixels | None:
     Raises:
         TraceError: the trace names a picture that cannot be read.
     """
-    if not any(name.endswith(".png") for name in image_names(trace.manifest.outputs)):
+    names = image_names(trace.manifest.outputs)
+    if not any(name.endswith(".png") for name in names):
         return None
     with _hinted():
-        return _decode(trace.image(sample), "PNG")
+        return _decode(trace, names[index_of("picture", sample, range(len(names)))], "PNG")
 
 
 def read_video(trace: Trace, sample: int) -> Frames | None:
@@ -45,14 +45,14 @@ def read_video(trace: Trace, sample: int) -> Frames | None:
     Raises:
         TraceError: the trace names a video that cannot be read.
     """
-    path = trace.video(sample)
-    if path is None:
+    names = video_names(trace.manifest.outputs)
+    if trace.folder is None or sample >= len(names):
         return None
     with _hinted():
         try:
-            frames = read_animation(read_bytes(path, limit=MOST_BYTES))
+            frames = read_animation(trace.output(names[sample]))
         except UndecodableImageError as exc:
-            raise TraceError(f"could not read {path}: {exc}.") from exc
+            raise TraceError(f"could not read {trace.folder}/{names[sample]}: {exc}.") from exc
     return np.stack([np.asarray(frame) for frame in frames])
 
 
@@ -65,26 +65,26 @@ def read_forming(trace: Trace, sample: int) -> Frames | None:
     Raises:
         TraceError: the trace names a picture that cannot be read.
     """
-    path = trace.forming(sample)
-    if path is None:
+    names = forming_names(trace.manifest.outputs)
+    if trace.folder is None or sample >= len(names):
         return None
     count = len(trace.steps)
     columns, rows = min(count, FORMING_ROW), ceil(count / FORMING_ROW)
     with _hinted():
-        sheet = _decode(path, "JPEG")
+        sheet = _decode(trace, names[sample], "JPEG")
         height, width = sheet.shape[:2]
         if width % columns or height % rows:
+            path = trace.folder / names[sample]
             raise TraceError(f"{path} is {width}x{height}, which {count} frames do not share.")
     cells = sheet.reshape(rows, height // rows, columns, width // columns, 3)
     return cells.swapaxes(1, 2).reshape(-1, height // rows, width // columns, 3)[:count]
 
 
-def _decode(path: Path, kind: str) -> Pixels:
+def _decode(trace: Trace, name: str, kind: str) -> Pixels:
     try:
-        data = read_bytes(path, limit=MOST_BYTES)
-        return np.asarray(decode_image(data, (kind,)).convert("RGB"))
+        return np.asarray(decode_image(trace.output(name), (kind,)).convert("RGB"))
     except UndecodableImageError as exc:
-        raise TraceError(f"could not read {path}: {exc}.") from exc
+        raise TraceError(f"could not read {trace.folder}/{name}: {exc}.") from exc
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import typer
 from attn.cli.errors import Commands
 from attn.cli.once import Once
 from attn.cli.terminal import keep_results_apart, resend_lost_interrupts, say
+from attn.library_warnings import hush_libraries
 
 
 def main() -> None:
@@ -27,6 +28,7 @@ def main() -> None:
 
 def run() -> None:
     """Run the command `attn` in a process of its own."""
+    hush_libraries()
     keep_results_apart()
     resend_lost_interrupts()
     main()

@@ -6,11 +6,13 @@ whole file with 64 zeros in the place of those digits.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
-from io import BufferedRandom, BufferedReader
+from io import BufferedRandom, BufferedReader, FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +35,10 @@ _TAIL = 256
 SMALL = 2**18
 """Bytes of a file that is hashed at once, without a buffer of this size being made."""
 
+_NOT_THROUGH_LINKS = getattr(os, "O_NOFOLLOW", 0)  # some systems have it not
+_READING = os.O_RDONLY | _NOT_THROUGH_LINKS
+_READING |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
 LARGEST_OUTPUT = 2**28
 """Most bytes of a picture or a text that is read."""
 
@@ -46,6 +52,36 @@ def hash_stream(stream: BufferedReader | BufferedRandom) -> str:
     if os.fstat(stream.fileno()).st_size <= SMALL:
         return sha256(stream.read()).hexdigest()
     return file_digest(stream, "sha256").hexdigest()
+
+
+def hash_file(path: str) -> str | None:
+    """Return the SHA-256 of a regular file; of anything else, links included, None.
+
+    Thousands of small files are hashed, so each is asked for no more than it takes.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not _NOT_THROUGH_LINKS and os.path.islink(path):  # noqa: PTH114 - thousands of files
+        return None
+    try:
+        handle = os.open(path, _READING)
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:  # it is a link
+            return None
+        raise
+    try:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            return None
+        data = os.read(handle, SMALL) if about.st_size <= SMALL else b""
+        if len(data) == about.st_size:
+            return sha256(data).hexdigest()
+        os.lseek(handle, 0, os.SEEK_SET)
+        with FileIO(handle, closefd=False) as stream:
+            return file_digest(stream, "sha256").hexdigest()
+    finally:
+        os.close(handle)
 
 
 def seal(data: bytes) -> bytes:

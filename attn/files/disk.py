@@ -6,11 +6,11 @@ import errno
 import json
 import os
 import re
-import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import reduce
+from hashlib import sha256
 from io import BufferedWriter, FileIO
 from operator import or_
 from pathlib import Path, PurePath
@@ -70,17 +70,20 @@ def write_atomic(path: Path, data: bytes, hint: str = "") -> None:
         stream.write(data)
 
 
-def copy_atomic(source: Path, goal: Path, most: int) -> None:
+def copy_atomic(source: Path, goal: Path, most: int, digest: str | None = None) -> None:
     """Copy a regular file as `write_atomic` writes one.
 
     Args:
         source: the file.
         goal: the copy.
         most: bytes that it may have.
+        digest: the SHA-256 that it must have; no other file, which a link may lead to, is copied.
 
     Raises:
         TraceError: it cannot be read, has more, or the copy cannot be written.
+        DamagedError: it has another digest.
     """
+    got = sha256()
     with reported(source, "copy"), open_regular(source) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > most:
@@ -88,7 +91,11 @@ def copy_atomic(source: Path, goal: Path, most: int) -> None:
                 f"could not copy {source}: it has {size} bytes, expected at most {most}"
             )
         with reported(goal), _replaced(goal) as copy:
-            shutil.copyfileobj(stream, copy)
+            while part := stream.read(BUFFER):
+                got.update(part)
+                copy.write(part)
+            if digest not in (None, got.hexdigest()):
+                raise DamagedError(f"{source} has SHA-256 {got.hexdigest()}, expected {digest}")
 
 
 @contextmanager

@@ -6,7 +6,6 @@ other programs: PostScript is handed to Ghostscript. So the formats are named he
 
 from __future__ import annotations
 
-import warnings
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,14 +46,12 @@ def decode_image(data: bytes, formats: tuple[str, ...] = ("PNG",)) -> Image:
     from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - a command may need none
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata, and of sizes that are refused below
-            image = Image.open(BytesIO(data), formats=formats)
-            _require_moderate(image)
-            image.load()
+        image = Image.open(BytesIO(data), formats=formats)
+        _require_moderate(image)
+        image.load()
     except UndecodableImageError:
         raise
-    except Image.DecompressionBombError as exc:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
         raise UndecodableImageError(
             f"it has more than the {MOST_PIXELS} pixels of a picture"
         ) from exc

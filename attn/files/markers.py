@@ -16,8 +16,8 @@ from types import MappingProxyType
 
 import msgspec
 
-from attn.files.digests import hash_stream, require_digest, require_seal, seal
-from attn.files.outside import BUFFER, open_regular, read_bytes
+from attn.files.digests import hash_file, require_digest, require_seal, seal
+from attn.files.outside import BUFFER, read_bytes
 from attn.versions import attn_version
 
 MARKER = ".attn.json"
@@ -116,23 +116,18 @@ def digests(folder: Path) -> dict[str, str]:
 def entries(folder: Path) -> list[str]:
     """Return every file, link and empty folder below a folder; links are not followed."""
     paths: list[str] = []
-    for parent, folders, files in os.walk(folder, onerror=_fail):
-        below = parent[len(str(folder)) :].strip(os.sep).replace(os.sep, "/")
-        links = [name for name in folders if Path(f"{parent}/{name}").is_symlink()]
-        paths += [f"{below}/{name}" if below else name for name in (*files, *links)]
-        if below and not folders and not files:
-            paths.append(below)
+    left = [""]
+    while left:
+        below = left.pop()
+        with os.scandir(f"{folder}/{below}") as listed:
+            items = [(f"{below}{item.name}", item.is_dir(follow_symlinks=False)) for item in listed]
+        left += [f"{name}/" for name, is_folder in items if is_folder]
+        paths += [name for name, is_folder in items if not is_folder]
+        if below and not items:
+            paths.append(below.rstrip("/"))
     return sorted(paths)
-
-
-def _fail(error: OSError) -> None:
-    raise error
 
 
 def _sha256(folder: Path, name: str) -> str | None:
     """Return the digest of a file; of anything else, which is never ours, None."""
-    path = f"{folder}/{name}"  # a path object costs more than the file
-    if not stat.S_ISREG(os.lstat(path).st_mode):
-        return None
-    with open_regular(path) as stream:
-        return hash_stream(stream)
+    return hash_file(f"{folder}/{name}")  # a path object costs more than the file

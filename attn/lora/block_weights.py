@@ -123,7 +123,7 @@ def comfyui_weights(blocks: Blocks, weights: Weights, rest: float) -> str | None
 def _numbers(slot: str, names: Sequence[str]) -> list[int]:
     """Return the numbers that LDM's blocks of a slot have in their section."""
     if slot != MIDDLE:
-        match = re.fullmatch(r"(?:IN|OUT)(\d+)", slot)
+        match = re.fullmatch(r"(?:IN|OUT)(\d{1,6})", slot)
         return [int(match[1])] if match else []
     parts = {"resnet.0": 0, "attn.0": 1, "resnet.1": 2}
     return sorted(parts.get(name.removeprefix("mid."), 1) for name in names)

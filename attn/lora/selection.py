@@ -35,7 +35,7 @@ _SHORT = (
     (r"\bencoder\.layers\b", "layers"),
 )
 _INSIDE = "attn|resnet|downsamplers|upsamplers"
-_LDM = re.compile(r"(input|middle|output)_block(?:s_(\d+))?(?=_|\Z)")
+_LDM = re.compile(r"(input|middle|output)_block(?:s_(\d{1,6}))?(?=_|\Z)")
 NAMED = 12
 """So many blocks are named where a pattern matches nothing."""
 
@@ -93,7 +93,7 @@ def _of_published(path: str) -> Iterator[str]:
     if middle := re.match(r"middle_block_([012])(?=_|\Z)", path):
         inside = ("resnets_0", "attentions_0", "resnets_1")[int(middle[1])]
         yield f"mid_block_{inside}{path[middle.end() :]}"
-    match = re.match(r"(input|output)_blocks_(\d+)_([01])(?=_|\Z)", path)
+    match = re.match(r"(input|output)_blocks_(\d{1,6})_([01])(?=_|\Z)", path)
     if match is None or match[0] == "input_blocks_0_0":
         return
     side, number = match[1], int(match[2]) - (match[1] == "input")

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from attn.schema.layout import Column, Layer, Segment
 
-RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+RANGE = re.compile(r"(\d{1,18})(?:-(\d{1,18}))?")
 
 
 def in_range(index: int, pattern: str) -> bool:

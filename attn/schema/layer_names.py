@@ -20,11 +20,15 @@ from collections.abc import Iterable
 
 from attn.schema.layout import Layer
 
-UNET = re.compile(r"(down|up)_blocks\.(\d+)\.(attentions|resnets|downsamplers|upsamplers)\.(\d+)")
-LDM = re.compile(r"(input|output)_blocks\.(\d+)")
-MIDDLE = re.compile(r"mid_block\.(attentions|resnets)\.(\d+)")
-INNER = re.compile(r"\.transformer_blocks\.(\d+)(?:\.|$)")
-STACKED = re.compile(r"(?:^|\.)(single_)?(?:transformer_blocks|blocks|layers)\.(\d+)(?:\.|$)")
+_NUMBER = r"(\d{1,6})(?!\d)"
+"""Of a block: paths come from files of others, and Python makes no number of 4,301 digits."""
+UNET = re.compile(
+    rf"(down|up)_blocks\.{_NUMBER}\.(attentions|resnets|downsamplers|upsamplers)\.{_NUMBER}"
+)
+LDM = re.compile(rf"(input|output)_blocks\.{_NUMBER}")
+MIDDLE = re.compile(rf"mid_block\.(attentions|resnets)\.{_NUMBER}")
+INNER = re.compile(r"\.transformer_blocks\.(\d{1,6})(?:\.|$)")
+STACKED = re.compile(r"(?:^|\.)(single_)?(?:transformer_blocks|blocks|layers)\.(\d{1,6})(?:\.|$)")
 SHORT = {"attentions": "attn", "resnets": "resnet"} | dict.fromkeys(
     ("downsamplers", "upsamplers"), "sample"
 )

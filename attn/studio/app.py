@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import warnings
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,24 +142,22 @@ def _mount(blocks: gradio.Blocks) -> tuple[Any, list[str]]:
         if path.is_file()
     ]
     pages = [f"/{path}{end}" for path, *_ in blocks.pages for end in ("", "/")]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "SSR mode is not supported")  # it is off
-        app = gradio.mount_gradio_app(
-            Starlette(),
-            blocks,
-            "/",
-            footer_links=[],
-            run_history=False,
-            max_file_size=MOST_BYTES,
-            show_error=False,
-            ssr_mode=False,
-            enable_monitoring=False,
-            mcp_server=False,
-            pwa=False,
-            head=HEAD,
-            theme=make_theme(),
-            css_paths=STATIC / "studio.css",
-        )
+    app = gradio.mount_gradio_app(
+        Starlette(),
+        blocks,
+        "/",
+        footer_links=[],
+        run_history=False,
+        max_file_size=MOST_BYTES,
+        show_error=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        pwa=False,
+        head=HEAD,
+        theme=make_theme(),
+        css_paths=STATIC / "studio.css",
+    )
     return app, [*files, *pages]
 
 

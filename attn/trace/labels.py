@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from attn.schema import Column, Layer, Manifest, Shard, Token
 
+_BLOCK = re.compile(r"\d{1,6}")
+"""The number of a block, a part of a path."""
 _UNITS = {"entropy": "nats", "lse": "nats"} | dict.fromkeys(
     ("query", "key", "scale", "mask", "gate", "value_norm", "concept_key"), "1"
 )
@@ -83,7 +86,9 @@ def block_numbers(layers: Sequence[Layer]) -> dict[int, int] | None:
     It is the only number in the layer's path, as in `transformer_blocks.7.attn`. None where paths
     have none or several, as those of UNets do, or where two of the layers are in one block.
     """
-    numbers = [[part for part in layer.path.split(".") if part.isdecimal()] for layer in layers]
+    numbers = [
+        [part for part in layer.path.split(".") if _BLOCK.fullmatch(part)] for layer in layers
+    ]
     blocks = {
         layer.index: int(parsed[0]) for layer, parsed in zip(layers, numbers, strict=True) if parsed
     }

@@ -95,7 +95,8 @@ class MapSums:
         finest = grid or max(self._sums, key=lambda sizes: sizes[0] * sizes[1])
         grids = [np.moveaxis(total, 3, 1) for total in self._sums.values()]  # keys before the grid
         laid = [resample_values(maps, finest) for maps in grids]
-        total = np.moveaxis(np.stack(laid).sum(0, np.float64), 1, 3)
+        summed = np.stack(laid).sum(0, np.float64) if len(laid) > 1 else laid[0].astype(np.float64)
+        total = np.moveaxis(summed, 1, 3)
         count = np.where(self._count > 0, self._count, np.nan)
         return np.asarray(total / count[:, None, None, None])
 

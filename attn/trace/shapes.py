@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -16,6 +17,9 @@ from attn.schema import (
     part,
     without_mass,
 )
+
+_LAYER = re.compile(r"\d{1,9}")
+"""The index of a layer, before the name of a measure."""
 
 Window = tuple[int, int]
 """First place and end of what a step has of an axis."""
@@ -74,7 +78,7 @@ class Shapes:
         owner, _, tensor = name.partition("/")
         if owner == "step":
             return ((*self._lead, self._positions),) if tensor in STEP_MEASURES else ()
-        layer = self._layers.get(int(owner)) if owner.isdecimal() else None
+        layer = self._layers.get(int(owner)) if _LAYER.fullmatch(owner) else None
         if layer is None:
             return ()
         measure, _, block = tensor.partition(".")

@@ -18,6 +18,7 @@ from attn.schema import LORA_PARTS, Lora
 from attn.verbs.capture.folders import short_names
 from attn.verbs.checks import convert, seeds, text
 from attn.verbs.lora_folders import lora_files
+from attn.verbs.parsing import WHOLE
 
 Strength = float | Mapping[str, float | str]
 """One scale, or scales by part as in `{"unet": 0.8, "te": 0.4}`, with the `adapter` if there are
@@ -304,7 +305,7 @@ def _by_part(path: str, strength: Mapping[str, Any]) -> Lora:
 
 def _seed(value: Any) -> int:
     """Return the seed of random changes."""
-    is_digits = isinstance(value, str) and value.isdecimal()
+    is_digits = isinstance(value, str) and re.fullmatch(WHOLE, value)
     (seed,) = seeds("null", int(value) if is_digits else convert("null", value, int))
     return seed
 

@@ -11,6 +11,8 @@ from attn.errors import UsageError
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
+WHOLE = r"\d{1,18}"
+"""A whole number: Python makes none of 4,301 digits, and none of infinity."""
 MOST_SEEDS = 100_000
 
 
@@ -22,7 +24,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """
     seeds: list[int] = []
     for piece in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", piece)
+        match = re.fullmatch(rf"\s*({WHOLE})(?:-({WHOLE}))?\s*", piece)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if last < first:
             raise UsageError(f"seeds: expected 0, 0-7 or 1,5,9; got '{text}'")
@@ -40,7 +42,7 @@ def parse_size(text: str) -> tuple[int, int]:
     Raises:
         UsageError: anything else.
     """
-    match = re.fullmatch(r"\s*(\d+)\s*[x×]\s*(\d+)\s*", text.lower())
+    match = re.fullmatch(rf"\s*({WHOLE})\s*[x×]\s*({WHOLE})\s*", text.lower())
     if match is None:
         raise UsageError(f"size: expected WIDTHxHEIGHT such as 1344x768; got '{text}'")
     return int(match[1]), int(match[2])
@@ -94,7 +96,7 @@ def parse_bytes(text: str, name: str = "budget") -> int:
     Raises:
         UsageError: anything else.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B?)\s*", text.upper())
+    match = re.fullmatch(rf"\s*({WHOLE}(?:\.\d+)?)\s*([KMGT]?B?)\s*", text.upper())
     unit = match[2] if match else None
     if match is None or unit is None:
         raise UsageError(f"{name}: expected a size such as 8GB or 500MB; got '{text}'")

@@ -14,9 +14,11 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+from markupsafe import Markup, escape
 
 from attn.analysis.tables import Columns, count_rows, first_rows
 from attn.files.disk import as_utf8, reported
+from attn.files.safe_text import visible
 from attn.verbs.html import render
 from attn.verbs.report_images import data_uri
 from attn.wording import digits
@@ -137,7 +139,7 @@ def _laid_out(section: Section) -> dict[str, Any]:
                 "name": name,
                 "url": quote(name),
                 "columns": list(table),
-                "rows": [[_cell(value) for value in row] for row in _rows(table)],
+                "body": _body(table),
                 "more": max(0, count_rows(table) - SHOWN),
             }
             for name, table in section.tables.items()
@@ -145,15 +147,23 @@ def _laid_out(section: Section) -> dict[str, Any]:
     }
 
 
-def _rows(table: Columns) -> Iterator[tuple[Any, ...]]:
-    rows = first_rows(table, SHOWN)
-    return zip(*(column.tolist() for column in rows.values()), strict=True)
+def _body(table: Columns) -> Markup:
+    """Return the first rows as HTML: by columns, in which texts repeat, each escaped once."""
+    columns = [_cells(column.tolist()) for column in first_rows(table, SHOWN).values()]
+    rows = map("</td><td>".join, zip(*columns, strict=True))
+    return Markup("".join(f"<tr><td>{row}</td></tr>\n" for row in rows))
 
 
-def _cell(value: Any) -> str:
+def _cells(values: Sequence[Any]) -> list[str]:
+    words = {value for value in values if isinstance(value, str)}
+    texts = {word: str(escape(visible(word))) for word in words}
+    return [texts[value] if isinstance(value, str) else _number(value) for value in values]
+
+
+def _number(value: Any) -> str:
     """Return what a cell shows; what is unknown is empty."""
-    if isinstance(value, str):
-        return value
     if isinstance(value, float | np.floating):
         return digits(float(value)) if isfinite(value) else ""
-    return "" if value is None else str(value)
+    if isinstance(value, int):
+        return str(value)
+    return "" if value is None else str(escape(value))

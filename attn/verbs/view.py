@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
 from attn.errors import AttnError, UsageError
-from attn.files.disk import is_there, reported, write_atomic
+from attn.files.disk import is_there, remove_parts, reported, write_atomic
 from attn.files.names import COLLECTION
 from attn.files.outside import open_regular
 from attn.files.stamps import Stamp, stamp_of
@@ -185,6 +185,7 @@ def save_page(paths: Sequence[str | Path], options: ViewOptions) -> list[str]:
             raise UsageError(f"{path} is no page of attn view: name another file with --out")
     page = make_page(find_traces(paths), options.limit)
     write_atomic(path, page.text.encode())
+    remove_parts(path)
     return page.left_out
 
 

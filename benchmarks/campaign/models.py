@@ -24,12 +24,26 @@ import torch
 
 from attn import demo
 from attn.backends import find, load
+from attn.backends.loading.quiet import quiet
 from attn.backends.types import Placement
+from attn.demo import language
 from attn.errors import AttnError
 from attn.schema import Request
 
 MODELS = {"sd15": "tiny:sd15", "sdxl": "tiny:sdxl", "sd35": "tiny:sd35", "mmada": "tiny:mmada"}
 """Demo models by the backend that opens them."""
+BUILT = (
+    "sd2",
+    "flux",
+    "flux2",
+    "chroma",
+    "z-image",
+    "qwen-image",
+    "pixart",
+    "sana",
+)
+"""Backends whose demo is a pipeline in memory; only all cases have them, a sample has not."""
+WRITERS = ("mmada", "hf")
 COUNT = 240
 SECONDS = 20
 MEMORY = 500 * 2**10
@@ -151,14 +165,38 @@ EDITS = {"edit", "edit too", "edit again", "drop"}
 """Kinds of damage that only JSON can take; edits are the most frequent."""
 
 
+def save_models(folder: Path) -> dict[str, Path]:
+    """Build a whole model of each further backend; return their folders."""
+    with quiet():
+        for name in BUILT:
+            pipe = load(find(name)).build_demo(torch.float32, weights=True)  # type: ignore[attr-defined]
+            pipe.save_pretrained(folder / name)
+    _save_language_model(folder / "hf")
+    return {name: folder / name for name in (*BUILT, "hf")}
+
+
+def _save_language_model(folder: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = language.tokenizer()
+    sizes = {"hidden_size": 60, "intermediate_size": 20, "num_attention_heads": 6}
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), num_hidden_layers=2, num_key_value_heads=3, **sizes
+    )
+    with quiet():
+        LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
 def use(backend: str, folder: Path) -> None:
     """Open a model, look at its tokens and layers, and let it generate."""
     family = load(find(backend))
-    writes = backend == "mmada"
-    options = family.Options(gen_length=4, block_length=4) if writes else family.Options()
+    writes = backend in WRITERS
+    is_short = backend == "mmada"
+    options = family.Options(gen_length=4, block_length=4) if is_short else family.Options()
     session = family.open(folder, options, Placement("cpu"))
     size = {} if writes else {"width": 64, "height": 96}
-    request = session.complete(Request("a red cat", steps=1 if not writes else 2, **size))
+    request = session.complete(Request("a red cat", steps=2, **size))
     for branch in session.branches(request):
         session.sequence(request, branch)
     session.layers(request)
@@ -177,17 +215,24 @@ def run(sample: int | None, seed: int) -> dict[str, Any]:
         How many were opened and refused, the longest seconds and the most KiB above the whole's.
     """
     torch.set_num_threads(1)
-    for name, model in MODELS.items():
-        use(name, demo.checkpoint(model))  # imports everything, once for all children
-    usual = {name: _usual(name, demo.checkpoint(model)) for name, model in MODELS.items()}
+    models = {name: demo.checkpoint(model) for name, model in MODELS.items()}
+    with TemporaryDirectory(prefix="attn-models-") as scratch:
+        built = save_models(Path(scratch)) if sample is None else {}
+        return _use_damaged(models | built, sample, seed)
+
+
+def _use_damaged(models: dict[str, Path], sample: int | None, seed: int) -> dict[str, Any]:
+    for name, folder in models.items():
+        use(name, folder)  # imports everything, once for all children
+    usual = {name: _usual(name, folder) for name, folder in models.items()}
     figures: Counter[str] = Counter()
     failures = []
     longest, largest = 0.0, 0
     for number in range(COUNT if sample is None else sample):
         with TemporaryDirectory(prefix="attn-models-") as scratch:
             chance, folder = random.Random(f"{seed} {number}"), Path(scratch, "model")
-            backend = chance.choice(list(MODELS))
-            shutil.copytree(demo.checkpoint(MODELS[backend]), folder)
+            backend = chance.choice(list(models))
+            shutil.copytree(models[backend], folder)
             damage = mutate(folder, chance)
             outcome, seconds, memory = _forked(backend, folder)
         above = memory - usual[backend]

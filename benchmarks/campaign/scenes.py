@@ -17,8 +17,11 @@ from attn.files.markers import MARKER
 from attn.trace.store import MANIFEST
 from attn.verbs.analyze.analyze import analyze
 from attn.verbs.compare.compare import compare
+from attn.verbs.evaluate.evaluate import evaluate
 from attn.verbs.gallery import build
 from attn.verbs.lora import examine
+from attn.verbs.shards.merge import merge
+from attn.verbs.view import view
 from tests.helpers.models import lora_files
 from tests.helpers.toy_runs import capture_fake
 from tests.helpers.toy_traces import write_collection, write_trace
@@ -174,6 +177,36 @@ def _examine(folder: Path) -> None:
     examine(folder / "style.safetensors", out=folder / "found")
 
 
+def _analyze_shards(folder: Path) -> None:
+    """Let shards leave their pieces, and then put them together."""
+    for shard in ("1/2", "2/2", None):
+        analyze(folder / "base", only=["words"], pictures=False, shard=shard)
+
+
+def _evaluate(folder: Path) -> None:
+    evaluate(folder / "base", sinks=True, pictures=False, out=folder / "scores")
+
+
+def _write_shards(folder: Path) -> None:
+    for number in (1, 2):
+        capture_fake(folder / str(number), PROMPTS, shard=f"{number}/2")
+    add_bystander(folder)
+
+
+def _merge(folder: Path) -> None:
+    merge(folder / "1", folder / "2", out=folder / "both")
+
+
+def _write_page(folder: Path, run: str = "base") -> None:
+    view(folder / run).save(folder / "page.html")
+
+
+def _with_earlier_page(folder: Path) -> None:
+    _write_runs(folder)
+    _write_page(folder, "style")
+    add_bystander(folder)
+
+
 def _build_demo(folder: Path) -> None:
     os.environ["ATTN_CACHE"] = str(folder / "cache")
     demo.checkpoint(MODEL)
@@ -192,9 +225,9 @@ def _with_page(folder: Path) -> None:
 
 ANALYZE = _again(partial(lambda folder: write_trace(folder / "run")), _analyze, "results")
 COMPARE = _again(_write_runs, _compare, "comparison")
-COLLECTION = _again(
-    _write_runs, _analyze_collection, *(f"base/{name}analysis" for name in ("0000/", "0001/", ""))
-)
+ANALYSES = tuple(f"base/{name}analysis" for name in ("0000/", "0001/", ""))
+COLLECTION = _again(_write_runs, _analyze_collection, *ANALYSES)
+EVALUATE = _again(_write_runs, _evaluate, "scores")
 SCENES = {
     "analyze": ANALYZE,
     "analyze, first": _first(ANALYZE),
@@ -202,6 +235,11 @@ SCENES = {
     "analyze a collection, first": _first(COLLECTION),
     "compare": COMPARE,
     "compare, first": _first(COMPARE),
+    "analyze in shards": _again(_write_runs, _analyze_shards, *ANALYSES),
+    "evaluate": EVALUATE,
+    "evaluate, first": _first(EVALUATE),
+    "merge": Scene(_write_shards, _merge),
+    "view": Scene(_with_earlier_page, _write_page, ("page.html",)),
     "lora": _again(_write_lora, _examine, "found"),
     "gallery": Scene(_with_page, build),
     "capture": Scene(add_bystander, _capture),

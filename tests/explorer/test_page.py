@@ -136,6 +136,15 @@ def test_same_page_again(tmp_path):
     assert (tmp_path / "page.html").read_bytes() == first
 
 
+def test_what_a_killed_run_left_is_swept(tmp_path):
+    """A page that was being written when its run was killed goes with the next one."""
+    shown = attn.view(write_trace(tmp_path / "t", manifest(samples=1)))
+    for name in ("page.html.77.part", "page.html.old.part"):
+        (tmp_path / name).write_text("torn")
+    shown.save(tmp_path / "page.html")
+    assert {path.name for path in tmp_path.glob("*.part")} == {"page.html.old.part"}
+
+
 def test_other_files_stay(tmp_path):
     """What is no page of ours is not replaced."""
     (tmp_path / "page.html").write_text("<!doctype html><title>mine</title>")

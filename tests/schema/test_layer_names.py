@@ -4,6 +4,9 @@ import pytest
 
 from attn.schema import Layer, kohya_name, name_layers, short_name
 
+ENDLESS = "9" * 4301
+"""A number that Python makes none of, as a file of somebody else may have it."""
+
 
 def layers(*paths, tower="denoiser"):
     """Return layers of these paths."""
@@ -28,6 +31,8 @@ def layers(*paths, tower="denoiser"):
         ("single_transformer_blocks.3.attn", "single.3", ""),
         ("model.transformer.blocks.31", "block.31", ""),
         ("something.else", "something.else", ""),
+        (f"input_blocks.{ENDLESS}", f"input_blocks.{ENDLESS}", ""),
+        (f"up_blocks.{ENDLESS}.resnets.0", f"up_blocks.{ENDLESS}.resnets.0", ""),
     ],
 )
 def test_names_of_a_path(path, short, kohya):

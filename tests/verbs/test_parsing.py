@@ -127,7 +127,9 @@ def test_parse_seeds(text, seeds):
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "a", "-1", "1-", "5-3", "1,,2", "1.5", "0x10", "1 2"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "-1", "1-", "5-3", "1,,2", "1.5", "0x10", "1 2", "9" * 4301]
+)
 def test_bad_seeds(text):
     """Anything else is refused with what is expected."""
     expected = f"seeds: expected 0, 0-7 or 1,5,9; got '{text}'"
@@ -147,7 +149,9 @@ def test_parse_size(text):
     assert parse_size(text) == (1344, 768)
 
 
-@pytest.mark.parametrize("text", ["", "1344", "1344x", "x768", "1344x768x3", "-8x64", "8.5x64"])
+@pytest.mark.parametrize(
+    "text", ["", "1344", "1344x", "x768", "1344x768x3", "-8x64", "8.5x64", "9" * 4301 + "x8"]
+)
 def test_bad_size(text):
     """Anything else is refused with an example."""
     expected = f"size: expected WIDTHxHEIGHT such as 1344x768; got '{text}'"
@@ -170,7 +174,7 @@ def test_parse_bytes(text, count):
     assert parse_bytes(text) == count
 
 
-@pytest.mark.parametrize("text", ["", "GB", "8 GiB", "-1GB", "8PB", "1,5GB"])
+@pytest.mark.parametrize("text", ["", "GB", "8 GiB", "-1GB", "8PB", "1,5GB", "9" * 4301])
 def test_bad_bytes(text):
     """Anything else is refused with examples."""
     expected = f"budget: expected a size such as 8GB or 500MB; got '{text}'"

@@ -22,7 +22,7 @@ from attn.verbs.report_page import (
     write_report,
 )
 
-NASTY = '<script>alert("1")</script> & \ud800'
+NASTY = '<script>alert("1")</script> & \ud800 \x1b]0;\x07 \u202e'
 
 
 class Read(HTMLParser):
@@ -82,7 +82,9 @@ def test_offline(written):
 def test_escaped(written):
     """What others wrote, a prompt for one, is shown and never runs."""
     read = Read((written / REPORT).read_text("utf-8"))
-    shown = NASTY.replace("\ud800", "\\ud800")
+    shown = NASTY
+    for steering in "\ud800\x1b\x07\u202e":
+        shown = shown.replace(steering, f"\\u{ord(steering):04x}")
     assert "script" not in {tag for tag, _ in read.tags}
     assert [text.count(shown) for text in read.texts if "alert" in text] == [1] * 5
 

@@ -70,7 +70,7 @@ NEEDS = Needs(
 NAME = "evolution"
 SECONDS = (0.02, 60.0)
 """How long a step can be shown: browsers slow down shorter ones, GIFs count 1/100 s in 16 bits."""
-NUMBERED = re.compile(r"(.*\S)\s*\((\d+)\)\s*", re.DOTALL)
+NUMBERED = re.compile(r"(.*\S)\s*\((\d{1,6})\)\s*", re.DOTALL)
 """How the second of several equal words is labelled."""
 
 

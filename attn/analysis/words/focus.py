@@ -108,8 +108,9 @@ def colour_basis(colours: Numbers) -> Numbers:
     """
     flat = colours.reshape(len(colours), -1)
     columns = np.vstack([np.ones(flat.shape[1]), flat])
-    basis = np.linalg.svd(columns.T, full_matrices=False)[0][:, : np.linalg.matrix_rank(columns)]
-    return np.asarray(basis)
+    basis, sizes, _ = np.linalg.svd(columns.T, full_matrices=False)
+    least = sizes.max() * max(columns.shape) * np.finfo(sizes.dtype).eps  # as matrix_rank has it
+    return np.asarray(basis[:, sizes > least])
 
 
 @dataclass(frozen=True, eq=False)

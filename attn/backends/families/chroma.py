@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -17,7 +16,6 @@ from attn.demo.untrained import chroma as untrained
 from attn.errors import RequestError
 from attn.schema import Request, Segment
 
-warnings.filterwarnings("ignore", "`FluxPosEmbed` is deprecated", FutureWarning)  # by diffusers
 LONGEST = 512
 """Positions of T5 that the model was trained with."""
 

@@ -9,17 +9,19 @@ from typing import Any
 
 from attn.errors import UsageError, did_you_mean
 from attn.schema import ROLES, SWAPS, WITH_AMOUNT, ActName, CutTarget, Intervention
-from attn.verbs.parsing import finite_number
+from attn.verbs.parsing import WHOLE, finite_number
 
 Spec = str | Intervention
 EXAMPLE = "a word of the prompt, padding, sinks:3, 'head 4.2' or 'layer up.*'"
 _ACTS: tuple[ActName, ...] = ("mask", "mean", "skip")
+MOST_NUMBERS = 10_000
+"""Heads or positions of one cut."""
 SEGMENTS = ("sketch", "image", "text")
 """Segments that need not be called so."""
-_RANGE = re.compile(r"(\d+(?:\.\d+)?)(?:-(\d+(?:\.\d+)?))?")
+_RANGE = re.compile(rf"({WHOLE}(?:\.\d+)?)(?:-({WHOLE}(?:\.\d+)?))?")
 _LIMITS = re.compile(r"(.+?)@([a-z_]+=.*|mean|skip|mask)", re.DOTALL)
 _HEAD = re.compile(r"([^\s]+)\.(\d+(?:[-,]\d+)*)")
-_SINKS = re.compile(r"sinks(?::(\d+))?")
+_SINKS = re.compile(rf"sinks(?::({WHOLE}))?")
 _KEYS = re.compile(r"([\w.-]+):(\d+(?:[-,]\d+)*)")
 
 
@@ -165,12 +167,18 @@ def _pieces(text: str) -> tuple[str, ...]:
 def _whole_numbers(text: str) -> tuple[int, ...]:
     """Read `0-3,7`."""
     numbers: list[int] = []
-    for piece in _pieces(text):
-        first, last = _ends(piece)
-        if not first.is_integer() or not last.is_integer():
-            raise UsageError(f"cut: expected whole numbers, such as 0-3,7; got '{text}'")
-        numbers += range(int(first), int(last) + 1)
+    for first, last in _whole_ranges(text):
+        if last - first >= MOST_NUMBERS - len(numbers):
+            raise UsageError(f"cut: expected at most {MOST_NUMBERS} numbers; got '{text}'")
+        numbers += range(first, last + 1)
     return tuple(dict.fromkeys(numbers))
+
+
+def _whole_ranges(text: str) -> list[tuple[int, int]]:
+    ends = [_ends(piece) for piece in _pieces(text)]
+    if not ends or not all(end.is_integer() for pair in ends for end in pair):
+        raise UsageError(f"cut: expected whole numbers, such as 0-3,7; got '{text}'")
+    return [(int(first), int(last)) for first, last in ends]
 
 
 def _ends(text: str) -> tuple[float, float]:
@@ -182,8 +190,8 @@ def _ends(text: str) -> tuple[float, float]:
 
 
 def _steps(text: str) -> tuple[int, int]:
-    numbers = _whole_numbers(text)
-    return numbers[0], numbers[-1]
+    ranges = _whole_ranges(text)
+    return ranges[0][0], ranges[-1][1]
 
 
 def _noise(text: str) -> tuple[float, float]:

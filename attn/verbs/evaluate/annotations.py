@@ -6,15 +6,17 @@ prompt does not name are left out.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 import numpy as np
 
 from attn.errors import AnalysisError
-from attn.files.outside import read_json, read_text
+from attn.files.outside import DAMAGED, decode, decode_reason, read_json, read_text
 from attn.verbs.evaluate.truths import Truth, image_names, require_shape
 
 if TYPE_CHECKING:
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
 MOST_BITS = 60
 """Bits of a length that is written as text."""
+MOST_BYTES = 2**22
+"""Bytes of JSON of the outlines or runs of an object, and a quarter of those of a picture."""
+MOST_FILLED = 2**32
+"""Pixels of a picture, times the outlines of its objects: a few seconds of work."""
 VOC = "SegmentationClass"
 VOC_NAMES = "classes.txt"
 VOC_CLASSES = (
@@ -32,7 +38,7 @@ VOC_CLASSES = (
 )
 
 
-class CocoImage(msgspec.Struct):
+class CocoImage(msgspec.Struct, gc=False):
     """A picture of a COCO file."""
 
     id: int
@@ -41,7 +47,7 @@ class CocoImage(msgspec.Struct):
     width: int
 
 
-class CocoCategory(msgspec.Struct):
+class CocoCategory(msgspec.Struct, gc=False):
     """A category of a COCO file."""
 
     id: int
@@ -54,12 +60,15 @@ class CocoRuns(msgspec.Struct):
     counts: list[int] | str
 
 
-class CocoAnnotation(msgspec.Struct):
-    """An object of a COCO file: polygons, or lengths of runs."""
+class CocoAnnotation(msgspec.Struct, gc=False):
+    """An object of a COCO file; its outlines stay JSON until its picture is looked at.
+
+    As numbers of Python they would take sixteen times the file.
+    """
 
     image_id: int
     category_id: int
-    segmentation: list[list[float]] | CocoRuns
+    segmentation: msgspec.Raw
 
 
 class CocoFile(msgspec.Struct):
@@ -86,21 +95,29 @@ def coco_truth(folder: Path) -> Truth | None:
     )
     names = {category.id: category.name for category in content.categories}
     images = {Path(image.file_name).stem: image for image in content.images}
+    objects = content.annotations
+    objects.sort(key=_image_of)
 
     def truth(trace: Trace, sample: int) -> list[WordRegion]:
         image = next((images[name] for name in image_names(trace, sample) if name in images), None)
         if image is None:
             return []
         require_shape(trace, sample, (image.height, image.width), str(files[0]))
+        first = bisect_left(objects, image.id, key=_image_of)
+        end = bisect_right(objects, image.id, key=_image_of)
+        named = ((names.get(it.category_id, ""), it.segmentation) for it in objects[first:end])
+        is_told = _asks_prompt(trace)
+        told = ((name, outlines) for name, outlines in named if is_told(name))
         regions: dict[str, Region] = {}
-        for annotation in content.annotations:
-            if annotation.image_id == image.id:
-                name = names.get(annotation.category_id, "")
-                region = _rasterise(annotation, image, files[0])
-                regions[name] = regions[name] | region if name in regions else region
-        return _of_prompt(trace, regions)
+        for name, region in _rasterise(told, image, files[0]):
+            regions[name] = regions[name] | region if name in regions else region
+        return _word_regions(regions)
 
     return truth
+
+
+def _image_of(annotation: CocoAnnotation) -> int:
+    return annotation.image_id
 
 
 def voc_truth(folder: Path) -> Truth | None:
@@ -132,44 +149,115 @@ def voc_truth(folder: Path) -> Truth | None:
             raise AnalysisError(f"{path} has no numbers of classes: its mode is {image.mode}")
         numbers = np.asarray(image)
         require_shape(trace, sample, numbers.shape, str(path))
-        return _of_prompt(trace, {name: numbers == at for at, name in enumerate(names)})
+        is_told = _asks_prompt(trace)
+        there = [at for at in np.unique(numbers).tolist() if at < len(names)]
+        return _word_regions({names[at]: numbers == at for at in there if is_told(names[at])})
 
     return truth
 
 
-def _of_prompt(trace: Trace, regions: dict[str, Region]) -> list[WordRegion]:
-    """Return the regions of what the prompt names, which are neither empty nor everything."""
-    from attn.analysis.scores.regions import WordRegion
+def _asks_prompt(trace: Trace) -> Callable[[str], bool]:
+    """Return what says whether the prompt names something."""
     from attn.trace.words.occurrences import find_occurrences, locate
 
     words = find_occurrences(trace.words)
+    return cache(lambda name: bool(locate(words, [name])))
+
+
+def _word_regions(regions: Mapping[str, Region]) -> list[WordRegion]:
+    """Return the regions that are neither empty nor everything."""
+    from attn.analysis.scores.regions import WordRegion
+
     return [
         WordRegion(name, name, region)
         for name, region in regions.items()
-        if locate(words, [name]) and region.any() and not region.all()
+        if region.any() and not region.all()
     ]
 
 
-def _rasterise(annotation: CocoAnnotation, image: CocoImage, path: Path) -> Region:
-    """Return the pixels of an object, (row, column).
+def _rasterise(
+    named: Iterable[tuple[str, msgspec.Raw]], image: CocoImage, path: Path
+) -> Iterator[tuple[str, Region]]:
+    """Yield the category and the pixels, (row, column), of each object of a picture.
+
+    Args:
+        named: categories and outlines, which are JSON.
+        image: the picture.
+        path: of the file, for messages.
 
     Raises:
-        AnalysisError: it is none of a picture of this size, or the picture is too large.
+        AnalysisError: an object is none of a picture of this size, or the picture, or what has to
+            be filled in it, is too large.
     """
     from attn.files.images import MOST_PIXELS
 
-    outlines, pixels = annotation.segmentation, image.height * image.width
+    pixels = image.height * image.width
     if not 0 < pixels <= MOST_PIXELS or image.height < 0:
         raise AnalysisError(
             f"{path}: {image.file_name} is {image.width}x{image.height}, expected at most "
             f"{MOST_PIXELS} pixels"
         )
+    read = outlined = 0
+    for name, segmentation in named:
+        data = bytes(segmentation)
+        try:
+            read += len(data)
+            _refuse_long(len(data), read)
+            outlines = _decode_outlines(data)
+            outlined += 1 if isinstance(outlines, CocoRuns) else 1 + len(outlines)
+            _refuse_many(outlined, image)
+            if isinstance(outlines, CocoRuns):
+                region = _fill_runs(outlines.counts, image)
+            else:
+                region = _fill_outlines(outlines, image)
+        except (ValueError, TypeError) as error:
+            raise AnalysisError(f"{path}: an object in {image.file_name}: {error}") from error
+        yield name, region
+
+
+def _refuse_long(size: int, read: int) -> None:
+    """Refuse an object of far too many numbers.
+
+    Args:
+        size: bytes of its outlines as JSON.
+        read: bytes of these and of all before them in the picture.
+
+    Raises:
+        ValueError: says how many.
+    """
+    if size > MOST_BYTES or read > 4 * MOST_BYTES:
+        raise ValueError(
+            f"its outlines are {size} bytes, {read} with those before it; expected at most "
+            f"{MOST_BYTES}, and {4 * MOST_BYTES} of a picture"
+        )
+
+
+def _refuse_many(outlined: int, image: CocoImage) -> None:
+    """Refuse more outlines than can be filled in some seconds.
+
+    Raises:
+        ValueError: says how many.
+    """
+    most = MOST_FILLED // (image.height * image.width)
+    if outlined > most:
+        raise ValueError(
+            f"with those before it, {outlined} outlines are to be filled, expected at most {most} "
+            f"in {image.width}x{image.height} pixels"
+        )
+
+
+def _decode_outlines(data: bytes) -> list[list[float]] | CocoRuns:
+    """Return an object's polygons, or its runs.
+
+    Raises:
+        ValueError: it has neither.
+    """
     try:
-        if isinstance(outlines, CocoRuns):
-            return _fill_runs(outlines.counts, image)
-        return _fill_outlines(outlines, image)
-    except (ValueError, TypeError) as error:
-        raise AnalysisError(f"{path}: an object in {image.file_name}: {error}") from error
+        return decode(
+            data, cast("type[list[list[float]] | CocoRuns]", list[list[float]] | CocoRuns)
+        )
+    except DAMAGED as error:
+        raise ValueError(f"it has neither outlines nor runs: {decode_reason(error)}") from error
 
 
 def _fill_outlines(outlines: Sequence[Sequence[float]], image: CocoImage) -> Region:

@@ -12,11 +12,18 @@ from rich import filesize
 
 from attn.errors import DamagedError, TraceError, UsageError
 from attn.files.digests import LARGEST_OUTPUT, output_digest
-from attn.files.disk import copy_atomic, is_there, reported, write_atomic
+from attn.files.disk import (
+    LARGEST_JOURNAL,
+    copy_atomic,
+    is_there,
+    remove_parts,
+    reported,
+    write_atomic,
+)
 from attn.files.names import COLLECTION
 from attn.files.outside import read_bytes
 from attn.schema import Manifest
-from attn.trace.store import JOURNAL, MANIFEST, TraceFiles, load_manifest
+from attn.trace.store import JOURNAL, MANIFEST, TraceFiles, load_manifest, require_journal
 from attn.verbs.capture.collection import (
     Entry,
     Index,
@@ -35,6 +42,7 @@ from attn.verbs.capture.folders import (
     refuse_contents,
     refuse_outside,
     refuse_parts,
+    sweep,
 )
 from attn.verbs.capture.outputs import check_output
 from attn.verbs.capture.run_identity import differences, manifest_facts, run_facts, summary
@@ -145,6 +153,7 @@ def _merge(folders: Sequence[Path], out: Path) -> tuple[tuple[Entry, ...], int]:
     _require_space(out, sum(source.bytes for source in missing.values()))
     with reported(out):
         out.mkdir(parents=True, exist_ok=True)
+    sweep(out)
     if out not in indices:
         begin_index(out, [replace(entry, status="pending") for entry in first.traces], first.run)
     for index, entry in enumerate(entries):
@@ -264,15 +273,20 @@ def _copy(source: Path, goal: Path) -> None:
         DamagedError: a file is not as it was written.
     """
     manifest = load_manifest(source)
-    most = dict.fromkeys(manifest.outputs, LARGEST_OUTPUT)
-    most |= {JOURNAL: LARGEST_OUTPUT} if is_there(source / JOURNAL) else {}
-    most |= {shard.file: shard.bytes for shard in manifest.shards}
-    for name in most:
-        copy_atomic(source / name, goal / name, most[name])
+    for left in (MANIFEST, "attention/*", "outputs/*"):  # by a merge that was killed
+        remove_parts(goal / left)
     try:
+        for shard in manifest.shards:
+            copy_atomic(source / shard.file, goal / shard.file, shard.bytes, shard.sha256)
+        for name in manifest.outputs:
+            digest = output_digest(manifest, name)
+            copy_atomic(source / name, goal / name, LARGEST_OUTPUT, digest)
+        if is_there(source / JOURNAL):
+            require_journal(source, manifest)
+            write_atomic(goal / JOURNAL, read_bytes(source / JOURNAL, limit=LARGEST_JOURNAL))
         TraceFiles(goal, manifest).verify()
         for name in manifest.outputs:
             check_output(goal, name, manifest)
     except DamagedError as error:
-        raise DamagedError(f"{source}: its copy is not what its manifest says: {error}") from error
+        raise DamagedError(f"{source} is not as it was written: {error}") from error
     write_atomic(goal / MANIFEST, read_bytes(source / MANIFEST))

@@ -12,6 +12,7 @@ from typing import Any
 
 from attn.errors import CaptureError, UsageError
 from attn.files.outside import os_reason
+from attn.library_warnings import hush_libraries
 from attn.verbs.workers.drive import LOST, no_workers
 from attn.verbs.workers.work import BatchAnswer, BatchMembers, WorkerRecipe, decode, encode
 
@@ -33,6 +34,7 @@ class RayMaker:
     def __init__(self, recipe: bytes) -> None:
         from attn.verbs.workers.maker import open_maker
 
+        hush_libraries()  # this process is an actor's
         self._maker = open_maker(decode(recipe, WorkerRecipe))
 
     def load(self) -> bytes:

@@ -10,12 +10,14 @@ none.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import compare_digest, digest
 from io import BytesIO
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import msgspec
@@ -25,13 +27,17 @@ from numpy.typing import NDArray
 from attn.errors import TraceError
 from attn.files.cache import cache_key
 from attn.files.disk import is_folder, reported, write_atomic
-from attn.files.outside import read_bytes
+from attn.files.outside import open_regular, read_bytes
 from attn.versions import attn_version
 
 FACTS = "facts"
 """The array of a piece that holds its facts, as JSON."""
 TAG = 32
 """Bytes at the beginning of a piece that sign the rest."""
+ZIP = b"PK\x03\x04"
+"""What NumPy's files of several arrays begin with."""
+NAME = re.compile(r"[0-9a-f]{40}\.npz(\.\d+\.part)?")
+"""Names of pieces, and of those that were being written."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class PieceFolder:
 
     def is_there(self) -> bool:
         """Whether there can be pieces."""
-        return is_folder(self._folder)
+        return is_folder(self._folder) and not self._folder.is_symlink()
 
     def read(self, *of: str) -> TracePiece | None:
         """Return the piece of a trace, or None if there is none."""
@@ -86,8 +92,13 @@ class PieceFolder:
             of: which trace, and the SHA-256 of its manifest.
 
         Raises:
-            TraceError: the disk is full, permission is missing, ….
+            TraceError: the disk is full, permission is missing, …, or the folder is a link.
         """
+        if self._folder.is_symlink():
+            raise TraceError(
+                f"{self._folder} is a symbolic link: nothing is written where that leads; move it "
+                "away"
+            )
         facts = json.dumps(msgspec.to_builtins(piece.facts, enc_hook=str)).encode("ascii")
         stream = BytesIO()
         np.savez(
@@ -99,16 +110,31 @@ class PieceFolder:
         write_atomic(path, _tag(key or b"", path, data) + data)
 
     def remove(self) -> None:
-        """Take all pieces away, those of other options too."""
+        """Take all pieces away, those of other options too; what is none stays."""
+        if not self.is_there():
+            return
         with reported(self._folder, "remove"):
-            for path in self._folder.glob("*.npz*"):
+            for path in filter(_is_piece, self._folder.iterdir()):
                 path.unlink(missing_ok=True)
-            if self._folder.is_dir() and not any(self._folder.iterdir()):
+            if not any(self._folder.iterdir()):
                 self._folder.rmdir()
 
     def _path(self, of: tuple[str, ...]) -> Path:
         key = json.dumps([attn_version(), self._options, *of], sort_keys=True).encode("ascii")
         return self._folder / f"{sha256(key).hexdigest()[:40]}.npz"
+
+
+def _is_piece(path: Path) -> bool:
+    """Whether a file is a piece, or what a killed process left of one.
+
+    A piece has its signature before what NumPy writes, which no other file has there.
+    """
+    if not NAME.fullmatch(path.name) or not S_ISREG(path.lstat().st_mode):
+        return False
+    if path.suffix == ".part":
+        return True
+    with open_regular(path) as stream:
+        return stream.read(TAG + len(ZIP)).endswith(ZIP)
 
 
 def _tag(key: bytes, path: Path, data: bytes) -> bytes:

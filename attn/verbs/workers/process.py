@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import BinaryIO
 
+from attn.library_warnings import hush_libraries
 from attn.verbs.workers.work import BatchAnswer, BatchMembers, WorkerRecipe, decode, encode
 
 
@@ -22,6 +23,7 @@ def open_answers() -> BinaryIO:
     Ctrl-C in the terminal is nothing to this process any more; whoever started it ends it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    hush_libraries()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return answers

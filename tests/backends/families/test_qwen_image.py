@@ -1,5 +1,6 @@
 """Qwen-Image, in its published configuration and as a tiny model in its real format."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,7 +11,7 @@ from attn.errors import RequestError
 from attn.schema import Request
 from tests.helpers.models import layouts, lora_spellings
 from tests.helpers.models.every_option import capture_everything
-from tests.helpers.models.opening import differing, lay_out, opening
+from tests.helpers.models.opening import differing, lay_out, opening, picture
 from tests.helpers.models.written import check_refused, write_files
 from tests.helpers.toy_sessions import shared_session
 
@@ -129,6 +130,14 @@ def files(folder, tmp_path_factory):
 def test_same_from_every_layout(files, layout):
     """Every weight is bit for bit that of the diffusers folder."""
     assert differing("qwen-image", files["folder"], files[layout]) == []
+
+
+@pytest.mark.parametrize("layout", ["folder", "one file"])
+def test_saved_models_draw(files, layout):
+    """Tables of positions, which the network keeps beside its buffers, are filled, too."""
+    model, settings = files[layout]
+    drawn = picture(opening("qwen-image", model, **settings))
+    assert np.array_equal(drawn, picture(session()))
 
 
 def test_refused_files(files, tmp_path):

@@ -137,7 +137,8 @@ def test_coco_runs_as_text():
         ({"counts": [5, 6]}, "are of 11 pixels, the picture has 960"),
         ({"counts": [-5, 965]}, "are of 960 pixels"),
         ({"counts": "o" * 20}, "a run has more than 60 bits"),
-        ({"counts": ["x"]}, "is not a COCO file of annotations"),
+        ({"counts": ["x"]}, "it has neither outlines nor runs: Expected `int`, got `str`"),
+        ([[0] * 2**21], "its outlines are [0-9]+ bytes, [0-9]+ with those before it; expected at"),
         ([[3, 4, 10]], "wrong number of coordinates"),
         ([[]], "at least 2 coordinates"),
     ],
@@ -159,6 +160,33 @@ def test_coco_picture_beyond_reason(tmp_path, trace):
     path.write_text(huge)
     with pytest.raises(AnalysisError, match="is 2400000x4000000, expected at most 16000000 pixels"):
         read(tmp_path, trace)
+
+
+@pytest.mark.parametrize(
+    ("category", "told"), [("cat", "448 outlines are to be filled"), ("dog", "")]
+)
+def test_coco_objects_beyond_reason(category, told, tmp_path, trace):
+    """Outlines beyond some seconds of work are refused; those of other things not looked at."""
+    coco(tmp_path, [[0, 0, 0, 9, 9, 9]] * 447)
+    path = tmp_path / "instances.json"
+    content = json.loads(path.read_text())
+    content["images"][0] |= {"height": 4000, "width": 2400}
+    content["categories"] = [{"id": 1, "name": category}, {"id": 2, "name": "bird"}]
+    path.write_text(json.dumps(content))
+    if told:
+        with pytest.raises(AnalysisError, match=told):
+            read(tmp_path, trace)
+    else:
+        assert read(tmp_path, trace) == {}
+
+
+def test_voc_knows_more_names_than_numbers(tmp_path, trace):
+    """A list of a million names costs no region each: only numbers that are there count."""
+    save(tmp_path / "SegmentationClass" / "0003.png", (CAT * 1).astype(np.uint8))
+    (tmp_path / "classes.txt").write_text("other\ncat\n" + "a\n" * 1_000_003)
+    regions = read(tmp_path, trace)
+    assert regions.keys() == {"cat"}
+    assert np.array_equal(regions["cat"], CAT)
 
 
 @pytest.mark.parametrize("names", [None, "other\ncat\n"])

@@ -52,7 +52,7 @@ def test_damaged(parts, tmp_path):
     trace = next(entry for entry in read_index(parts[1]) if entry.status == "complete")
     shard = parts[1] / trace.folder / "attention/step-0000.safetensors"
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
-    with pytest.raises(DamagedError, match="its copy is not what its manifest says"):
+    with pytest.raises(DamagedError, match=r"is not as it was written: .*step-0000"):
         attn.merge(*parts, out=tmp_path / "all")
     assert not (tmp_path / "all" / trace.folder / "trace.json").exists()
 
@@ -118,3 +118,28 @@ def test_links_lead_nowhere(parts, tmp_path, part):
     with pytest.raises(TraceError, match="nothing is written there"):
         attn.merge(*parts, out=parts[0])
     assert not list((tmp_path / "mine").iterdir())
+
+
+@pytest.mark.parametrize("name", ["attention/step-0000.safetensors", "attention/shards.jsonl"])
+def test_what_links_lead_to_is_not_copied(parts, tmp_path, name):
+    """A shard of somebody else may have a link to a file of the user's: that stays where it is."""
+    trace = next(entry for entry in read_index(parts[1]) if entry.status == "complete")
+    link, secret = parts[1] / trace.folder / name, tmp_path / "secret"
+    secret.write_bytes(b"s" * link.stat().st_size)
+    link.unlink()
+    link.symlink_to(secret)
+    with pytest.raises(DamagedError, match=name.rpartition("/")[2]):
+        attn.merge(*parts, out=tmp_path / "all")
+    copies = [path for path in (tmp_path / "all").rglob("*") if path.is_file()]
+    assert not [path for path in copies if path.read_bytes() == secret.read_bytes()]
+
+
+def test_what_a_killed_merge_left_is_swept(parts, tmp_path, serial):
+    """Files that were being written when a merge was killed go with the next one."""
+    attn.merge(*parts, out=tmp_path / "all")
+    trace = next(entry for entry in read_index(tmp_path / "all") if entry.status == "complete")
+    (tmp_path / "all" / trace.folder / "trace.json").unlink()
+    for name in ("index.json", *(f"{trace.folder}/{at}" for at in ("trace.json", "attention/a"))):
+        (tmp_path / "all" / f"{name}.77.part").write_text("torn")
+    assert attn.merge(*parts, out=tmp_path / "all").copied == 1
+    assert contents(tmp_path / "all") == finished(serial)

@@ -158,3 +158,32 @@ def test_piece(tmp_path, monkeypatch):
         cache_key(make=True)
     pieces.remove()
     assert not (tmp_path / "kept").exists()
+
+
+def test_what_others_have_in_the_folder_stays(tmp_path):
+    """Only what can be a piece is removed: notes, arrays and what a link leads to are not ours."""
+    folder = tmp_path / "kept"
+    pieces, (hexadecimal, part) = PieceFolder(folder, {}), ("0" * 40, "f" * 40 + ".npz.77.part")
+    pieces.write(TracePiece({"a": 1}), "0001", "0" * 64)
+    (piece,) = folder.iterdir()
+    (folder / part).write_bytes(b"torn")
+    others = [folder / name for name in ("mine.npz", f"{hexadecimal}.npz", "notes.txt")]
+    for path in others:
+        with path.open("wb") as stream:
+            np.savez(stream, thesis=np.arange(7))
+    (folder / f"{'e' * 40}.npz").symlink_to(piece)
+    pieces.remove()
+    assert sorted(folder.iterdir()) == sorted([*others, folder / f"{'e' * 40}.npz"])
+
+
+def test_links_are_not_followed(tmp_path):
+    """A run of somebody else may have a link where pieces would lie."""
+    outside, link = tmp_path / "outside", tmp_path / "kept"
+    PieceFolder(outside, {}).write(TracePiece({"a": 1}), "0001", "0" * 64)
+    link.symlink_to(outside)
+    pieces = PieceFolder(link, {})
+    pieces.remove()
+    with pytest.raises(TraceError, match="kept is a symbolic link: nothing is written where"):
+        pieces.write(TracePiece({"a": 1}), "0002", "0" * 64)
+    assert not pieces.is_there()
+    assert len(list(outside.iterdir())) == 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from attn.analysis.tables import Table, label_table, make_table, stack_tables
+from attn.analysis.tables import Table, count_rows, make_table, stack_tables
 from attn.analysis.words.maps.cells import GRIDS, cell_masses, tabulate_cells
 from attn.analysis.words.maps.dominance import Dominance, dominance, lift, rivals
 from attn.shapes import WordMaps
@@ -54,15 +54,15 @@ def tabulate_places(maps: WordMaps, measured: SegmentWords, contest: Contest) ->
         rank = np.full(len(measured.words) + 1, -1)  # of no word, too
         rank[there] = np.arange(len(there))
         words = [measured.words[int(index)] for index in there]
-        stacked = [
-            label_table(
-                tabulate_cells(of_sample[there], words, measured.segment, rank[winner]),
-                sample=sample,
-            )
-            for sample, (of_sample, winner) in enumerate(zip(masses, winners, strict=True))
+        tabulated = [
+            tabulate_cells(of_sample[there], words, measured.segment, rank[winner])
+            for of_sample, winner in zip(masses, winners, strict=True)
         ]
         path = f"{measured.segment}/{FOLDER}/grid_analysis_{count}x{count}.csv"
-        tables[path] = stack_tables(stacked)
+        tables[path] = stack_tables(
+            {"sample": np.full(count_rows(table), sample)} | table
+            for sample, table in enumerate(tabulated)
+        )
     return tables
 
 

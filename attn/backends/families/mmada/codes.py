@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -88,7 +89,7 @@ def find_codes(
 
 
 def _find(tokenizer: Any, name: str, option: str) -> int:
-    number = int(name) if name.isdigit() else tokenizer.get_vocab().get(name)
+    number = int(name) if re.fullmatch(r"\d{1,18}", name) else tokenizer.get_vocab().get(name)
     if number is None or number >= len(tokenizer):
         raise ModelError(
             f"{option}: the tokenizer has no token {name}; give the name or the id of the one that "

@@ -42,7 +42,7 @@ INNER = {
     "ff_out": "mlp.down_proj",
 }
 """Modules of a block by their names in transformers' Llama."""
-NAME = re.compile(r"(?:model\.)?transformer\.(?:blocks\.(\d+)\.)?(\w+)\.weight")
+NAME = re.compile(r"(?:model\.)?transformer\.(?:blocks\.(\d{1,6})\.)?(\w+)\.weight")
 
 Size = Annotated[int, msgspec.Meta(ge=1)]
 Number = Annotated[int, msgspec.Meta(ge=0)]

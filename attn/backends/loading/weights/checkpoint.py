@@ -212,7 +212,7 @@ def load_folder(folder: Path, model: Any, dtype: torch.dtype) -> Any:
             for key, tensor in _read(file, names)
         }
         _filled(part, state, model, dtype)
-    empty = [name for name, table in model.named_buffers() if table.is_meta]
+    empty = [name for name, table in _tables(model) if table.is_meta]
     if empty:
         raise ModelError(
             f"{type(model).__name__} computes {', '.join(empty[:3])}, which is in no file: such "
@@ -223,15 +223,28 @@ def load_folder(folder: Path, model: Any, dtype: torch.dtype) -> Any:
 
 def _compute_tables(model: Any) -> None:
     """Give a model of diffusers the tables that are in no file, if it was built without."""
-    empty = [name for name, table in model.named_buffers() if table.is_meta]
+    empty = [name for name, table in _tables(model) if table.is_meta]
     build = getattr(type(model), "from_config", None)  # of transformers they are never left out
     if not empty or build is None:
         return
     with Unfilled(tables=True):
-        tables = dict(build(model.config).named_buffers())
+        tables = dict(_tables(build(model.config)))
     for name in empty:
         owner, _, attribute = name.rpartition(".")
-        model.get_submodule(owner).register_buffer(attribute, tables[name], persistent=False)
+        module = model.get_submodule(owner)
+        if attribute in vars(module):
+            setattr(module, attribute, tables[name])
+        else:
+            module.register_buffer(attribute, tables[name], persistent=False)
+
+
+def _tables(model: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield what a model computes for itself, by name: buffers, and tensors that are none."""
+    yield from model.named_buffers()
+    for owner, module in model.named_modules():
+        for attribute, value in vars(module).items():
+            if isinstance(value, Tensor):
+                yield f"{owner}.{attribute}".removeprefix("."), value
 
 
 def _filled(part: str, state: dict[str, Tensor], model: Any, dtype: torch.dtype) -> Any:

@@ -24,7 +24,7 @@ WEAKENING = "weakening.csv"
 MOST, LEAST, DIFFERENCE = "most", "least", "most - least"
 LEVEL, TOKEN = "level", "token"
 UNITS = {LEVEL: "of 255 levels", TOKEN: "of the tokens"}
-_LABEL = re.compile(rf"(?:.*/)?(\d+)[ -]({MOST}|{LEAST})[ -]relevant[ -]heads?[ -]cut")
+_LABEL = re.compile(rf"(?:.*/)?(\d{{1,6}})[ -]({MOST}|{LEAST})[ -]relevant[ -]heads?[ -]cut")
 
 Effects = Mapping[str, Mapping[str, "Values"]]
 """Measures of each image, by the label of a variant."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from attn.errors import AttnError, UsageError
-from attn.files.disk import write_atomic
+from attn.files.disk import remove_parts, write_atomic
 from attn.schema import UNCOND
 from attn.verbs.capture.capture import parse_prompts
 from attn.verbs.compare.controls.leak import LEAK, SCHEMA
@@ -87,6 +87,7 @@ def add_leak(
     facts = {"schema": SCHEMA, "triggers": triggers, "prompts": dict(pairs)}
     text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
     write_atomic(made.path / LEAK, text.encode())
+    remove_parts(made.path / LEAK)
     return done
 
 

@@ -41,10 +41,10 @@ def run(*arguments):
 
 def test_a_sample_of_the_campaign():
     """Of every command that writes: results are whole after a kill, and what others have stays."""
-    result = run("-m", "benchmarks.campaign", "kills", "--sample", "20", "--seed", "3")["kills"]
+    result = run("-m", "benchmarks.campaign", "kills", "--sample", "15", "--seed", "3")["kills"]
     assert result.pop("escaped") == 0
-    assert result.pop("kills") == 20
-    assert set(result.values()) == {2}
+    assert result.pop("kills") == 15
+    assert set(result.values()) == {1}
 
 
 @pytest.mark.slow
