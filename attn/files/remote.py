@@ -154,6 +154,10 @@ def _told(shown: str) -> Iterator[None]:
     except AttnError:
         raise
     except FileNotFoundError as error:
+        if isinstance(error.__cause__, OSError) and not isinstance(
+            error.__cause__, FileNotFoundError
+        ):  # what http says of a host that does not answer
+            raise _unread(shown, error.__cause__) from error
         raise AbsentError(f"{shown} does not exist") from error
     except Exception as error:  # of any package
         raise _unread(shown, error) from error

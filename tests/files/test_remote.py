@@ -89,3 +89,15 @@ def test_a_storage_that_fails_is_an_error_of_ours(storage, monkeypatch):
     monkeypatch.setattr(type(storage.files), "open", fail)
     with pytest.raises(TraceError, match=r"cannot read memory://run/a: token expired. Check the"):
         folder.read("a", 7)
+
+
+def test_a_host_that_does_not_answer(storage, monkeypatch):
+    """A host that is not there is told as that, though fsspec says that the file is missing."""
+
+    def fail(*arguments, **keywords):
+        raise FileNotFoundError("memory://run/a") from ConnectionRefusedError("connect failed")
+
+    folder = RemoteFolder("memory://run")
+    monkeypatch.setattr(type(storage.files), "open", fail)
+    with pytest.raises(TraceError, match=r"cannot read memory://run/a: connect failed\. Check the"):
+        folder.read("a", 7)

@@ -234,7 +234,7 @@ def planned(made: Generated, report: Report) -> Compared:
     """Describe what a comparison would compare."""
     base, *variants = made.captured
     plans = tuple(made.captured.values())
-    images = plans[0].plans[0].samples
+    images = next((plan.samples for plan in plans[0].plans), 0)  # a shard may have no traces
     counts = {name: images * len(made.captured[name].entries) for name in variants}
     return Compared(made.path / FOLDER, base, counts, {}, (), tuple(report.warnings), plans)
 
