@@ -41,9 +41,11 @@ def test_analyze_a_collection(runs, tmp_path, undrawn):
 
 def test_a_shard_asks_for_its_part(runs, storage, tmp_path):
     """A shard of an analysis copies its own traces only."""
-    code, _, _ = run("analyze", runs[1], "-o", tmp_path / "out", "--no-pictures", "--shard", "1/3")
+    out = tmp_path / "out"
+    code, stdout, _ = run("analyze", runs[1], "-o", out, "--no-pictures", "--shard", "1/2")
     assert code == 0
-    assert len({path.split("/")[2] for path in storage.asked if "safetensors" in path}) == 1
+    assert [line.split("  ")[1] for line in stdout.splitlines()] == ["14 files"] * 2
+    assert len({path.split("/")[2] for path in storage.asked if "safetensors" in path}) == 2
 
 
 def test_results_have_a_folder(runs):
@@ -90,12 +92,15 @@ def test_page(storage, tmp_path):
 def test_a_trace_that_is_gone(runs, storage, tmp_path):
     """A trace that cannot be read costs only itself, and is told with its URL."""
     storage.files.rm("/bucket/run/0001", recursive=True)
-    done = attn.analyze(runs[1], out=tmp_path / "out", pictures=False, report=Report())
+    report = Report()
+    done = attn.analyze(runs[1], out=tmp_path / "out", pictures=False, report=report)
     assert [entry.error for entry in done.traces] == [
         None,
         f"{runs[1]}/0001/trace.json does not exist",
         None,
     ]
+    gone = f"{runs[1]}/0001: {runs[1]}/0001/trace.json does not exist"
+    assert gone in report.warnings
 
 
 def test_other_options_take_paths(runs):

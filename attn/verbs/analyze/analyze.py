@@ -116,7 +116,7 @@ def _analyze_part(
         try:
             done.append(traces.look(entries[index]))
         except AttnError as error:
-            report.warn(f"{path}: {error}")
+            report.warn(traces.named(f"{path}: {error}"))
             done.append(TraceResults(path, error=str(error)))
     report.note(
         f"shard {options.shard}: {len(own)} of {count_noun(len(entries), 'trace')}; when all "
@@ -160,7 +160,7 @@ def _analyze_collection(
         write_index(staging, _describe_collection(done, joined.files) | about)
     traces.forget()
     for warning in _gather_remarks(done):
-        job.report.warn(warning)
+        job.report.warn(traces.named(warning))
     summary = Summary(target, (*joined.files, INDEX))
     return Analyzed(folder, done, tuple(job.report.warnings), summary)
 
@@ -184,7 +184,7 @@ def _analyze_entry(
             joined.add(entry, findings)
     except AttnError as error:
         folder = collection / entry.folder
-        report.warn(f"{folder}: {error}")
+        report.warn(traces.named(f"{folder}: {error}"))
         return TraceResults(folder, error=str(error))
     return done
 

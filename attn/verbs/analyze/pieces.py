@@ -65,6 +65,10 @@ class CollectionTraces:
         about = [job.only, decides, job.draws, asdict(job.size), vocabulary]
         self._pieces = PieceFolder((out or source.folder) / PIECES, about)
 
+    def named(self, text: str) -> str:
+        """Return a message in which the collection has the name that it was opened by."""
+        return text.replace(str(self._folder), self._source.name)
+
     def begin(self, staging: Path) -> None:
         """Build results of traces beside those of the collection, which lie in `staging`."""
         self._job = replace(self._job, whole=staging)
