@@ -77,6 +77,15 @@ def undrawn():
 
 
 @pytest.fixture
+def storage(tmp_path, monkeypatch):
+    """A storage elsewhere; copies of what is there come into an empty cache."""
+    from tests.helpers.remote.storage import Storage
+
+    monkeypatch.setenv("ATTN_CACHE", str(tmp_path / "cache"))
+    return Storage(monkeypatch)
+
+
+@pytest.fixture
 def unchecked():
     """Let a test hand over what types rule out, as users may: nothing is checked at calls."""
     from jaxtyping import config

@@ -162,7 +162,9 @@ class Session(ABC):
     def complete(self, request: Request) -> Request:
         """Return the request with every None replaced by the model's default.
 
-        LoRAs come completed, as `Backend.complete_loras` returns them.
+        LoRAs come completed, as `Backend.complete_loras` returns them. Neither this nor remarks,
+        branches, layers, sequences and spans may depend on the seed: a run plans traces that differ
+        in their seeds once.
 
         Raises:
             RequestError: the model cannot do what is asked (size, scheduler, …).

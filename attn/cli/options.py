@@ -6,7 +6,6 @@ import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING
 from inspect import Parameter
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args, get_origin
 
 import typer
@@ -90,10 +89,11 @@ def _parameter(option: Declared, required: bool) -> Parameter:
         default = f"{default[0]}-{default[-1]}"
     elif kind is str:
         default = str(default)
+    metavar = "<path>" if option.about.check is folder else None
     about, flags = option.about, option.about.flags or (f"--{option.name.replace('_', '-')}",)
     bound = f" [x>={about.least}]" if about.least is not None and about.most is None else ""
     if flags[0].startswith("-"):
-        info = typer.Option(*flags, help=about.help + bound)
+        info = typer.Option(*flags, help=about.help + bound, metavar=metavar)
     else:
         info = typer.Argument(metavar=flags[0], help=about.help)
     annotation = cast("Any", Annotated)[kind, info]
@@ -101,11 +101,9 @@ def _parameter(option: Declared, required: bool) -> Parameter:
 
 
 def _kind(option: Declared) -> Any:
-    """Return what Typer makes of a text: a number, a switch, a path or a list, else the text."""
+    """Return what Typer makes of a text: a number, a switch or a list, else the text."""
     origins = [get_origin(kind) or kind for kind in option.types]
     if Mapping in origins or (Sequence in origins and option.about.read is None):
         return list[str]
-    if option.about.check is folder:
-        return Path
     is_plain = option.about.read is None and option.types in {(bool,), (int,), (float,)}
     return option.types[0] if is_plain else str

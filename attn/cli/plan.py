@@ -15,6 +15,8 @@ def describe(captured: Captured) -> str:
     """Describe what a capture would keep, and its size in bytes."""
     from rich import filesize
 
+    if not captured.plans:  # a shard of fewer traces than shards, or all of its are refused
+        return f"{count_noun(len(captured.entries), 'trace')}; nothing to make"
     plan = captured.plans[0]
     lines = [
         f"{count_noun(len(captured.entries), 'trace')} of {count_noun(plan.steps, 'step')}, "

@@ -56,13 +56,13 @@ class RunClock:
         return " · ".join(parts)
 
     def facts(self, now: float) -> dict[str, Any]:
-        """Return the same for programs."""
+        """Return the same for programs; what is left is None until that is known."""
         counts = self.counts or ItemCounts(0, 0, 0)
         left = self.seconds_left(now)
         return {
             "done": counts.done,
             "failed": counts.failed,
-            "left": counts.left,
+            "left": None if self.counts is None else counts.left,
             "per_second": round(self.rate(now), 6),
             "seconds_left": None if left is None else round(left, 1),
             "written": counts.written,

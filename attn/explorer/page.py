@@ -129,7 +129,7 @@ def _fill(library: Library, put: Callable[[_Parts, Item], None]) -> Page:
             if item.kind == "comparison":
                 _put_comparison(parts, item, library)
             else:
-                put(parts, item)
+                put(parts, library.brought(item))
         except TraceError as error:
             row["error"] = str(error)
     if all("error" in row for row in rows):

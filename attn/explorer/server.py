@@ -164,6 +164,13 @@ def routes(
     def item(request: Request) -> Item | None:
         return library.item(request.path_params["number"])
 
+    def brought(request: Request, *, shards: bool) -> Item | None:
+        opened = item(request)
+        try:
+            return None if opened is None else library.brought(opened, shards=shards)
+        except AttnError:  # the facts of the trace say it
+            return None
+
     def page(request: Request) -> ASGIApp:
         return _code(STATIC / "index.html", request)
 
@@ -180,21 +187,21 @@ def routes(
         opened = item(request)
         if opened is None:
             return _missing()
-        return _answer(lambda: facts_of(opened, library, reword), hide)
+        return _answer(lambda: facts_of(library.brought(opened), library, reword), hide)
 
     def checked(request: Request) -> Response:
         opened = item(request)
         if opened is None:
             return _missing()
-        return _answer(lambda: msgspec.json.encode(checker.look(opened)), hide)
+        return _answer(lambda: msgspec.json.encode(checker.look(library.brought(opened))), hide)
 
     def thumb(request: Request) -> Response:
-        opened = item(request)
+        opened = brought(request, shards=False)
         path = None if opened is None else picture_of(opened)
         return _small(None if path is None else thumbnail(path))
 
     def file(request: Request) -> ASGIApp:
-        opened = item(request)
+        opened = brought(request, shards=True)
         path = None if opened is None else file_of(opened, request.path_params["name"])
         return _file(path, TRACE_KINDS)
 

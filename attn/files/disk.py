@@ -66,7 +66,7 @@ def write_atomic(path: Path, data: bytes, hint: str = "") -> None:
     Raises:
         TraceError: the disk is full, permission is missing, …; an older file is left as it was.
     """
-    with reported(path, hint=hint), _replaced(path) as stream:
+    with reported(path, hint=hint), replaced_file(path) as stream:
         stream.write(data)
 
 
@@ -90,7 +90,7 @@ def copy_atomic(source: Path, goal: Path, most: int, digest: str | None = None) 
             raise TraceError(
                 f"could not copy {source}: it has {size} bytes, expected at most {most}"
             )
-        with reported(goal), _replaced(goal) as copy:
+        with reported(goal), replaced_file(goal) as copy:
             while part := stream.read(BUFFER):
                 got.update(part)
                 copy.write(part)
@@ -99,8 +99,12 @@ def copy_atomic(source: Path, goal: Path, most: int, digest: str | None = None) 
 
 
 @contextmanager
-def _replaced(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file, which takes the place of another if the block succeeds."""
+def replaced_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file, which takes the place of another if the block succeeds.
+
+    Raises:
+        OSError: the disk is full, permission is missing, ….
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -52,12 +51,10 @@ def read_animation(data: bytes) -> list[Image]:
     from PIL import Image  # noqa: PLC0415 - a command may need none
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata, and of sizes that are refused below
-            video = Image.open(BytesIO(data), formats=("PNG",))
-            count, (width, height) = getattr(video, "n_frames", 1), video.size
-            _require_moderate(count, width * height)
-            return [_frame(video, number) for number in range(count)]
+        video = Image.open(BytesIO(data), formats=("PNG",))
+        count, (width, height) = getattr(video, "n_frames", 1), video.size
+        _require_moderate(count, width * height)
+        return [_frame(video, number) for number in range(count)]
     except UndecodableImageError:
         raise
     except Exception as exc:  # decoders raise whatever they stumble over

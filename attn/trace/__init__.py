@@ -3,6 +3,7 @@
     store          the files of a trace: shards with checksums and a manifest
     writer         writes them step by step, readable after a kill
     copies         a trace written once more, into another folder
+    remote         traces behind a URL: copied into the cache, one at a time
     manifests      what must be true of a manifest before it is believed
     growing        that of texts which end early
     trace          `Trace`: what Python users open and ask

@@ -73,7 +73,10 @@ class TraceFiles:
     Attributes:
         folder: where they lie.
         manifest: of a partial trace, with the shards and steps that were finished.
+        source: what keeps the files there, where they are copies.
     """
+
+    source: object = None
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder = folder

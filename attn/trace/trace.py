@@ -30,8 +30,8 @@ from attn.trace.measures.exact import read_probs
 from attn.trace.measures.sources import MemoryFiles, TensorSource
 from attn.trace.measures.totals import find_any
 from attn.trace.measures.views import MeasureView
+from attn.trace.remote import open_anywhere
 from attn.trace.step_tokens import read_written
-from attn.trace.store import open_files
 from attn.trace.words.concepts import concept_maps
 from attn.trace.words.maps import word_maps
 from attn.wording import list_some
@@ -393,9 +393,10 @@ def open_trace(path: str | Path) -> Trace:
     """Open a trace for reading; of its tensors nothing is read yet.
 
     Args:
-        path: the folder of a trace, or its `trace.json`.
+        path: the folder of a trace, its `trace.json`, or a URL, of which a copy is made.
 
     Raises:
         TraceError: there is no trace, it is damaged, or a newer `attn` wrote it.
+        UsageError: nothing that is installed reads such a URL.
     """
-    return Trace(open_files(Path(path)))
+    return Trace(open_anywhere(path))

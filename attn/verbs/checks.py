@@ -11,6 +11,7 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from attn.errors import UsageError
+from attn.files.names import is_url, path_or_url, shown_url
 from attn.verbs.parsing import as_tuple, finite_number, parse_bytes, require_characters
 from attn.wording import cut
 
@@ -191,7 +192,18 @@ def folder(name: str, value: Any) -> Path:
     """Return the path of a file or folder."""
     if not isinstance(value, str | Path):
         raise wrong(name, "a path", value)
-    return Path(value)
+    path = path_or_url(value)
+    if isinstance(path, str):
+        raise UsageError(
+            f"{name}: expected a path; got the URL {cut(shown_url(path), SHOWN)}, and only attn "
+            "analyze, attn view and attn.open read such"
+        )
+    return path
+
+
+def traces(name: str, value: Any) -> Path | str:
+    """Return the path of traces, or their URL, which is a text."""
+    return value if is_url(value) else folder(name, value)
 
 
 def levels(name: str, value: Any) -> tuple[float, ...]:

@@ -27,6 +27,7 @@ from attn.files.results import COMPARISON
 from attn.files.scratch import sweep
 from attn.schema import SKETCH, Manifest
 from attn.trace.store import MANIFEST, read_manifest
+from attn.verbs import checks
 from attn.verbs.capture.collection import read_index
 from attn.verbs.capture.folders import ANALYSIS
 from attn.verbs.html import render
@@ -98,7 +99,7 @@ def build(folder: str | Path = "attn-runs", *, report: Report | None = None) -> 
     """
     from markupsafe import Markup
 
-    root, report = Path(folder), report or Report()
+    root, report = checks.folder("folder", folder), report or Report()
     page = root / PAGE
     if is_file(root):
         raise TraceError(f"{root} is a file; name a folder of runs")

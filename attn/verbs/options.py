@@ -96,6 +96,10 @@ Told = Annotated[
 Traces = Annotated[
     str | Path, About("Folder of a trace, or of a collection.", ("TRACE",), check=checks.folder)
 ]
+Sources = Annotated[
+    str | Path,
+    About("Folder of a trace, or of a collection; or its URL.", ("TRACE",), check=checks.traces),
+]
 Workers = Annotated[
     int | None,
     About("Processes that look at traces at once; tables are what one process makes.", least=1),

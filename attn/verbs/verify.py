@@ -17,6 +17,7 @@ from attn.files.markers import MARKER, REMEDY, read_marker, require_unchanged
 from attn.files.names import COLLECTION
 from attn.schema import Manifest, Shard
 from attn.trace.store import JOURNAL, MANIFEST, TraceFiles, load_manifest, require_journal
+from attn.verbs import checks
 from attn.verbs.capture.collection import read_index, require_listed
 from attn.verbs.capture.outputs import check_output
 from attn.wording import list_some
@@ -74,7 +75,7 @@ def verify(*paths: str | Path) -> Verified:
     Raises:
         TraceError: a path is missing, cannot be read, or holds nothing that `attn` wrote.
     """
-    done = Verified(tuple(map(Path, paths)))
+    done = Verified(tuple(checks.folder("path", path) for path in paths))
     for path in done.paths:
         before = done.traces + done.results
         _look(path.parent if path.name == MANIFEST else path, DEEPEST, done)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,10 @@ from weakref import finalize
 
 from attn.errors import AttnError, UsageError
 from attn.files.disk import is_there, remove_parts, reported, write_atomic
-from attn.files.names import COLLECTION
+from attn.files.names import COLLECTION, path_or_url
 from attn.files.outside import open_regular
 from attn.files.stamps import Stamp, stamp_of
+from attn.trace.remote import RemoteSource, TraceSource, open_source
 from attn.trace.trace import Trace
 from attn.verbs.capture.collection import (
     JOURNAL,
@@ -43,7 +45,7 @@ class View:
         paths: what is shown.
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[str | Path, ...]
     _server: Server | None = field(default=None, repr=False)
 
     @property
@@ -116,7 +118,8 @@ def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> View
     """Look at traces in a browser: `attn view`.
 
     Args:
-        first: a trace, or a folder with traces in it; also one in memory.
+        first: a trace, or a folder with traces in it; also one in memory, or the URL of a trace or
+            of a collection.
         more: others, which the page lists beside it.
 
     Returns:
@@ -127,16 +130,17 @@ def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> View
         TraceError: a path holds no trace.
     """
     folders: list[Path] = []
-    paths: list[Path] = []
+    paths: list[str | Path] = []
     for number, source in enumerate((first, *more)):
         if not isinstance(source, Trace):
-            paths.append(Path(source))
+            paths.append(path_or_url(source))
         elif source.folder is not None:
             paths.append(source.folder)
         else:
             folders.append(Path(mkdtemp(prefix="attn-view-")))
-            paths.append(folders[-1] / f"trace-{number}")
-            source.save(paths[-1])
+            copy = folders[-1] / f"trace-{number}"
+            source.save(copy)
+            paths.append(copy)
     find_traces(paths)
     shown = View(tuple(paths))
     for folder in folders:
@@ -144,19 +148,47 @@ def view(first: str | Path | Trace = DEFAULT, *more: str | Path | Trace) -> View
     return shown
 
 
-def find_traces(paths: Sequence[str | Path]) -> Library:
+def find_traces(paths: Sequence[str | Path], tell: Callable[[str], None] | None = None) -> Library:
     """Return the traces of some paths, and those that collections list as failed.
+
+    Args:
+        paths: of folders, or their URLs.
+        tell: told that something is copied.
 
     Raises:
         TraceError: a path holds no trace.
+        UsageError: nothing that is installed reads such a URL.
     """
     from attn.explorer.listing.library import open_library
 
-    return open_library([Path(path) for path in paths], _KeptIndices().read)
+    sources = [open_source(path, tell) for path in paths]
+    remote = [source for source in sources if isinstance(source, RemoteSource)]
+    far = [source.folder for source in remote if source.is_collection]
+    for source in remote:
+        if not source.is_collection:
+            source.bring(shards=False)
+    folders = [source.folder for source in sources]
+    bring = partial(_bring, {source.folder.absolute(): source for source in remote})
+    return open_library(folders, _KeptIndices().read, far=far, bring=bring if remote else None)
 
 
-def make_server(paths: Sequence[str | Path], options: ViewOptions) -> Server:
+def _bring(sources: Mapping[Path, TraceSource], folder: Path, shards: bool) -> None:
+    """Have the files of a trace in its folder, if that is a copy."""
+    if folder in sources:
+        sources[folder].bring(shards=shards)
+    elif folder.parent in sources:
+        sources[folder.parent].bring(folder.name, shards=shards)
+
+
+def make_server(
+    paths: Sequence[str | Path], options: ViewOptions, tell: Callable[[str], None] | None = None
+) -> Server:
     """Return a server of traces that is bound to its port and does not answer yet.
+
+    Args:
+        paths: of folders, or their URLs.
+        options: of the server.
+        tell: told that something is copied.
 
     Raises:
         TraceError: a path holds no trace.
@@ -165,11 +197,18 @@ def make_server(paths: Sequence[str | Path], options: ViewOptions) -> Server:
     from attn.explorer.server import Server
 
     hosts = tuple(options.allow_host)
-    return Server(find_traces(paths), host=options.host, port=options.port, hosts=hosts)
+    return Server(find_traces(paths, tell), host=options.host, port=options.port, hosts=hosts)
 
 
-def save_page(paths: Sequence[str | Path], options: ViewOptions) -> list[str]:
+def save_page(
+    paths: Sequence[str | Path], options: ViewOptions, tell: Callable[[str], None] | None = None
+) -> list[str]:
     """Write the page of traces into one file, `options.out`, and return what did not fit.
+
+    Args:
+        paths: of folders, or their URLs.
+        options: of the page.
+        tell: told that something is copied.
 
     Raises:
         TraceError: a trace, or the file, cannot be read or written.
@@ -183,7 +222,7 @@ def save_page(paths: Sequence[str | Path], options: ViewOptions) -> list[str]:
             is_ours = stream.read(2 * len(MARK)).find(MARK.encode()) >= 0
         if not is_ours:
             raise UsageError(f"{path} is no page of attn view: name another file with --out")
-    page = make_page(find_traces(paths), options.limit)
+    page = make_page(find_traces(paths, tell), options.limit)
     write_atomic(path, page.text.encode())
     remove_parts(path)
     return page.left_out

@@ -50,6 +50,11 @@ def test_facts(clock):
     }
 
 
+def test_facts_before_the_plan():
+    """What is left is unknown, not nothing, until a run is planned."""
+    assert RunClock().facts(110.0)["left"] is None
+
+
 def test_plain_lines(clock, capsys, monkeypatch):
     """Without a terminal a run of many traces says how far it is, but not at each trace."""
     now = iter([100.0, 102.0, 106.0, 107.0])

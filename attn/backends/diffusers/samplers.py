@@ -6,6 +6,7 @@ import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import diffusers
@@ -124,6 +125,7 @@ class Sampler:
     schedule: str
 
 
+@lru_cache
 def read(name: str) -> Sampler:
     """Find out what a name stands for, whether or not there is such a sampler.
 
@@ -138,6 +140,7 @@ def read(name: str) -> Sampler:
     return Sampler(plain, plain, _with_schedule({}, schedule), schedule)
 
 
+@lru_cache(2**10)  # all names are compared for each trace of a run
 def shorten(name: str) -> str:
     """Return a name in small letters and digits, without what all classes are called."""
     plain = re.sub(r"[^a-z0-9]", "", name.lower().replace("++", "pp"))
@@ -180,6 +183,8 @@ def choose(current: Any, name: str) -> Any:
         RequestError: unknown, not of the model's kind, or unable to begin with pure noise where
             the model was trained to.
     """
+    if name == "default":
+        return current
     current_name = shorten(type(current).__name__)
     sampler = read(name)
     if _flows(current) and not sampler.short.startswith(FLOW):
@@ -187,7 +192,7 @@ def choose(current: Any, name: str) -> Any:
         short = sampler.short if sampler.short in fitting else FLOW + sampler.short
         sampler = replace(sampler, short=short)
     has_settings = all(current.config.get(key) == value for key, value in sampler.settings.items())
-    if name == "default" or (sampler.short == current_name and has_settings):
+    if sampler.short == current_name and has_settings:
         return current
     cls = _find(current, name, sampler)
     # not all classes begin with pure noise otherwise

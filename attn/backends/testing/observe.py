@@ -50,6 +50,9 @@ def begin(session: Session, request: Request, images: int = 1) -> tuple[Session,
     guarded.check()
     request = replace(request, images=images)
     completed = guarded.complete(request)
+    other = replace(request, seed=request.seed + 1)
+    if replace(guarded.complete(other), seed=request.seed) != completed:
+        fail("complete()", "with another seed it gave another request", "draw by it in generate()")
     guarded.remarks(request, completed)
     return guarded, completed
 

@@ -105,11 +105,11 @@ def _json(done: Analyzed) -> str:
 
 
 def _text(done: Analyzed) -> Iterator[str]:
-    """Yield where the results are; of a trace in a collection only how many files."""
+    """Yield where the results are; of several traces only how many files each has."""
     for entry in done.traces:
         if entry.path is None:
             yield f"{entry.trace}  failed"
-        elif done.summary is not None:
+        elif done.summary is not None or len(done.traces) > 1:
             yield f"{entry.path}  {count_noun(len(entry.files), 'file')}"
         else:
             yield from wrapped(entry.answer, WIDTH)

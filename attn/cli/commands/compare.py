@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,7 +19,7 @@ from attn.verbs.options import Look
 def compare(
     context: typer.Context,
     runs: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(help="Traces or collections; the first is the baseline."),
     ] = None,
     *,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,8 +14,9 @@ from attn.cli.terminal import say
 def gallery(
     context: typer.Context,
     folder: Annotated[
-        Path, typer.Argument(help="Folder of runs; the page is written into it.")
-    ] = Path("attn-runs"),
+        str,
+        typer.Argument(help="Folder of runs; the page is written into it."),
+    ] = "attn-runs",
     *,
     as_json: Json = False,
 ) -> None:

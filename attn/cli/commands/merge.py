@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,12 +19,19 @@ TOLD = {"complete": "complete", "failed": "failed", "pending": "missing"}
 def merge(
     context: typer.Context,
     folders: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(metavar="DIR…", help="Folders of shards of one run."),
     ],
     *,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="New folder, or one of these.", show_default=False)
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="<path>",
+            help="New folder, or one of these.",
+            show_default=False,
+        ),
     ],
     as_json: Json = False,
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,7 +21,7 @@ SHOWN = 20
 
 def verify(
     paths: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(metavar="PATH…", help="Traces, collections, results, or folders of them."),
     ],
     *,

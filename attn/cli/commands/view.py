@@ -24,9 +24,11 @@ OF_SERVER = ("port", "host", "allow_host", "browser")
 def view(
     context: typer.Context,
     paths: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
-            metavar="[PATH…]", help="Traces, or folders of them.", show_default="attn-runs"
+            metavar="[PATH…]",
+            help="Traces, or folders of them; or URLs of such: s3://BUCKET/RUN.",
+            show_default="attn-runs",
         ),
     ] = None,
     *,
@@ -37,7 +39,7 @@ def view(
     from attn.verbs.view import DEFAULT
 
     _require_use(typed)
-    options, sources = ViewOptions(**typed), paths or [Path(DEFAULT)]
+    options, sources = ViewOptions(**typed), paths or [DEFAULT]
     if options.out is None:
         _serve(sources, options, as_json)
     else:
@@ -79,11 +81,15 @@ def look(sources: Sequence[str | Path], *, at_first: bool = False) -> None:
     server.run()
 
 
-def _save(sources: list[Path], options: ViewOptions, as_json: bool) -> None:
+def _tell(text: str) -> None:
+    say(text, err=True)
+
+
+def _save(sources: Sequence[str], options: ViewOptions, as_json: bool) -> None:
     """Write the page, and say what did not fit."""
     from attn.verbs.view import save_page
 
-    left_out = save_page(sources, options)
+    left_out = save_page(sources, options, _tell)
     for sentence in left_out:
         say(sentence, err=True)
     if as_json:
@@ -93,12 +99,12 @@ def _save(sources: list[Path], options: ViewOptions, as_json: bool) -> None:
         say(str(options.out))
 
 
-def _serve(sources: list[Path], options: ViewOptions, as_json: bool) -> None:
+def _serve(sources: Sequence[str], options: ViewOptions, as_json: bool) -> None:
     """Serve the page until Ctrl-C."""
     from attn.explorer.guard import LOOPBACK
     from attn.verbs.view import make_server
 
-    server = make_server(sources, options)
+    server = make_server(sources, options, _tell)
     if as_json:
         answer = {"command": "view", "status": "serving", "path": str(sources[0])}
         say(json.dumps(answer | {"url": server.url, "pid": os.getpid(), "warnings": []}))

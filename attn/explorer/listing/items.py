@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -51,6 +52,10 @@ ReadIndex = Callable[[Path], Sequence[IndexEntry]]
 """Returns what the index of a folder says; nothing where there is none."""
 
 
+_Believe = Callable[[str], Mapping[str, IndexEntry]]
+"""Returns which traces of a folder are listed without a look at them."""
+
+
 class Found(NamedTuple):
     """A folder, whether it is a `trace` or a `comparison`, and what is believed of it."""
 
@@ -83,17 +88,21 @@ class Item:
         return Path(self.path)
 
 
-def find_items(paths: Sequence[Path], read_index: ReadIndex = lambda _: ()) -> Iterator[Item]:
+def find_items(
+    paths: Sequence[Path], read_index: ReadIndex = lambda _: (), far: Collection[Path] = ()
+) -> Iterator[Item]:
     """Return what lies below some paths, each once, looked for when it is asked for.
 
     Args:
         paths: traces, comparisons, or folders with such in them.
         read_index: of a collection.
+        far: collections whose traces come when they are opened, so that their index is believed.
 
     Raises:
         TraceError: a path holds no trace, or cannot be read; before anything is asked for.
     """
-    walks = [(path, _require_trace(path, read_index)) for path in paths]
+    believe = partial(_believed, read_index, {str(path.absolute()) for path in far})
+    walks = [(path, _require_trace(path, believe)) for path in paths]
     return _number(walks)
 
 
@@ -108,11 +117,11 @@ def _number(walks: Sequence[tuple[Path, Iterator[Found]]]) -> Iterator[Item]:
                 seen.add(folder)
 
 
-def _require_trace(path: Path, read_index: ReadIndex) -> Iterator[Found]:
+def _require_trace(path: Path, believe: _Believe) -> Iterator[Found]:
     """Return what lies below a path; raise `TraceError` where there is nothing."""
     _require_folder(path)
     start = path.parent if path.name in (MANIFEST, COMPARISON) else path
-    walk = _walk(str(start.absolute()), DEEPEST, read_index)
+    walk = _walk(str(start.absolute()), DEEPEST, believe)
     first = next(walk, None)
     if first is None:
         raise TraceError(f"{path} holds no trace; make one with attn capture --out {path / 'NAME'}")
@@ -152,7 +161,7 @@ def _require_folder(path: Path) -> None:
         )
 
 
-def _walk(folder: str, depth: int, read_index: ReadIndex) -> Iterator[Found]:
+def _walk(folder: str, depth: int, believe: _Believe) -> Iterator[Found]:
     """Yield traces and comparisons, not those inside of them."""
     for name, kind in ((MANIFEST, "trace"), (COMPARISON, "comparison")):
         if os.path.isfile(f"{folder}/{name}"):  # noqa: PTH113
@@ -160,29 +169,29 @@ def _walk(folder: str, depth: int, read_index: ReadIndex) -> Iterator[Found]:
             return
     if not depth:
         return
-    believed = _believed(folder, read_index)
+    believed = believe(folder)
     yield from (Found(f"{folder}/{name}", "trace", entry) for name, entry in believed.items())
     with reported(Path(folder), "read"), os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
     for name in names:
         if not name.startswith(".") and name not in believed:
-            yield from _below(f"{folder}/{name}", depth - 1, read_index)
+            yield from _below(f"{folder}/{name}", depth - 1, believe)
 
 
-def _believed(folder: str, read_index: ReadIndex) -> dict[str, IndexEntry]:
+def _believed(read_index: ReadIndex, far: Collection[str], folder: str) -> dict[str, IndexEntry]:
     """Return the finished traces of a collection of many, by name; of others each is looked at."""
     try:
         listed = read_index(Path(folder))
     except TraceError:  # a damaged index
         return {}
-    if len(listed) <= MANY:
+    if len(listed) <= MANY and folder not in far:
         return {}
     return {entry.folder: entry for entry in listed if entry.status == "complete"}
 
 
-def _below(folder: str, depth: int, read_index: ReadIndex) -> Iterator[Found]:
+def _below(folder: str, depth: int, believe: _Believe) -> Iterator[Found]:
     """Yield what lies in a folder; one that cannot be read is listed, and says why there."""
     try:
-        yield from _walk(folder, depth, read_index)
+        yield from _walk(folder, depth, believe)
     except TraceError:
         yield Found(folder, "trace")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -20,6 +20,8 @@ from attn.explorer.listing.rows import Rows
 from attn.files.disk import reported
 from attn.files.results import COMPARISON
 
+Bring = Callable[[Path, bool], object]
+"""Has the files in the folder of a trace there, with or without its shards."""
 BESIDE = 4
 """As many traces at most are shown side by side."""
 
@@ -45,7 +47,11 @@ class Library:
     """What was opened; folders are looked through while somebody asks for more."""
 
     def __init__(
-        self, items: Iterator[Item], read_index: ReadIndex = lambda _: (), paths: int = 1
+        self,
+        items: Iterator[Item],
+        read_index: ReadIndex = lambda _: (),
+        paths: int = 1,
+        bring: Bring | None = None,
     ) -> None:
         """List what is found.
 
@@ -53,8 +59,10 @@ class Library:
             items: numbered in their order.
             read_index: of the folders that they lie in.
             paths: from how many that were named they come.
+            bring: has the files of a trace there that is elsewhere.
         """
         self._more, self._read_index, self._paths = items, read_index, paths
+        self._bring = bring
         self._listed: list[Item] = []
         self._shared: dict[str, dict[str, Any]] = {}
         self._rows = Rows()
@@ -93,6 +101,20 @@ class Library:
         most = len(str(self._paths * MOST))
         is_number = number.isascii() and number.isdecimal() and len(number) <= most
         return self._at(int(number)) if is_number else None
+
+    def brought(self, item: Item, *, shards: bool = True) -> Item:
+        """Return an item whose files are here; those of a trace that is elsewhere are copied.
+
+        Args:
+            item: that is looked at.
+            shards: its attention too.
+
+        Raises:
+            TraceError: they cannot be copied.
+        """
+        if self._bring is not None:
+            self._bring(item.folder, shards)
+        return item
 
     def add(self, folder: Path) -> Item:
         """Return the item of a trace that is made meanwhile, listed behind the others."""
@@ -177,24 +199,32 @@ class Library:
         folder = _collection(item)
         shared = self._shared.get(folder)
         if shared is None:
-            facts = self._rows.facts(item.path)
+            facts = self._rows.facts(self.brought(item, shards=False).path)
             if facts["status"] == "complete":
                 self._shared[folder] = facts
             return facts
         return shared | {"prompt": entry.prompt, "seed": entry.seed}
 
 
-def open_library(paths: Sequence[Path], read_index: ReadIndex = lambda _: ()) -> Library:
+def open_library(
+    paths: Sequence[Path],
+    read_index: ReadIndex = lambda _: (),
+    *,
+    far: Collection[Path] = (),
+    bring: Bring | None = None,
+) -> Library:
     """Look for traces and comparisons.
 
     Args:
         paths: traces, comparisons, or folders with such in them.
         read_index: of a collection.
+        far: those of the paths that are collections of which only the index is here.
+        bring: has the files of a trace there that is elsewhere.
 
     Raises:
         TraceError: a path holds no trace, or cannot be read.
     """
-    return Library(find_items(paths, read_index), read_index, len(paths))
+    return Library(find_items(paths, read_index, far), read_index, len(paths), bring)
 
 
 def _collection(item: Item) -> str:

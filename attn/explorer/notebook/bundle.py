@@ -61,7 +61,7 @@ def mimebundle(library: Library, plain: str) -> dict[str, str]:
         library: the traces.
         plain: for where only text is shown.
     """
-    stills = [_still(item) for item in library.items[:MOST]]
+    stills = [_still(library, item) for item in library.items[:MOST]]
     more = len(library.items) - MOST
     rest = f"<p>and {more} more</p>" if more > 0 else ""
     try:
@@ -79,11 +79,11 @@ def mimebundle(library: Library, plain: str) -> dict[str, str]:
     return {"text/plain": plain, "text/html": details + live} | images
 
 
-def _still(item: Item) -> Still:
+def _still(library: Library, item: Item) -> Still:
     """Return picture and map of a trace, or the summary of a comparison."""
     label = visible(item.label)
     try:
-        picture = picture_of(item)
+        picture = picture_of(library.brought(item))
         if item.kind == "comparison":
             summary = thumbnail(picture, SUMMARY_SIDE) if picture else None
             told = visible(read_comparison(item.folder).answer)

@@ -82,7 +82,7 @@ def answer(library: Library, question: Any) -> tuple[dict[str, str], bytes]:
 def _read(library: Library, question: RangeQuestion) -> bytes:
     _, number, name = (*question.name.split("/", 2), "", "")[:3]
     item = library.item(number)
-    path = None if item is None else file_of(item, name)
+    path = None if item is None else file_of(library.brought(item), name)
     if path is None:
         raise UsageError(f"{question.name} is not there any more")
     count = question.stop - question.start

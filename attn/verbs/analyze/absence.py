@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from attn.analysis.words.selection import Scope, without_absent
 from attn.errors import AnalysisError, AttnError
 from attn.files.names import COLLECTION
 from attn.schema import Manifest
+from attn.trace.remote import TraceSource
 from attn.trace.store import read_manifest
 from attn.verbs.capture.collection import Entry
 
@@ -38,7 +38,9 @@ def fit(manifest: Manifest, options: Mapping[str, Any]) -> tuple[dict[str, Any],
     return fitted, tuple(dict.fromkeys(absent))
 
 
-def refuse_absent(folder: Path, entries: Sequence[Entry], options: Mapping[str, Any]) -> None:
+def refuse_absent(
+    source: TraceSource, entries: Sequence[Entry], options: Mapping[str, Any]
+) -> None:
     """Refuse words and phrases that no prompt of a collection has, before anything is analysed.
 
     Raises:
@@ -47,12 +49,13 @@ def refuse_absent(folder: Path, entries: Sequence[Entry], options: Mapping[str, 
     absent: set[str] | None = None
     for entry in entries:
         with suppress(AttnError):  # what is wrong with a trace is said when it is analysed
-            lacking = set(fit(read_manifest(folder / entry.folder), options)[1])
+            folder = source.bring(entry.folder, shards=False)
+            lacking = set(fit(read_manifest(folder), options)[1])
             absent = lacking if absent is None else absent & lacking
         if absent == set():
             return
     if absent:
         raise AnalysisError(
-            f"no prompt of {folder} has '{min(absent)}': name what is in one of them; "
-            f"{folder / COLLECTION} lists them"
+            f"no prompt of {source.name} has '{min(absent)}': name what is in one of them; "
+            f"{source.folder / COLLECTION} lists them"
         )

@@ -10,6 +10,7 @@ from typing import Any
 from attn.analysis.registry import ANALYSES
 from attn.errors import AnalysisError, AttnError
 from attn.files.spool import SpooledList
+from attn.trace.remote import open_source
 from attn.verbs.analyze.absence import refuse_absent
 from attn.verbs.analyze.collection_tables import SUMMARY, Joined
 from attn.verbs.analyze.earlier import PAGE, keep_earlier
@@ -61,28 +62,30 @@ def analyze(options: AnalyzeOptions) -> Analyzed:
             if no trace is left.
         TraceError: there is no trace, or the results cannot be written.
     """
-    folder, told = Path(options.path), options.report or Report()
+    told = options.report or Report()
+    source = open_source(options.path, told.note)
+    folder = source.folder
     job = read_job(options, told)
     target = Path(options.out) if options.out else None
     if target is not None:
         refuse_parts(target.parent)
     if is_collection(folder):
         entries = SpooledList(Entry, read_index(folder))
-        traces = CollectionTraces(folder, target, job, entries)
-        refuse_absent(folder, entries, job.options)
+        traces = CollectionTraces(source, target, job, entries)
+        refuse_absent(source, entries, job.options)
         if options.shard is not None:
             analyzed = _analyze_part(folder, entries, options, traces, told)
         else:
             lost = _read_with_workers(options, entries, told)
             analyzed = _analyze_collection(folder, target, job, (entries, traces, lost))
     else:
-        refuse_single(options, folder)
+        refuse_single(options, source.bring())
         done, _ = analyze_trace(folder, target, job)
         for remark in done.remarks:
             told.warn(f"{folder}: {remark}")
         analyzed = Analyzed(folder, (done,), tuple(told.warnings))
     for name in dict.fromkeys(name for entry in analyzed.traces for name in entry.offered):
-        told.note(f"'{name}' is skipped unless asked for: attn analyze {folder} --only {name}")
+        told.note(f"'{name}' is skipped unless asked for: attn analyze {source.name} --only {name}")
     if options.report is None:
         failed = {failure.trace.name: str(failure.error) for failure in analyzed.failures}
         warn_of_failures(failed, len(analyzed.traces))
@@ -113,7 +116,7 @@ def _analyze_part(
         try:
             done.append(traces.look(entries[index]))
         except AttnError as error:
-            report.warn(f"{path}: {error}")
+            report.warn(traces.named(f"{path}: {error}"))
             done.append(TraceResults(path, error=str(error)))
     report.note(
         f"shard {options.shard}: {len(own)} of {count_noun(len(entries), 'trace')}; when all "
@@ -157,7 +160,7 @@ def _analyze_collection(
         write_index(staging, _describe_collection(done, joined.files) | about)
     traces.forget()
     for warning in _gather_remarks(done):
-        job.report.warn(warning)
+        job.report.warn(traces.named(warning))
     summary = Summary(target, (*joined.files, INDEX))
     return Analyzed(folder, done, tuple(job.report.warnings), summary)
 
@@ -181,7 +184,7 @@ def _analyze_entry(
             joined.add(entry, findings)
     except AttnError as error:
         folder = collection / entry.folder
-        report.warn(f"{folder}: {error}")
+        report.warn(traces.named(f"{folder}: {error}"))
         return TraceResults(folder, error=str(error))
     return done
 

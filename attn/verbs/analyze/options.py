@@ -7,6 +7,8 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated
 
+from attn.errors import UsageError
+from attn.files.names import is_url, shown_url
 from attn.verbs import checks, parsing
 from attn.verbs.options import (
     About,
@@ -15,8 +17,8 @@ from attn.verbs.options import (
     Pictures,
     Pooled,
     ReadShard,
+    Sources,
     Told,
-    Traces,
     Words,
     Workers,
     validate,
@@ -28,7 +30,7 @@ from attn.viz.sizes import DPI, LEAST, MOST
 class AnalyzeOptions:
     """What `attn analyze` takes."""
 
-    path: Traces
+    path: Sources
     _: KW_ONLY
     words: Words = None
     phrases: Phrases = None
@@ -70,10 +72,10 @@ class AnalyzeOptions:
     out: Annotated[
         str | Path | None,
         About(
-            "Folder of results. [default: TRACE/analysis]",
+            "Folder of results; of a URL it must be given. [default: TRACE/analysis]",
             ("--out", "-o"),
             python="Folder of results; None is analysis in the trace. Of a collection, every trace "
-            "has a folder of its own in it.",
+            "has a folder of its own in it; of a URL it must be given.",
             check=checks.folder,
         ),
     ] = None
@@ -84,3 +86,8 @@ class AnalyzeOptions:
 
     def __post_init__(self) -> None:
         validate(self)
+        if is_url(self.path) and self.out is None:
+            raise UsageError(
+                f"{shown_url(str(self.path))}: name a folder for the results with --out, since "
+                "nothing is written where a URL leads"
+            )

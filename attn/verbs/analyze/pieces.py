@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +17,7 @@ from attn.analysis.tables import spell_table
 from attn.errors import AnalysisError, TraceError
 from attn.files.disk import is_there
 from attn.files.outside import read_bytes
+from attn.trace.remote import TraceSource, open_source
 from attn.trace.store import MANIFEST
 from attn.trace.words.occurrences import list_vocabulary
 from attn.verbs.analyze.collection_tables import Findings, SpelledFindings, label_findings
@@ -45,23 +47,27 @@ class CollectionTraces:
     """
 
     def __init__(
-        self, folder: Path, out: Path | None, job: AnalysisJob, entries: Iterable[Entry]
+        self, source: TraceSource, out: Path | None, job: AnalysisJob, entries: Iterable[Entry]
     ) -> None:
         """Take what is done with each.
 
         Args:
-            folder: of the collection.
+            source: of the collection.
             out: folder of the results; None is the collection and its traces.
             job: what is asked of every trace.
             entries: all of them.
         """
         vocabulary = list_vocabulary(entry.prompt for entry in entries)
         self.vocabulary = vocabulary
-        self._folder, self._out = folder, out
+        self._source, self._folder, self._out = source, source.folder, out
         self._job = replace(job, vocabulary=vocabulary)
         decides = {name: asdict(options) for name, options in job.options.items()}
         about = [job.only, decides, job.draws, asdict(job.size), vocabulary]
-        self._pieces = PieceFolder((out or folder) / PIECES, about)
+        self._pieces = PieceFolder((out or source.folder) / PIECES, about)
+
+    def named(self, text: str) -> str:
+        """Return a message in which the collection has the name that it was opened by."""
+        return text.replace(str(self._folder), self._source.name)
 
     def begin(self, staging: Path) -> None:
         """Build results of traces beside those of the collection, which lie in `staging`."""
@@ -76,6 +82,11 @@ class CollectionTraces:
         folder = self._folder / entry.folder
         if entry.status == "failed":
             raise AnalysisError(f"its capture failed: {entry.error}")
+        if entry.status == "pending":
+            with suppress(TraceError):  # it may not be begun
+                self._source.bring(entry.folder)
+        else:
+            self._source.bring(entry.folder)
         if entry.status == "pending" and not is_there(folder / MANIFEST):
             raise AnalysisError("it is not captured yet; `attn capture` with --resume goes on")
         if self._out is None:
@@ -106,7 +117,7 @@ class CollectionTraces:
         if not self._pieces.is_there():
             return None
         try:
-            digest = trace_digest(self._folder / entry.folder)
+            digest = trace_digest(self._source.bring(entry.folder, shards=False))
             piece = self._pieces.read(entry.folder, digest)
             if piece is None or piece.facts[1] != self._results(entry):
                 return None
@@ -138,9 +149,9 @@ class CollectionTraces:
 def open_look(recipe: ReadRecipe, report: Report) -> Callable[[int], object]:
     """Return what a worker does with each trace of a collection, by index."""
     options = AnalyzeOptions(**recipe.options, report=report)
-    folder, out = Path(options.path), Path(options.out) if options.out else None
-    entries = read_index(folder)
-    traces = CollectionTraces(folder, out, read_job(options, report), entries)
+    source, out = open_source(options.path), Path(options.out) if options.out else None
+    entries = read_index(source.folder)
+    traces = CollectionTraces(source, out, read_job(options, report), entries)
     return lambda index: traces.look(entries[index])
 
 

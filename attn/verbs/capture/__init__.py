@@ -6,7 +6,8 @@ drawings       those that come as images in memory
 first_checks   what costs little, before a family is imported
 prompt_syntax  weights of words and LoRAs in a prompt
 families       what a backend says of that before it opens a model
-jobs           the plan: every trace with what is kept of it
+jobs           the plan: every trace of a run
+planning       what is kept of each trace
 generation     batch by batch
 manifest       what a trace says of itself
 run_identity   what makes two runs the same

@@ -23,7 +23,7 @@ from attn.verbs.capture.families import SKETCH, backend_options, complete_loras
 from attn.verbs.capture.first_checks import check_drawing, check_folder, check_loras, check_model
 from attn.verbs.capture.folders import choose_folder, output_folder
 from attn.verbs.capture.generation import check_session, run_job, tell_warnings
-from attn.verbs.capture.jobs import Job, check_space, plan_job
+from attn.verbs.capture.jobs import Job, WantedRun, check_space, list_entries, plan_job
 from attn.verbs.capture.manifest import draft
 from attn.verbs.capture.options import CaptureOptions, GenerationOptions, read_prompt
 from attn.verbs.capture.prompt_syntax import WeightedPrompt, parse_a1111, shared_loras
@@ -35,8 +35,8 @@ from attn.verbs.report import Report, warn_of_failures
 from attn.verbs.shards.parts import (
     JobShard,
     check_shard,
+    job_part,
     parse_shard,
-    shard_job,
     shard_lock,
 )
 from attn.verbs.workers.crews import KeptCrew, describe_recipe, make_with, wants_crew
@@ -182,12 +182,16 @@ def capture_with(options: CaptureOptions) -> Captured:
             session = model.session
         else:
             session = open_session(family, model, backend, options)
-        job = plan_job(name, session, wishes, options.wanted, target, options.batch, report)
-        job = shard_job(job, shard)
+        part = None
+        if shard is not None:
+            part = job_part(shard, list_entries(wishes), options.batch, report)
+        wanted = WantedRun(wishes, options.wanted, target, options.batch, part)
+        job = plan_job(name, session, wanted, report)
         entries = job.entries if previous is None else keep_finished(job, previous)
         check_space(job, entries, options.limit, options.dry_run)
         if options.dry_run:
-            for item in job.items:
+            of_prompts = {(item.wish.prompt, item.wish.emphasis): item for item in job.items[::-1]}
+            for item in reversed(of_prompts.values()):  # seeds warn of nothing
                 tell_warnings(job, item, draft(job, item))
         else:
             report.begin(target)

@@ -179,7 +179,7 @@ class _Outcomes:
             return
         if not is_collection(job.out):
             begin_index(job.out, job.entries, job.run)
-        own = [self.entries[item.index] for item in job.items]
+        own = [self.entries[index] for index in sorted(job.indices)]
         write_outcomes(job.out, own, job.journal)
 
     def __enter__(self) -> None:

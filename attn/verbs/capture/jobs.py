@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
@@ -14,20 +14,15 @@ from rich import filesize
 
 from attn.backends import ModelInfo, Session
 from attn.backends.plugins.registry import takers
-from attn.engine.concepts.plans import with_concepts
-from attn.engine.layer_plans import BlockPlan
-from attn.engine.plan import Keep, Plan, make_plan
+from attn.engine.plan import Keep, Plan
 from attn.errors import RequestError, TraceError
 from attn.files.disk import as_utf8, encode_json
-from attn.schema import Kept, Layer, Request, Segment
-from attn.schema import Sequence as TokenSequence
+from attn.schema import Kept, Request
 from attn.trace.store import is_shard
-from attn.verbs.ablate.treatments import make_treatment
 from attn.verbs.capture.collection import Entry, Run
 from attn.verbs.capture.folders import free_bytes
+from attn.verbs.capture.planning import Planner
 from attn.verbs.report import Report
-
-STORED = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +47,19 @@ class JobItem:
 
 
 @dataclass(frozen=True)
+class JobPart:
+    """A part of a run.
+
+    Attributes:
+        indices: of its traces.
+        journal: name of the file that says what became of them.
+    """
+
+    indices: frozenset[int]
+    journal: str
+
+
+@dataclass(frozen=True)
 class Job:
     """Everything that is known before the first forward.
 
@@ -66,8 +74,8 @@ class Job:
         opening: the warnings that all traces share.
         is_collection: whether several traces were asked for.
         run: what all traces share.
-        journal: of the part of the run that is made, in a run of several parts; the items are
-            those of the part only.
+        part: of the run that is made, in a run of several parts; the items are those of it only,
+            and of other parts nothing is known but what was asked for.
     """
 
     backend: str
@@ -80,77 +88,68 @@ class Job:
     opening: tuple[str, ...]
     is_collection: bool
     run: Run
-    journal: str | None = None
+    part: JobPart | None = None
 
     @property
-    def indices(self) -> frozenset[int]:
+    def indices(self) -> Collection[int]:
         """Indices of the traces that are made here: all, or those of one part of the run."""
-        if self.journal is None:
-            return frozenset(range(len(self.entries)))
-        return frozenset(item.index for item in self.items)
+        return range(len(self.entries)) if self.part is None else self.part.indices
+
+    @property
+    def journal(self) -> str | None:
+        """Name of the journal of a part."""
+        return None if self.part is None else self.part.journal
 
 
-def plan_job(
-    backend: str,
-    session: Session,
-    wishes: Sequence[Request],
-    keep: Keep,
-    out: Path,
-    batch: int,
-    report: Report,
-) -> Job:
+@dataclass(frozen=True)
+class WantedRun:
+    """What is asked for.
+
+    Attributes:
+        wishes: a request for each trace; they differ in prompts, weights of words and seeds only.
+        keep: what is kept of each.
+        out: folder of the trace or the collection.
+        batch: how many traces are generated at once.
+        part: of the run that is planned; None is all of it.
+    """
+
+    wishes: Sequence[Request]
+    keep: Keep
+    out: Path
+    batch: int
+    part: JobPart | None = None
+
+
+def plan_job(backend: str, session: Session, wanted: WantedRun, report: Report) -> Job:
     """Complete every request and decide what is kept of it.
 
     Raises:
         RequestError: the model can do none of them; if it can do some, the others are `failed`.
     """
+    wishes, out, batch, part = wanted.wishes, wanted.out, wanted.batch, wanted.part
     _refuse_weights(session, wishes)
     _refuse_pictures(backend, session, wishes)
     _refuse_concepts(backend, session, wishes)
     _refuse_frames(backend, session, wishes)
-    requests: dict[int, Request] = {}
-    refused: dict[int, RequestError] = {}
-    for index, wish in enumerate(wishes):
+    planner = Planner(session, wanted.keep)
+    entries = list(list_entries(wishes))
+    items: list[JobItem] = []
+    for index in range(len(wishes)) if part is None else sorted(part.indices):
         try:
-            requests[index] = session.complete(wish)
+            request, plan, warnings = planner.plan(wishes[index])
         except RequestError as error:
-            refused[index] = error
-    plans: dict[int, Plan] = {}
-    planner = _Planner(session, keep)
-    for index, request in requests.items():
-        try:
-            plan = planner.plan(request)
-            make_treatment(session, [request])  # raises what is wrong with a cut
-            plans[index] = plan
-        except RequestError as error:
-            refused[index] = error
-    if not plans:
-        raise refused[0]
-    names = folder_names(len(wishes))
-    entries = tuple(
-        Entry(name, "failed", wish.prompt, wish.seed, str(refused[index]))
-        if index in refused
-        else Entry(name, "pending", wish.prompt, wish.seed)
-        for index, (name, wish) in enumerate(zip(names, wishes, strict=True))
-    )
-    items = tuple(
-        JobItem(
-            index,
-            requests[index],
-            wishes[index],
-            plan,
-            out / names[index],
-            (*session.warnings, *session.remarks(wishes[index], requests[index])),
-        )
-        for index, plan in plans.items()
-    )
+            entries[index] = replace(entries[index], status="failed", error=str(error))
+        else:
+            folder = out / entries[index].folder
+            items.append(JobItem(index, request, wishes[index], plan, folder, warnings))
+    first, plan = planner.plan_first(wishes)
     opening = _common([item.warnings for item in items])
     for warning in opening:
         report.warn(warning)
-    kept = items[0].plan.kept, items[0].plan.branches
-    run = describe_run(backend, describe_model(session.info), items[0].request, kept, batch)
-    is_collection = len(entries) > 1
-    return Job(*(backend, session, out, entries, items, batch, report, opening, is_collection, run))
+    kept = plan.kept, plan.branches
+    run = describe_run(backend, describe_model(session.info), first, kept, batch)
+    of = backend, session, out, tuple(entries), tuple(items), batch, report, opening
+    return Job(*of, is_collection=len(entries) > 1, run=run, part=part)
 
 
 def _refuse_weights(session: Session, wishes: Sequence[Request]) -> None:
@@ -212,8 +211,18 @@ def _refuse_concepts(backend: str, session: Session, wishes: Sequence[Request]) 
 
 def _common(warnings: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     """Return the warnings that are in all lists, in the order of the first."""
-    shared = set(warnings[0]).intersection(*warnings[1:])
-    return tuple(dict.fromkeys(warning for warning in warnings[0] if warning in shared))
+    different = tuple(dict.fromkeys(warnings))
+    shared = set(*different[:1]).intersection(*different[1:])
+    return tuple(dict.fromkeys(text for text in next(iter(different), ()) if text in shared))
+
+
+def list_entries(wishes: Sequence[Request]) -> tuple[Entry, ...]:
+    """Return what the index of a run says before any of its traces is made."""
+    names = folder_names(len(wishes))
+    return tuple(
+        Entry(name, "pending", wish.prompt, wish.seed)
+        for name, wish in zip(names, wishes, strict=True)
+    )
 
 
 def folder_names(count: int) -> list[str]:
@@ -296,71 +305,6 @@ def check_space(job: Job, entries: Sequence[Entry], budget: int, dry_run: bool) 
         if not dry_run:
             raise error
         job.report.warn(str(error))
-
-
-class _Planner:
-    """Plans the traces of a run; what those of other prompts have in common is there once.
-
-    Plans depend on how many words there are, not on which: all traces whose sequences are laid out
-    alike have the same plan.
-    """
-
-    def __init__(self, session: Session, keep: Keep) -> None:
-        self._session, self._keep = session, keep
-        self._layers: dict[tuple[Segment, ...], Sequence[Layer]] = {}
-        self._plans: dict[Hashable, Plan] = {}
-        self._places: dict[tuple[Any, ...], tuple[Any, ...]] = {}
-
-    def plan(self, request: Request) -> Plan:
-        """Plan a trace.
-
-        Raises:
-            RequestError: what is to be kept does not exist.
-        """
-        session = self._session
-        sequences = {
-            branch: session.sequence(request, branch) for branch in session.branches(request)
-        }
-        key = request.images, request.steps, *map(_layout, sequences.values()), *sequences
-        if key not in self._plans:
-            segments = next(iter(sequences.values())).segments
-            if segments not in self._layers:
-                self._layers[segments] = session.layers(request)
-            plan = make_plan(
-                self._layers[segments],
-                sequences,
-                self._keep,
-                samples=request.images,
-                steps=request.steps or 0,
-                dtype=STORED.get(session.info.dtype, "F32"),
-                spans=session.spans(request),
-            )
-            if request.concepts:
-                lengths = session.concept_lengths(request)
-                plan = with_concepts(plan, session.concept_modules(request), lengths)
-            self._plans[key] = self._share(plan)
-        return self._plans[key]
-
-    def _share(self, plan: Plan) -> Plan:
-        """Let plans have their long lists of positions in common."""
-
-        def shared(block: BlockPlan) -> BlockPlan:
-            queries, keys, groups = (
-                self._places.setdefault(value, value)
-                for value in (block.queries, block.keys, block.groups)
-            )
-            return replace(block, queries=queries, keys=keys, groups=groups)
-
-        layers = (replace(entry, blocks=tuple(map(shared, entry.blocks))) for entry in plan.layers)
-        return replace(plan, layers=tuple(layers))
-
-
-def _layout(sequence: TokenSequence) -> Hashable:
-    """Return all of a sequence that a plan depends on."""
-    positions = tuple(
-        (token.segment, token.position, token.is_content) for token in sequence.tokens
-    )
-    return sequence.segments, positions
 
 
 _PER_TRACE = {"prompt", "seed", "emphasis"}

@@ -342,6 +342,9 @@ def _tell(job: Job, previous: PreviousRun, entries: Sequence[Entry]) -> None:
     pairs = [(previous.entries[index], entries[index]) for index in job.indices]
     done = sum(now.status == "complete" for _, now in pairs)
     again = sum(was.status == "failed" and now.status == "pending" for was, now in pairs)
+    if not pairs:
+        job.report.note("nothing to do: there are more shards than batches, and this one has none")
+        return
     if not any(now.status == "pending" for _, now in pairs):
         of = "" if job.journal is None else " of this shard"
         what = f"all {done} traces{of} in {job.out} are" if len(entries) > 1 else f"{job.out} is"

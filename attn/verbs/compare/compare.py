@@ -13,6 +13,7 @@ from attn.files.disk import is_file
 from attn.files.results import COMPARISON, is_unmarked, refuse_others
 from attn.options import parse_options
 from attn.schema import UNCOND
+from attn.verbs import checks
 from attn.verbs.capture.collection import Entry, is_collection
 from attn.verbs.capture.families import SKETCH
 from attn.verbs.capture.folders import choose_folder, refuse_parts
@@ -91,7 +92,7 @@ def compare(*runs: str | Path, **arguments: Any) -> Compared:
         if len(runs) < FEWEST:
             raise UsageError("name what is compared with the baseline: attn compare BASE VARIANT")
         check_shard(options.shard, options.out)
-        opened = open_runs([Path(path) for path in runs])
+        opened = open_runs([checks.folder("run", run) for run in runs])
         folder = None if options.out is None else Path(options.out)
         target = choose_folder(folder, "compare", opened[0].members[0].prompt)
         files = find_lora_files(opened, report) if parts is None else {}
@@ -233,7 +234,7 @@ def planned(made: Generated, report: Report) -> Compared:
     """Describe what a comparison would compare."""
     base, *variants = made.captured
     plans = tuple(made.captured.values())
-    images = plans[0].plans[0].samples
+    images = next((plan.samples for plan in plans[0].plans), 0)  # a shard may have no traces
     counts = {name: images * len(made.captured[name].entries) for name in variants}
     return Compared(made.path / FOLDER, base, counts, {}, (), tuple(report.warnings), plans)
 

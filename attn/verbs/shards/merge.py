@@ -24,6 +24,7 @@ from attn.files.names import COLLECTION
 from attn.files.outside import read_bytes
 from attn.schema import Manifest
 from attn.trace.store import JOURNAL, MANIFEST, TraceFiles, load_manifest, require_journal
+from attn.verbs import checks
 from attn.verbs.capture.collection import (
     Entry,
     Index,
@@ -89,8 +90,8 @@ def merge(*folders: str | Path, out: str | Path, report: Report | None = None) -
         TraceError: one is no collection, or a file cannot be read or written.
         DamagedError: a trace is not as it was written.
     """
-    report, target = report or Report(), Path(out)
-    sources = [Path(folder) for folder in folders]
+    report, target = report or Report(), checks.folder("out", out)
+    sources = [checks.folder("folder", folder) for folder in folders]
     if len(sources) < FEWEST:
         raise UsageError("name the folders that are put together: attn merge A B -o DIR")
     refuse_parts(target)

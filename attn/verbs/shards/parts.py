@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from attn.errors import TraceError, UsageError
 from attn.files.disk import reported
 from attn.files.locks import file_lock
 from attn.verbs.capture.collection import Entry, shard_journal, shard_journals
-from attn.verbs.capture.jobs import Job
+from attn.verbs.capture.jobs import JobPart
+from attn.verbs.report import Report
 
 SLURM = "slurm"
 WRITTEN = re.compile(r"(\d{1,9})/(\d{1,9})", re.ASCII)
@@ -111,16 +112,12 @@ def _slurm_task(environment: Mapping[str, str]) -> str:
     return f"{(task - first) // step + 1}/{count}"
 
 
-def shard_job(job: Job, shard: JobShard | None) -> Job:
-    """Return a job with the traces of one part only; the list of all stays what it is."""
-    if shard is None:
-        return job
-    entries = job.entries
-    starts = range(0, len(entries), job.batch)
-    own = shard.part(entries[start : start + job.batch] for start in starts)
-    items = tuple(item for item in job.items if entries[item.index].folder in own)
-    job.report.note(f"shard {shard}: {len(items)} of {len(entries)} traces")
-    return replace(job, items=items, journal=shard.journal)
+def job_part(shard: JobShard, entries: Sequence[Entry], batch: int, report: Report) -> JobPart:
+    """Return which traces of a run, of which `batch` are generated at once, are a shard's."""
+    own = shard.part(entries[start : start + batch] for start in range(0, len(entries), batch))
+    report.note(f"shard {shard}: {len(own)} of {len(entries)} traces")
+    indices = frozenset(index for index, entry in enumerate(entries) if entry.folder in own)
+    return JobPart(indices, shard.journal)
 
 
 @contextmanager

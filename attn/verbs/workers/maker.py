@@ -14,7 +14,7 @@ from attn.errors import AttnError, ModelError, TraceError
 from attn.files.disk import as_utf8
 from attn.verbs.capture.families import backend_options
 from attn.verbs.capture.generation import Progress, in_words, is_complete, make_batch
-from attn.verbs.capture.jobs import plan_job
+from attn.verbs.capture.jobs import WantedRun, plan_job
 from attn.verbs.report import Report
 from attn.verbs.workers.work import (
     BatchAnswer,
@@ -128,15 +128,10 @@ class Maker:
     def _generate(self, members: BatchMembers, report: Report) -> Iterator[dict[int, str | None]]:
         """Plan a batch as the driver did, and generate it; yield as `make_batch` does."""
         recipe = self._recipe
-        job = plan_job(
-            recipe.backend,
-            self._session,
-            [member.request for member in members if member.request is not None],
-            recipe.keep,
-            Path(members[0].folder).parent,
-            len(members),
-            report,
-        )
+        wishes = [member.request for member in members if member.request is not None]
+        folder = Path(members[0].folder).parent
+        wanted = WantedRun(wishes, recipe.keep, folder, len(members))
+        job = plan_job(recipe.backend, self._session, wanted, report)
         items = tuple(
             replace(item, index=members[item.index].index, folder=Path(members[item.index].folder))
             for item in job.items

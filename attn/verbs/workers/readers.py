@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from attn.errors import UsageError
+from attn.files.names import is_url
 from attn.trace.store import open_files
 from attn.verbs.report import ItemCounts, Report
 from attn.verbs.shards.parts import parse_shard
@@ -65,7 +66,7 @@ def describe_reads(
         value = getattr(options, field.name)
         if value is None or field.name in DRIVERS or value == field.default:
             continue
-        if isinstance(value, Path) or field.name in ("path", "out"):
+        if not is_url(value) and (isinstance(value, Path) or field.name in ("path", "out")):
             value = str(Path(value).absolute())
         given[field.name] = dict(value) if isinstance(value, Mapping) else value
     return ReadRecipe(verb, given, tuple(str(run.absolute()) for run in runs))

@@ -261,7 +261,13 @@ class Swallowing(FakeSession):
             return super().generate(requests, None)
 
 
+class Fickle(FakeSession):
+    def complete(self, request):
+        return replace(super().complete(request), guidance=3.0 + request.seed)
+
+
 BROKEN = [
+    ("towers_exist", Fickle, r"complete\(\): with another seed it gave another request; draw by"),
     ("outputs_identical", Unseeded, r"generate\(\).*two outputs; draw noise from request\.seed"),
     ("outputs_identical", Observed, r"generate\(\).*batch of 1 changed the output"),
     ("attention_exact", Unseeded, r"generate\(\).*is not what its definition says"),

@@ -5,6 +5,7 @@ import os
 import pytest
 
 import attn
+from attn.cli.plan import describe
 from attn.errors import TraceError, UsageError
 from attn.files.locks import file_lock, folder_lock
 from attn.verbs.capture.collection import Entry, read_index
@@ -152,3 +153,25 @@ def test_killed(tmp_path, serial, make):
     make(tmp_path / "run", "1/1")
     capture_fake(tmp_path / "run", PROMPTS, batch=2, resume=True, report=Report())
     assert contents(tmp_path / "run") == serial
+
+
+def test_more_shards_than_batches(tmp_path, make):
+    """A shard that has no traces says so, as a plan too, and is no error."""
+    told = Told()
+    (planned,) = make(tmp_path / "run", "5/7", dry_run=True)
+    assert describe(planned) == "0 traces; nothing to make"
+    make(tmp_path / "run", "1/7", "5/7", "5/7", report=told)
+    assert told.notes[-1] == (
+        "nothing to do: there are more shards than batches, and this one has none"
+    )
+
+
+class Told(Report):
+    """Keeps the notes."""
+
+    def __init__(self):
+        super().__init__()
+        self.notes = []
+
+    def note(self, text):
+        self.notes.append(text)

@@ -6,12 +6,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher
+from functools import lru_cache
 from typing import Any, SupportsIndex
 
 from attn.backends.loading.explain import explained
 from attn.errors import RequestError
 from attn.schema import Segment, Token, Word, find_words, word_at
 
+READ = ("input_ids", "offset_mapping", "attention_mask", "special_tokens_mask")
+"""What a tokenizer says of each position, beside its name."""
 Span = tuple[int, int]
 LONGEST_WORD = 256
 """Characters of a word beyond which cleaning is not followed into it."""
@@ -141,19 +144,28 @@ def decode(
         )
         names = tokenizer.convert_ids_to_tokens(read["input_ids"])
     tokens, count = [], 0
-    for index, name in enumerate(names):
-        number, piece = read["input_ids"][index], slice(*read["offset_mapping"][index])
-        padding = not read["attention_mask"][index]
-        added = bool(read["special_tokens_mask"][index])
-        count += not (added or padding)
+    listed = (read[key] for key in READ)  # each look at it takes as long as a token
+    for position, (name, number, offsets, seen, special) in enumerate(
+        zip(names, *listed, strict=True), start
+    ):
+        piece, added = slice(*offsets), bool(special)
+        if not seen:
+            tokens.append(_padding(segment, position, number, name, added))
+            continue
+        count += not added
         typed_out = number in specials and text[piece].strip() == name != pad
         token = Token(
-            *(start + index, segment, number, name, added or typed_out, padding, 0, 0, None),
+            *(position, segment, number, name, added or typed_out, False, 0, 0, None),
             piece=name,
         )
         tokens.append(_placed(token, text, piece, words) if token.is_content else token)
     is_full = not tokens[-1].padding
     return tuple(tokens), _cut(tokenizer, prompt, text, count) if is_full else None
+
+
+@lru_cache(2**14)  # most of what a short prompt has, and the same in all
+def _padding(segment: str, position: int, number: int, name: str, added: bool) -> Token:
+    return Token(position, segment, number, name, added, True, 0, 0, None, piece=name)
 
 
 def _placed(token: Token, text: TypedText, piece: slice, words: Sequence[Word]) -> Token:
