@@ -64,7 +64,7 @@ def find_groups(concepts: Sequence[str], among: Iterable[str]) -> dict[str, Grou
     return groups
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RegroupedView(MeasureView):
     """Maps of concepts that are made anew, as if only some groups of them had been captured.
 
