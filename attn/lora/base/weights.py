@@ -85,12 +85,16 @@ class Base:
 
 
 def family_of(base: Base) -> LoraFamily:
-    """Return the family of a model, as its own weights tell."""
+    """Return the family of a model, as its weights tell by the names that they have in it.
+
+    Not by those of other layouts, some of which several families have in common.
+    """
     return recognise(
         (
             Target(path, tower, path, _shape(entry))
             for tower, entries in base.towers.items()
             for path, entry in entries.items()
+            if path in map(underscored, entry.paths)
         ),
         {},
     )
