@@ -43,7 +43,10 @@ BUILT = (
     "sana",
 )
 """Backends whose demo is a pipeline in memory; only all cases have them, a sample has not."""
-WRITERS = ("mmada", "hf")
+WRITERS = {"mmada": {"gen_length": 4, "block_length": 4}, "hf": {"generate": 2}}
+"""Options of backends that write text, by which it is short."""
+REQUESTS = {"mmada": {"steps": 2}, "hf": {}}
+"""What is asked of these, beside the prompt."""
 COUNT = 240
 SECONDS = 20
 MEMORY = 500 * 2**10
@@ -191,12 +194,10 @@ def _save_language_model(folder: Path) -> None:
 def use(backend: str, folder: Path) -> None:
     """Open a model, look at its tokens and layers, and let it generate."""
     family = load(find(backend))
-    writes = backend in WRITERS
-    is_short = backend == "mmada"
-    options = family.Options(gen_length=4, block_length=4) if is_short else family.Options()
+    options = family.Options(**WRITERS.get(backend, {}))
     session = family.open(folder, options, Placement("cpu"))
-    size = {} if writes else {"width": 64, "height": 96}
-    request = session.complete(Request("a red cat", steps=2, **size))
+    asked = REQUESTS.get(backend, {"steps": 2, "width": 64, "height": 96})
+    request = session.complete(Request("a red cat", **asked))
     for branch in session.branches(request):
         session.sequence(request, branch)
     session.layers(request)
