@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 MOST_FRAMES = 2**12
 """Frames beyond which a video is not decoded."""
-MOST_VIDEO_PIXELS = 2**30
-"""Pixels of all frames together beyond which it is not either."""
+MOST_VIDEO_PIXELS = 2**27
+"""Pixels of all frames together beyond which it is not either, and none is drawn."""
 
 
 def write_animation(frames: Sequence[Image], fps: float, info: PngInfo | None = None) -> bytes:

@@ -94,6 +94,11 @@ def _read(trace: Trace, selection: Selection, options: FramesOptions) -> xr.Data
     maps = xr.concat(frames, "frame").assign_coords(frame=np.arange(count))
     spans = np.array(frame_spans(trace.manifest.request.frames or count, count))
     maps = maps.assign_coords(first=("frame", spans[:, 0]), last=("frame", spans[:, 1]))
+    terms = [*selection.words, *selection.phrases]
+    maps = maps.assign_coords(
+        text=("word", [term.text for term in terms]),
+        occurrence=("word", [term.number for term in terms]),
+    )
     maps.attrs |= {"fps": trace.manifest.request.fps or 1.0}
     return maps.transpose("sample", "segment", "frame", "word", "row", "column")
 
@@ -109,7 +114,8 @@ def _tabulate(maps: xr.DataArray, segment: str) -> Table:
     row, column = np.divmod(best, values.shape[-1])
     return make_table(
         {
-            "word": maps["word"].values.astype(object)[word],
+            "word": maps["text"].values.astype(object)[word],
+            "occurrence": maps["occurrence"].values[word],
             "kind": maps["kind"].values.astype(object)[word],
             "segment": np.full(word.size, segment, object),
             "sample": sample,

@@ -10,6 +10,7 @@ from PIL.Image import Image
 
 from attn.backends.diffusers.session import DiffusersSession
 from attn.errors import RequestError
+from attn.files.videos import MOST_VIDEO_PIXELS
 from attn.schema import Grid, Request
 
 
@@ -38,6 +39,11 @@ class VideoSession(DiffusersSession):
             usual if side is None else side
             for usual, side in zip(self.default_size, (request.width, request.height), strict=True)
         )
+        if width * height * frames > MOST_VIDEO_PIXELS:
+            raise RequestError(
+                f"{frames} frames of {width}x{height} are {width * height * frames} pixels; a "
+                f"video has at most {MOST_VIDEO_PIXELS}"
+            )
         return super().complete(
             replace(request, frames=frames, fps=fps, width=width, height=height)
         )

@@ -107,6 +107,12 @@ def test_frames_refused(frames, told):
         model.complete(Request("a cat", **SMALL | {"frames": frames}))
 
 
+def test_too_many_pixels():
+    """A video that no file of a trace holds is refused before it is drawn."""
+    with pytest.raises(RequestError, match="401 frames of 1280x720 are 369561600 pixels"):
+        shared_session("wan").complete(Request("a cat", width=1280, height=720, frames=401))
+
+
 def doubled():
     """Return the tiny model with a second network for the last noise levels, as Wan 2.2 A14B."""
     pipe = untrained.build(torch.float32)

@@ -47,7 +47,7 @@ def test_sheet():
     assert [*figures] == ["clip/heatmaps/frames.png", "clip/curves/frames.png"]
     figure = figures["clip/heatmaps/frames.png"].figure
     texts = [text.get_text() for text in figure.texts]
-    assert texts[-5:] == ["video", "A", "cat", "a (2)", "bobcat"]
+    assert texts[-5:] == ["video", "A (1)", "cat", "a (2)", "bobcat"]
     titles = [text for axes in figure.axes[::5][:5] for text in _titles(axes)]
     assert titles == ["0: 0", "1: 1–4", "2: 5–8", "3: 9–12", "4: 13–16"]
     without = drawn(FramesOptions(film=False), about=replace(ABOUT, video=lambda sample: None))
