@@ -80,8 +80,8 @@ SESSIONS = {
     "chroma bfloat16": ("chroma", "demo", "bfloat16", SHORT_T5),
     "flux2": ("flux2", "demo", "float32", {"qwen3_tokens": 29}),
     "flux2 bfloat16": ("flux2", "demo", "bfloat16", {"qwen3_tokens": 29}),
-    "wan": ("wan", "demo", "float32", {"umt5_tokens": 29}),
-    "wan bfloat16": ("wan", "demo", "bfloat16", {"umt5_tokens": 29}),
+    "wan": ("wan", "demo", "float32", {"umt5_tokens": 19}),
+    "wan bfloat16": ("wan", "demo", "bfloat16", {"umt5_tokens": 19}),
     "mmada bfloat16": ("mmada", "demo", "bfloat16", SHORT_TEXT),
     "sd35 medium bfloat16": ("sd35", "demo:medium", "bfloat16", SHORT_T5),
 }

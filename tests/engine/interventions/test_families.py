@@ -32,7 +32,7 @@ SESSIONS = {
     "sd2": {},
     "chroma": SHORT_T5,
     "flux2": {"qwen3_tokens": 29},
-    "wan": {"umt5_tokens": 29},
+    "wan": {"umt5_tokens": 19},
     "mmada": {"gen_length": 14, "block_length": 7},
 }
 SCENE = "a red square left of a purple triangle on a white background"
