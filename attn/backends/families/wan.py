@@ -13,7 +13,7 @@ from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 
 from attn import demo
 from attn.backends.diffusers import DiffusersBackend, DiffusersSession, Recipe, VideoSession
-from attn.backends.diffusers.texts.tokens import follow
+from attn.backends.diffusers.texts.tokens import TypedText, follow
 from attn.backends.families.cross import CrossSession
 from attn.backends.loading.family import DIT, VAE, Family, Joint, ModelOptions, Part
 from attn.backends.types import Session
@@ -21,9 +21,12 @@ from attn.checkpoints import folders
 from attn.demo.untrained import wan as untrained
 from attn.errors import ModelError, RequestError
 from attn.schema import Request, Segment
+from attn.wording import cut
 
 SECOND, BOUNDARY = "transformer_2", "boundary_ratio"
 """What a model with two networks has, and where the second takes over."""
+SHOWN = 60
+"""Characters of a prompt in a message."""
 LONGEST = 512
 """Positions of UMT5 that the model was trained with."""
 
@@ -65,7 +68,7 @@ class WanSession(VideoSession, CrossSession):
     @property
     def converter(self) -> Any:
         """What the pipeline makes of a prompt: entities of HTML and odd spaces become plain."""
-        return lambda text, tokenizer: follow(text, prompt_clean(str(text)))
+        return _clean
 
     def complete(self, request: Request) -> Request:
         """Also check the option; see `Session.complete`."""
@@ -82,6 +85,21 @@ class WanSession(VideoSession, CrossSession):
     def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
         """Return the length of the text."""
         return {"max_sequence_length": self.options.umt5_tokens}
+
+
+def _clean(prompt: str, tokenizer: Any) -> str:
+    """Return a prompt as the pipeline cleans it, word by word.
+
+    Raises:
+        RequestError: it has other words then.
+    """
+    cleaned = follow(prompt, prompt_clean(str(prompt)))
+    if isinstance(prompt, TypedText) and not isinstance(cleaned, TypedText):
+        raise RequestError(
+            f"the pipeline reads the prompt {cut(prompt, SHOWN)!r} as {cut(cleaned, SHOWN)!r}, "
+            "with more or fewer words: type it as it is read"
+        )
+    return cleaned
 
 
 class WanBackend(DiffusersBackend):
