@@ -13,16 +13,19 @@ from torch import nn
 
 from attn import demo
 from attn.backends.diffusers import DiffusersBackend, DiffusersSession, Recipe, VideoSession
-from attn.backends.diffusers.texts.tokens import follow
+from attn.backends.diffusers.texts.tokens import TypedText, follow
 from attn.backends.families.cross import CrossSession
 from attn.backends.loading.family import DIT, VAE, Family, Joint, ModelOptions, Part
 from attn.backends.types import Session
 from attn.demo.untrained import wan as untrained
 from attn.errors import ModelError, RequestError
 from attn.schema import Request, Segment
+from attn.wording import cut
 
 SECOND = "denoiser_2"
 """Name of the tower that runs at the last noise levels, where a model has two."""
+SHOWN = 60
+"""Characters of a prompt in a message."""
 LONGEST = 512
 """Positions of UMT5 that the model was trained with."""
 
@@ -69,7 +72,7 @@ class WanSession(VideoSession, CrossSession):
     @property
     def converter(self) -> Any:
         """What the pipeline makes of a prompt: entities of HTML and odd spaces become plain."""
-        return lambda text, tokenizer: follow(text, prompt_clean(str(text)))
+        return _clean
 
     def towers(self) -> Mapping[str, nn.Module]:
         """Return the denoiser, and that of the last noise levels where there are two."""
@@ -101,6 +104,21 @@ class WanSession(VideoSession, CrossSession):
         length = {"max_sequence_length": self.options.umt5_tokens}
         second = self.options.guidance_2
         return length | ({} if second is None else {"guidance_scale_2": second})
+
+
+def _clean(prompt: str, tokenizer: Any) -> str:
+    """Return a prompt as the pipeline cleans it, word by word.
+
+    Raises:
+        RequestError: it has other words then.
+    """
+    cleaned = follow(prompt, prompt_clean(str(prompt)))
+    if isinstance(prompt, TypedText) and not isinstance(cleaned, TypedText):
+        raise RequestError(
+            f"the pipeline reads the prompt {cut(prompt, SHOWN)!r} as {cut(cleaned, SHOWN)!r}, "
+            "with more or fewer words: type it as it is read"
+        )
+    return cleaned
 
 
 class WanBackend(DiffusersBackend):

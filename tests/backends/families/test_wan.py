@@ -92,6 +92,13 @@ def test_words(prompt, words):
     assert read.truncated == ({"umt5": ("cat " * 189).strip()} if len(words) == 511 else {})
 
 
+def test_words_that_cleaning_parts():
+    """A prompt of which cleaning makes more words is refused with how it is read."""
+    model = shared_session("wan")
+    with pytest.raises(RequestError, match="'a&nbsp;b' as 'a b', with more or fewer words"):
+        model.sequence(model.complete(Request("a&nbsp;b", **SMALL)), "cond")
+
+
 @pytest.mark.parametrize(
     ("frames", "told"),
     [
