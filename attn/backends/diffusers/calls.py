@@ -93,7 +93,7 @@ def announcing(
     if on_call is None:
         yield []
         return
-    counts = [Counter() for _ in towers]
+    counts: list[Counter[str]] = [Counter() for _ in towers]
     counts = counts[:1] * len(towers) if pipeline.takes_turns else counts
     announcers = [
         _Announcer(tower, pipeline, on_call, ran) for tower, ran in zip(towers, counts, strict=True)

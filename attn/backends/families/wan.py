@@ -77,7 +77,7 @@ class WanSession(VideoSession, CrossSession):
     def towers(self) -> Mapping[str, nn.Module]:
         """Return the denoiser, and that of the last noise levels where there are two."""
         second = self.pipe.transformer_2
-        return super().towers() | ({} if second is None else {SECOND: second})
+        return {**super().towers(), **({} if second is None else {SECOND: second})}
 
     def complete(self, request: Request) -> Request:
         """Also check the options, and that LoRAs have one network; see `Session.complete`."""
