@@ -96,7 +96,7 @@ def attn_backends() -> list[BackendSpec]:
         BackendSpec(
             name="wan",
             aliases=("wan21",),
-            summary="Wan 2.1 text-to-video: cross- and self-attention of every latent frame",
+            summary="Wan 2.1 and 2.2 text-to-video: cross- and self-attention, frame by frame",
             load=_wan,
             takes=("loras", "frames"),
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ class Pipeline:
         lengths: by branch, of each of these how long its text is; see `Call.lengths`.
         skipped: with how many forwards the schedule begins that do not run.
         concepts: states of words that the model does not read; see `Call.concepts`.
+        takes_turns: whether one of the towers runs at each noise level, not all of them.
     """
 
     scheduler: Any
@@ -63,6 +65,7 @@ class Pipeline:
     lengths: Mapping[str, Sequence[Lengths]] = field(default_factory=dict)
     skipped: Callable[[], int] = lambda: 0
     concepts: tuple[torch.Tensor, ...] = ()
+    takes_turns: bool = False
 
 
 def forwards(branches: Sequence[str], guidance: Guidance) -> tuple[tuple[str, ...], ...]:
@@ -90,7 +93,11 @@ def announcing(
     if on_call is None:
         yield []
         return
-    announcers = [_Announcer(tower, pipeline, on_call) for tower in towers]
+    counts: list[Counter[str]] = [Counter() for _ in towers]
+    counts = counts[:1] * len(towers) if pipeline.takes_turns else counts
+    announcers = [
+        _Announcer(tower, pipeline, on_call, ran) for tower, ran in zip(towers, counts, strict=True)
+    ]
     handles = [
         tower.module.register_forward_pre_hook(announcer, with_kwargs=True)
         for tower, announcer in zip(towers, announcers, strict=True)
@@ -105,11 +112,13 @@ def announcing(
 class _Announcer:
     """A forward pre-hook on a tower that says what runs next."""
 
-    def __init__(self, tower: Tower, pipeline: Pipeline, on_call: OnCall) -> None:
+    def __init__(
+        self, tower: Tower, pipeline: Pipeline, on_call: OnCall, ran: Counter[str]
+    ) -> None:
         self._tower = tower
         self._pipeline = pipeline
         self._on_call = on_call
-        self._forwards = 0
+        self._ran = ran  # shared by towers that take turns
         self._steps: list[int] = []
         self._thread = get_ident()
         self.noise: list[str] = []
@@ -121,8 +130,8 @@ class _Announcer:
             )
         scheduler, samples = self._pipeline.scheduler, self._pipeline.samples
         skipped = self._pipeline.skipped_paths(keywords)
-        self._forwards += not skipped
-        level, number = divmod(self._forwards - 1, len(self._tower.forwards))
+        self._ran["forwards"] += not skipped
+        level, number = divmod(self._ran["forwards"] - 1, len(self._tower.forwards))
         self._steps = self._steps or schedules.call_steps(scheduler)
         latents = args[0] if args else keywords[self._pipeline.input_name]
         if not self.noise:

@@ -67,6 +67,8 @@ class DiffusersSession(ConceptSession):
     """Whether the pipeline gives its scheduler the noise levels, which not all schedulers take."""
     repeats_prompts: ClassVar[bool] = False
     """Whether each image is given its prompt: of several of one, some pipelines mix up masks."""
+    takes_turns: ClassVar[bool] = False
+    """Whether one of the towers runs at each noise level, not all of them."""
     unread_negative: ClassVar[str] = "guidance is off, so the negative prompt is not read"
     """What the user is told of a negative prompt where no row `uncond` runs."""
     shows_pictures = True
@@ -176,6 +178,7 @@ class DiffusersSession(ConceptSession):
             self._prompts.row_lengths(self.branch_texts(requests), first.images),
             lambda: self._skipped_calls,
             self.concept_states,
+            self.takes_turns,
         )
         towers = [
             Tower(name, module, forwards(self.tower_branches(name, first), self.guidance))
@@ -324,7 +327,6 @@ class DiffusersSession(ConceptSession):
         ):
             answer = self.pipe(**self.pipeline_arguments(requests))
         images, videos = self.pictured(answer)
-        unread = [unknown_tokens(*where) for where in sorted(unknown)]
         parts = [slice(at, at + first.images) for at in range(0, len(images), first.images)]
         return [
             Output(
@@ -332,7 +334,7 @@ class DiffusersSession(ConceptSession):
                 noise=tuple(noise[part]),
                 forming=tuple(seen.frames[part]),
                 unknown=frozenset(unknown),
-                warnings=(*unread, *told, *seen.warnings),
+                warnings=(*(unknown_tokens(*at) for at in sorted(unknown)), *told, *seen.warnings),
                 videos=tuple(videos[part]),
             )
             for part in parts

@@ -48,14 +48,15 @@ class CrossSession(DiffusersSession):
             "cross": self.text_segments(request),
         }
         located = [
-            (f"{self.stack}.{number}.{name}", getattr(block, name), kind)
-            for number, block in enumerate(getattr(self.model, self.stack))
+            (tower, f"{self.stack}.{number}.{name}", getattr(block, name), kind)
+            for tower, model in self.towers().items()
+            for number, block in enumerate(getattr(model, self.stack))
             for name, kind in self.modules
         ]
         return tuple(
             Layer(
                 index=index,
-                tower="denoiser",
+                tower=tower,
                 path=path,
                 kind=kind,
                 num_heads=module.heads,
@@ -63,7 +64,7 @@ class CrossSession(DiffusersSession):
                 keys=keys[kind],
                 head_dim=module.inner_dim // module.heads,
             )
-            for index, (path, module, kind) in enumerate(located)
+            for index, (tower, path, module, kind) in enumerate(located)
         )
 
 

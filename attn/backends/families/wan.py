@@ -1,29 +1,31 @@
-"""Wan 2.1: text to video, in blocks that read the video, then the text."""
+"""Wan 2.1 and 2.2: text to video, in blocks that read the video, then the text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from diffusers import WanPipeline
 from diffusers.pipelines.wan.pipeline_wan import prompt_clean
+from torch import nn
 
 from attn import demo
 from attn.backends.diffusers import DiffusersBackend, DiffusersSession, Recipe, VideoSession
-from attn.backends.diffusers.texts.tokens import follow
+from attn.backends.diffusers.texts.tokens import TypedText, follow
 from attn.backends.families.cross import CrossSession
 from attn.backends.loading.family import DIT, VAE, Family, Joint, ModelOptions, Part
 from attn.backends.types import Session
-from attn.checkpoints import folders
 from attn.demo.untrained import wan as untrained
 from attn.errors import ModelError, RequestError
 from attn.schema import Request, Segment
+from attn.wording import cut
 
-SECOND, BOUNDARY = "transformer_2", "boundary_ratio"
-"""What a model with two networks has, and where the second takes over."""
+SECOND = "denoiser_2"
+"""Name of the tower that runs at the last noise levels, where a model has two."""
+SHOWN = 60
+"""Characters of a prompt in a message."""
 LONGEST = 512
 """Positions of UMT5 that the model was trained with."""
 
@@ -37,6 +39,10 @@ class WanOptions(ModelOptions):
         default=None, metadata={"help": "text encoder UMT5-XXL: file or folder"}
     )
     umt5_tokens: int = field(default=LONGEST, metadata={"help": "positions of UMT5 (1 to 512)"})
+    guidance_2: float | None = field(
+        default=None,
+        metadata={"help": "guidance in the second network, of models with two; none: as the first"},
+    )
 
 
 class WanSession(VideoSession, CrossSession):
@@ -46,6 +52,7 @@ class WanSession(VideoSession, CrossSession):
     encoders: ClassVar = {"umt5": ("",)}
     lora_families = ("wan",)
     guidance = "calls"
+    takes_turns = True
     default_steps = 50
     default_guidance = 5.0
     default_frames = 81
@@ -65,10 +72,23 @@ class WanSession(VideoSession, CrossSession):
     @property
     def converter(self) -> Any:
         """What the pipeline makes of a prompt: entities of HTML and odd spaces become plain."""
-        return lambda text, tokenizer: follow(text, prompt_clean(str(text)))
+        return _clean
+
+    def towers(self) -> Mapping[str, nn.Module]:
+        """Return the denoiser, and that of the last noise levels where there are two."""
+        second = self.pipe.transformer_2
+        return {**super().towers(), **({} if second is None else {SECOND: second})}
 
     def complete(self, request: Request) -> Request:
-        """Also check the option; see `Session.complete`."""
+        """Also check the options, and that LoRAs have one network; see `Session.complete`."""
+        has_second = SECOND in self.towers()
+        if self.options.guidance_2 is not None and not has_second:
+            raise RequestError("guidance_2 is of models with two networks; leave it out")
+        if request.loras and has_second:
+            raise RequestError(
+                "LoRAs of models with two networks are made for one of them each, and which is not "
+                "told by the file: leave lora out, or take a model with one"
+            )
         if not 1 <= self.options.umt5_tokens <= LONGEST:
             raise RequestError(
                 f"umt5_tokens must be 1 to {LONGEST}; got {self.options.umt5_tokens}"
@@ -80,12 +100,29 @@ class WanSession(VideoSession, CrossSession):
         return (Segment("umt5", "text", 0, self.options.umt5_tokens),)
 
     def extra_arguments(self, requests: Sequence[Request]) -> dict[str, Any]:
-        """Return the length of the text."""
-        return {"max_sequence_length": self.options.umt5_tokens}
+        """Return the length of the text, and what the second network is guided with."""
+        length = {"max_sequence_length": self.options.umt5_tokens}
+        second = self.options.guidance_2
+        return length | ({} if second is None else {"guidance_scale_2": second})
+
+
+def _clean(prompt: str, tokenizer: Any) -> str:
+    """Return a prompt as the pipeline cleans it, word by word.
+
+    Raises:
+        RequestError: it has other words then.
+    """
+    cleaned = follow(prompt, prompt_clean(str(prompt)))
+    if isinstance(prompt, TypedText) and not isinstance(cleaned, TypedText):
+        raise RequestError(
+            f"the pipeline reads the prompt {cut(prompt, SHOWN)!r} as {cut(cleaned, SHOWN)!r}, "
+            "with more or fewer words: type it as it is read"
+        )
+    return cleaned
 
 
 class WanBackend(DiffusersBackend):
-    """Wan 2.1 text-to-video."""
+    """Wan 2.1 and 2.2 text-to-video."""
 
     Options = WanOptions
     example_prompt = demo.EXAMPLE_PROMPT
@@ -106,31 +143,19 @@ class WanBackend(DiffusersBackend):
         """Build the tiny model; see `DiffusersBackend.build_demo`."""
         return untrained.build(dtype, weights=weights)
 
-    def pipeline_class(self, folder: Path) -> type[Any]:
-        """Also refuse a folder with a second network; see `DiffusersBackend.pipeline_class`."""
-        cls = super().pipeline_class(folder)
-        index = folders.read_index(folder)
-        _require_single(index.get(SECOND) not in (None, [None, None]), index.get(BOUNDARY))
-        return cls
-
     def finish(self, session: DiffusersSession, recipe: Recipe | None) -> Session:
-        """Refuse a second network; draw a small video of the demo by default.
+        """Refuse half of two networks; draw a small video of the demo by default.
 
         Raises:
-            ModelError: there is one.
+            ModelError: one is missing, or where the second takes over.
         """
         pipe = session.pipe
-        _require_single(pipe.transformer_2 is not None, pipe.config.boundary_ratio)
+        halves = pipe.transformer_2 is not None, pipe.config.boundary_ratio is not None
+        if pipe.transformer is None or len({*halves}) > 1:
+            raise ModelError(
+                "this pipeline has half of two networks: expected transformer alone, or "
+                "transformer, transformer_2 and boundary_ratio, as Wan 2.2 A14B has; load it whole"
+            )
         if isinstance(session, WanSession) and session.info.source == "demo":
             session.default_size, session.default_frames, session.default_fps = (96, 64), 9, 8.0
         return session
-
-
-def _require_single(has_second: bool, boundary: object) -> None:
-    """Refuse a model of whose steps some run in another network."""
-    if has_second or boundary is not None:
-        raise ModelError(
-            "this model has two networks, one for the noisier steps and one for the others, as "
-            "Wan 2.2 A14B has; this backend runs models with one: take Wan 2.1, or call the "
-            "pipeline yourself and record each network with attn.tap"
-        )

@@ -12,7 +12,7 @@ from attn.checkpoints.families.wan import LAYOUT
 from attn.demo.untrained import wan as untrained
 from attn.engine.plan import Keep, make_plan
 from attn.errors import ModelError, RequestError
-from attn.schema import Request
+from attn.schema import Lora, Request
 from tests.helpers.models import layouts, lora_spellings
 from tests.helpers.models.every_option import capture_everything
 from tests.helpers.models.opening import differing, lay_out, opening, refusal
@@ -92,6 +92,13 @@ def test_words(prompt, words):
     assert read.truncated == ({"umt5": ("cat " * 189).strip()} if len(words) == 511 else {})
 
 
+def test_words_that_cleaning_parts():
+    """A prompt of which cleaning makes more words is refused with how it is read."""
+    model = shared_session("wan")
+    with pytest.raises(RequestError, match="'a&nbsp;b' as 'a b', with more or fewer words"):
+        model.sequence(model.complete(Request("a&nbsp;b", **SMALL)), "cond")
+
+
 @pytest.mark.parametrize(
     ("frames", "told"),
     [
@@ -113,15 +120,78 @@ def test_too_many_pixels():
         shared_session("wan").complete(Request("a cat", width=1280, height=720, frames=401))
 
 
-def test_two_networks_refused(tmp_path):
-    """A model with a second network is refused, whose steps a capture would miss."""
+def doubled():
+    """Return the tiny model with a second network for the last noise levels, as Wan 2.2 A14B."""
     pipe = untrained.build(torch.float32)
-    pipe.register_modules(transformer_2=untrained.transformer())
-    pipe.register_to_config(boundary_ratio=0.5)
-    with pytest.raises(ModelError, match="two networks"):
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        pipe.register_modules(transformer_2=untrained.transformer().eval())
+    pipe.register_to_config(boundary_ratio=0.7)
+    return pipe
+
+
+def test_two_networks(tmp_path):
+    """Each network is a tower with maps of its own steps, and nothing of the others'."""
+    doubled().save_pretrained(tmp_path / "two")
+    size = {"size": (112, 80), "frames": 5, "steps": 5}
+    attn.capture("wan", "a cat", model=tmp_path / "two", out=tmp_path / "out", **size)
+    trace = attn.open(tmp_path / "out")
+    towers = [layer.tower for layer in trace.layers]
+    assert towers == ["denoiser", "denoiser", "denoiser_2", "denoiser_2"]
+    noises = np.array([step.noise for step in trace.steps])
+    ran = {
+        tower: ~np.isnan(trace.maps(f"{tower}:blocks.1.attn2").values).any((1, 2, 3, 4, 5, 6))
+        for tower in ("denoiser", "denoiser_2")
+    }
+    assert ran["denoiser"].tolist() == (noises >= 0.7).tolist()
+    assert ran["denoiser_2"].tolist() == (noises < 0.7).tolist()
+    assert {*ran["denoiser"]} == {True, False}
+    assert trace.word_maps(tower="denoiser_2").notnull().all()
+
+
+def test_two_networks_are_run_as_they_are(tmp_path):
+    """Recording changes no bit of what two networks draw; the second has guidance of its own."""
+    pipe = doubled()
+    model = opening("wan", pipe)
+    request = model.complete(Request("a red cat", steps=5, width=112, height=80, frames=5))
+    calls = []
+    (plain,), (seen,) = (model.generate([request], on) for on in (None, calls.append))
+    for one, other in zip(plain.videos[0], seen.videos[0], strict=True):
+        assert np.array_equal(np.asarray(one), np.asarray(other))
+    assert [call.step for call in calls] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert [call.rows[0][0] for call in calls] == ["cond", "uncond"] * 5
+    weaker = opening("wan", pipe, guidance_2=2.0)
+    (other,) = weaker.generate([weaker.complete(request)], None)
+    assert not np.array_equal(np.asarray(other.images[0]), np.asarray(plain.images[0]))
+
+
+@pytest.mark.parametrize("half", ["network", "boundary"])
+def test_half_of_two_networks(half):
+    """A pipeline that cannot run its second network is refused; so are LoRAs beside one."""
+    pipe = doubled()
+    with pytest.raises(RequestError, match="for one of them each"):
+        opening("wan", pipe).complete(Request("a cat", loras=(Lora("a.safetensors"),), **SMALL))
+    with pytest.raises(RequestError, match="guidance_2 is of models with two networks"):
+        opening("wan", "demo", guidance_2=2.0).complete(Request("a cat", **SMALL))
+    if half == "network":
+        pipe.register_modules(transformer_2=None)
+    else:
+        pipe.register_to_config(boundary_ratio=None)
+    with pytest.raises(ModelError, match="half of two networks"):
         opening("wan", pipe)
-    pipe.save_pretrained(tmp_path / "two")
-    assert "two networks" in refusal("wan", tmp_path / "two")
+
+
+def test_a_time_for_each_token():
+    """A model that is told the time token by token, as 2.2 TI2V-5B, is recorded likewise."""
+    pipe = untrained.build(torch.float32)
+    pipe.register_to_config(expand_timesteps=True)
+    model = opening("wan", pipe)
+    request = model.complete(Request("a red cat", **SMALL))
+    calls = []
+    (plain,), (seen,) = (model.generate([request], on) for on in (None, calls.append))
+    assert [call.step for call in calls] == [0, 0, 1, 1]
+    for one, other in zip(plain.videos[0], seen.videos[0], strict=True):
+        assert np.array_equal(np.asarray(one), np.asarray(other))
 
 
 def test_capture(tmp_path):
