@@ -31,15 +31,10 @@ function takePlanAway() {
   plan.dispatchEvent(new Event("input", { bubbles: true })); // Gradio is to know what it shows
 }
 
-/** Hear of a stroke, which may end outside, and of a button that a pointer or a key pressed. @param {Event} event */
+/** Hear of a stroke, which may end outside, and of a button that is pressed, by a key too. @param {Event} event */
 function hear(event) {
-  const { type, isTrusted } = event;
-  const isKey = type === "click" && isTrusted && /** @type {MouseEvent} */ (event).detail === 0;
-  if (type === "pointerdown") isHeld = isInside(event);
-  else if (isKey ? isInside(event) : isHeld) {
-    tell();
-    isHeld = false;
-  }
+  if (event.type === "pointerdown") isHeld = isInside(event);
+  else if (event.type === "pointerup" ? isHeld : event.isTrusted && isInside(event)) tell();
 }
 
 for (const kind of ["pointerdown", "pointerup", "click"]) document.addEventListener(kind, hear, true);
