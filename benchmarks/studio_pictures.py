@@ -47,9 +47,9 @@ def take() -> None:
         page.get_by_label("Analyse when it is done").uncheck()
         page.mouse.move(0, 0)
         page.get_by_role("button", name="Run", exact=True).click()
-        _tell(page, "progress", "Step 20 ")
+        _tell(page, "progress", "^Step (1[5-9]|2[0-9]) ")
         keep("run", page.screenshot())
-        _tell(page, "progress", "Done")
+        _tell(page, "progress", "^Done")
         page.get_by_role("button", name="Again without the drawing").click()
         page.locator("iframe.explorer[src*=',']").wait_for()
         page.frame_locator("iframe.explorer").locator("td").first.wait_for()
@@ -63,11 +63,11 @@ def keep(name: str, data: bytes) -> None:
     Image.open(BytesIO(data)).convert("RGB").quantize(COLOURS).save(PICTURES / f"{name}.png")
 
 
-def _tell(page: Any, box: str, text: str) -> None:
+def _tell(page: Any, box: str, pattern: str) -> None:
     """Wait until a text stands in a box."""
     page.wait_for_function(
-        "([box, text]) => document.querySelector(`.${box} textarea`)?.value.includes(text)",
-        arg=[box, text],
+        "([box, text]) => document.querySelector(`.${box} textarea`)?.value.match(text)",
+        arg=[box, pattern],
     )
 
 

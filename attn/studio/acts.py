@@ -216,10 +216,10 @@ class Acts:
 
         def follow(before: str | None, model: str | None, *values: Any) -> list[Any]:
             after: Mapping[str, Any] | None = None
-            if before != model and before in self._models and model in self._models:
-                models = self._models[before], self._models[model]
+            models = self._models.get(before or ""), self._models.get(model or "")
+            if before != model and models[0] and models[1]:
                 held = dict(zip(names, values, strict=True))
-                after = self._studio.values_after(self._backend, *models, held)
+                after = self._studio.values_after(self._backend, models[0], models[1], held)
             if after is None:  # nothing is to be done, or later
                 return [gr.skip()] * (1 + len(names))
             return [model, *(after[name] for name in names)]

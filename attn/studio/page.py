@@ -253,7 +253,9 @@ class _Page:
         }
         edits = [part.change for part in form if not isinstance(part, gr.ImageEditor)]
         if self._pad is not None:
-            edits += [self._pad.pad.upload, self._pad.pad.clear, self._pad.drawn.click]
+            edits.append(self._pad.drawn.click)
+            # alone: of all that an act hears Gradio takes the values, and the pad's are uploaded
+            gr.on([self._pad.pad.upload, self._pad.pad.clear], **counting)
         gr.on([page.load, *edits], **counting)
         # what changes while a plan is asked for may come with it only once the field is left
         left = [part.blur for part in form if isinstance(part, gr.Textbox | gr.Number)]

@@ -106,7 +106,7 @@ def tell_plan(plan: Mapping[str, Any], pace: float | None) -> str:
 def _state(job: StudioRun, before: int) -> str:
     texts: Mapping[str, Callable[[], str]] = {
         "waiting": lambda: f"Waiting: {count_noun(before, 'run')} first.",
-        "beginning": lambda: "The first step is on its way …",
+        "beginning": lambda: "Beginning …",
         "loading": lambda: "Loading the model …",
         "running": lambda: _running(job),
         "analyzing": lambda: f"All {count_noun(job.total, 'step')} are there. Analysing …",

@@ -179,7 +179,7 @@ def test_what_is_waited_for(first, is_done):
     ("facts", "text"),
     [
         ({"status": "waiting"}, "Waiting: 2 runs first."),
-        ({"status": "beginning"}, "The first step is on its way …"),
+        ({"status": "beginning"}, "Beginning …"),
         ({"status": "loading"}, "Loading the model …"),
         (
             {"status": "running", "done": 3, "total": 5, "seconds": 1.0, "written": 2000},

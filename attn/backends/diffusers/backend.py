@@ -123,9 +123,14 @@ class DiffusersBackend(Backend):
             )
         return overrides.get(denoiser) or super().default_model(options)
 
+    @property
+    def lora_families(self) -> tuple[str, ...]:
+        """Which LoRAs fit, as `attn.lora` names their family; the usual one first."""
+        return self.session.lora_families
+
     def complete_loras(self, loras: Sequence[Lora]) -> tuple[Lora, ...]:
         """Check LoRA files for the family; see `Backend.complete_loras`."""
-        return adapters.complete(loras, self.session.lora_families)
+        return adapters.complete(loras, self.lora_families)
 
     def open(
         self, source: str | Path | object, options: Any, placement: Placement = AUTOMATIC

@@ -14,19 +14,14 @@ function begin() {
 
 let isHeld = false;
 
-/**
- * Tell the page that a pad may hold something else, once the pad has dealt with the event.
- * @param {Event} event of a pointer, whose stroke may end outside, or of a button that a key pressed
- */
-function hear({ type, target, isTrusted }) {
-  if (!isTrusted) return; // our own
-  const isInside = target instanceof Element && target.closest(".pad") !== null;
-  if (isInside || isHeld) {
-    takePlanAway();
-    setTimeout(() => /** @type {HTMLElement?} */ (document.querySelector(".pad-drawn"))?.click());
-  }
-  isHeld = type === "pointerdown" && isInside;
+/** Tell the page that a pad may hold something else, once the pad has dealt with the event. */
+function tell() {
+  takePlanAway();
+  setTimeout(() => /** @type {HTMLElement?} */ (document.querySelector(".pad-drawn"))?.click());
 }
+
+/** @param {Event} event */
+const isInside = ({ target }) => target instanceof Element && target.closest(".pad") !== null;
 
 /** Say at once that the plan is made anew: the pad is busy with the stroke for a while, and Gradio with the pad. */
 function takePlanAway() {
@@ -34,6 +29,12 @@ function takePlanAway() {
   if (!plan) return;
   plan.value = "Planning …";
   plan.dispatchEvent(new Event("input", { bubbles: true })); // Gradio is to know what it shows
+}
+
+/** Hear of a stroke, which may end outside, and of a button that is pressed, by a key too. @param {Event} event */
+function hear(event) {
+  if (event.type === "pointerdown") isHeld = isInside(event);
+  else if (event.type === "pointerup" ? isHeld : event.isTrusted && isInside(event)) tell();
 }
 
 for (const kind of ["pointerdown", "pointerup", "click"]) document.addEventListener(kind, hear, true);

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from attn.backends import Registered, find, installed
 from attn.backends.plugins.guard import guarded
 from attn.backends.types import Placement
-from attn.demo.shipped import LORAS
+from attn.demo.shipped import LORA_FAMILIES
 from attn.errors import AttnError
 from attn.options import describe_options
-from attn.schema import Lora, Request
+from attn.schema import Request
 from attn.verbs.parsing import parse_size
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def describe_family(registered: Registered, model: str) -> Facts:
         return facts | {"error": str(error)}
     facts |= {"prompt": family.example_prompt, "options": options, "error": None}
     demos = [DEMO, *(f"{DEMO}:{variant}" for variant in family.variants)]
-    facts |= {"loras": [name for name in LORAS if _takes(family, name)]}
+    facts |= {"loras": _demo_loras(family)}
     facts |= {"demos": demos, "note": f"{DEMO}: {family.note_on_demo(DEMO)}"}
     try:
         return facts | {"defaults": defaults(spec.name, model)}
@@ -136,13 +136,10 @@ def _allows(session: Session, request: Request) -> bool:
     return True
 
 
-def _takes(family: Backend, lora: str) -> bool:
-    """Whether the LoRA of a demo fits the models of a family."""
-    try:
-        family.complete_loras([Lora(str(LORAS[lora]))])
-    except AttnError:
-        return False
-    return True
+def _demo_loras(family: Backend) -> list[str]:
+    """Return the names of the demos' LoRAs that fit the models of a family."""
+    taken = getattr(family, "lora_families", ())
+    return [name for name, of_family in LORA_FAMILIES.items() if of_family in taken]
 
 
 def _describe_options(family: Backend) -> list[Facts]:

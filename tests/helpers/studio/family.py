@@ -78,6 +78,7 @@ class _Held(FakeBackend):
     """Opens any name."""
 
     session: type[HeldSession]
+    lora_families = ("sdxl",)
 
     def open(self, source, options, placement=AUTOMATIC):
         """Make the model; it waits while it generates."""
