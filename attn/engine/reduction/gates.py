@@ -73,7 +73,7 @@ def watched(
             handle.remove()
 
 
-def own_values(values: Tensor, call: Call, row: int, layer: Layer, gate: Gate) -> Tensor:
+def part_values(values: Tensor, call: Call, row: int, layer: Layer, gate: Gate) -> Tensor:
     """Return what a gate's module said of its part's queries in one row, (query, number).
 
     Args:
@@ -86,9 +86,9 @@ def own_values(values: Tensor, call: Call, row: int, layer: Layer, gate: Gate) -
     Raises:
         CaptureError: they are of other rows, queries or heads.
     """
-    own = positions(part(layer.queries, gate.part))
+    queries = positions(part(layer.queries, gate.part))
     side, _ = sides_of(layer, call, row)
-    expected = [len(call.rows), side.length if gate.whole else len(own)]
+    expected = [len(call.rows), side.length if gate.whole else len(queries)]
     if list(values.shape[:2]) != expected or values.shape[-1] % layer.num_heads:
         raise CaptureError(
             f"the gate of {layer.path} ({gate.part}) has values {list(values.shape)}, expected "
@@ -96,7 +96,7 @@ def own_values(values: Tensor, call: Call, row: int, layer: Layer, gate: Gate) -
         )
     if not gate.whole:
         return values[row]
-    return values[row, as_index(tuple(columns(own, side)), values.device)]
+    return values[row, as_index(tuple(columns(queries, side)), values.device)]
 
 
 def summarise(values: GateValues, heads: int, activation: str = "none") -> GateStatistics:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from attn.engine.attention import LEAST, Attention, Index
-from attn.engine.heads import own_keys
+from attn.engine.heads import without_copies
 from attn.engine.layer_plans import BlockPlan, LayerPlan, Pass, TotalPlan
 from attn.engine.shapes import ColumnMembers, Logits, PerHead, PerQuery, Probs
 
@@ -81,7 +81,7 @@ def measure(plan: LayerPlan, attention: Attention, row: int, scratch: Scratch) -
         shares = [by_segment[segment.name] for segment in plan.totals[query]]
         kept[f"{index}/total.{query}"] = torch.stack(shares, 1)
     if plan.factors:
-        factors = _factors(own_keys(attention, plan.layer), row)
+        factors = _factors(without_copies(attention, plan.layer), row)
         kept |= {f"{index}/{name}": value for name, value in factors}
     return kept
 
