@@ -114,9 +114,24 @@ def summarise(values: GateValues, heads: int, activation: str = "none") -> GateS
 
 
 def _statistics(by_head: Tensor, activation: str) -> GateStatistics:
-    """Return the statistics of some heads, of (query, head, channel)."""
-    by_head = by_head.sigmoid() if activation == "sigmoid" else by_head
-    variance, mean = torch.var_mean(by_head.float(), dim=(0, 2), correction=0)
-    size = by_head.shape[0] * by_head.shape[2]
-    low = [torch.count_nonzero(by_head < bound, dim=(0, 2)) / size for bound in LOW]
-    return torch.stack([mean, variance.sqrt(), *low], dim=1)
+    """Return the statistics of some heads, of (query, head, channel).
+
+    They are taken of every channel first, over its queries, which is several times as fast, and
+    with deviations from a mean that is corrected, so that a gate that is constant has none.
+    """
+    heads = by_head.shape[1]
+    gates = by_head.sigmoid() if activation == "sigmoid" else by_head
+    values = gates.to(torch.float32, copy=True).flatten(1)
+    is_low = torch.empty_like(values)
+    low = [torch.lt(values, bound, out=is_low).mean(0) for bound in LOW]
+    rough = values.mean(0)
+    rest = values.sub_(rough).mean(0).double()
+    variance = values.square_().mean(0).double() - rest.square()
+    mean = rough.double() + rest
+    mean, variance, *low = (
+        each.unflatten(0, (heads, -1)).double() for each in (mean, variance, *low)
+    )
+    whole = mean.mean(1)
+    spread = variance.mean(1) + (mean - whole[:, None]).square().mean(1)
+    shares = [each.mean(1) for each in low]
+    return torch.stack([whole, spread.clamp_(min=0).sqrt(), *shares], 1).float()
