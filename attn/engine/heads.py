@@ -86,7 +86,7 @@ def share_keys(attention: Attention, groups: object) -> Attention:
     return replace(attention, key=key[:, ::groups], value=value[:, ::groups])
 
 
-def own_keys(attention: Attention, layer: Layer) -> Attention:
+def without_copies(attention: Attention, layer: Layer) -> Attention:
     """Take back the copies of keys that a library made for the grouped queries of a layer."""
     return share_keys(attention, layer.num_heads // (layer.num_key_heads or layer.num_heads))
 

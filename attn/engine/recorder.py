@@ -11,12 +11,12 @@ from torch import Tensor
 
 from attn.engine.attention import Attention, placements
 from attn.engine.cells import TORCH_DTYPES, Cells
-from attn.engine.heads import own_keys, unfold, with_heads
+from attn.engine.heads import unfold, with_heads, without_copies
 from attn.engine.layer_plans import LayerPlan, Shapes, Span
 from attn.engine.open_calls import OpenCall, is_filled, is_skipped, say_unseen
 from attn.engine.plan import Plan
 from attn.engine.reduction.batching import Batches
-from attn.engine.reduction.gates import GateKey, own_values, summarise
+from attn.engine.reduction.gates import GateKey, part_values, summarise
 from attn.engine.reduction.means import Means
 from attn.engine.reduction.measures import Scratch, measure
 from attn.errors import CaptureError
@@ -189,10 +189,10 @@ class Recorder:
             trace, cell = self._cells.cell_of(branch, sample)
             layer = self._layers[trace][layer_key[0], layer_key[1]].layer
             gate = next(gate for gate in layer.gates if gate.part == name)
-            own = own_values(values, call.call, row, layer, gate)
+            selected = part_values(values, call.call, row, layer, gate)
             if key in call.gates:
                 raise CaptureError(f"the gate of {layer.path} ({name}) ran twice in one call")
-            summary = summarise(own, layer.num_heads, gate.activation)
+            summary = summarise(selected, layer.num_heads, gate.activation)
             self._cells.add(trace, f"{layer.index}/gate.{name}", cell, summary)
         call.gates.add(key)
 
@@ -358,7 +358,7 @@ def _shapes(plan: Plan, span: Span | None = None) -> Shapes:
 
 def ungrouped(attention: Attention, layer: Layer, span: Span) -> Attention:
     """Give grouped queries the heads of the model, as calls with a cache may not have them."""
-    return own_keys(unfold(attention, layer.num_heads, span[1] - span[0]), layer)
+    return without_copies(unfold(attention, layer.num_heads, span[1] - span[0]), layer)
 
 
 def _of_row(values: np.ndarray, row: int, padding: int, positions: int, name: str) -> Tensor:

@@ -72,12 +72,13 @@ class Krea2Session(JointSession):
         """An instruction, which is dropped, and what ends the prompt's turn, behind the padding."""
         prefix = self.pipe.prompt_template_encode_prefix
         suffix = self.pipe.prompt_template_encode_suffix
+        dropped = self.pipe.prompt_template_encode_start_idx
         length = self.options.qwen3vl_tokens
         return {
             "qwen3vl": Template(
                 lambda _, prompt: prefix + prompt + suffix,
-                length + DROPPED,
-                DROPPED,
+                length + dropped,
+                dropped,
                 multiple=length,
                 fills_inside=True,
             )
@@ -181,7 +182,7 @@ class Krea2Backend(DiffusersBackend):
         pipe = session.pipe
         layers = pipe.text_encoder.config.text_config.num_hidden_layers
         read, expected = pipe.text_encoder_select_layers, pipe.transformer.config.num_text_layers
-        if len(read) != expected or not all(0 <= layer <= layers for layer in read):
+        if len(read) != expected or not all(-layers <= layer <= layers for layer in read):
             raise ModelError(
                 f"text_encoder_select_layers is {list(read)}; expected {expected} numbers from 0 "
                 f"to {layers}, the layers of the text encoder: its parts are of several models"

@@ -73,7 +73,7 @@ def watched(
             handle.remove()
 
 
-def own_values(values: Tensor, call: Call, row: int, layer: Layer, gate: Gate) -> Tensor:
+def part_values(values: Tensor, call: Call, row: int, layer: Layer, gate: Gate) -> Tensor:
     """Return what a gate's module said of its part's queries in one row, (query, number).
 
     Args:
@@ -86,9 +86,9 @@ def own_values(values: Tensor, call: Call, row: int, layer: Layer, gate: Gate) -
     Raises:
         CaptureError: they are of other rows, queries or heads.
     """
-    own = positions(part(layer.queries, gate.part))
+    queries = positions(part(layer.queries, gate.part))
     side, _ = sides_of(layer, call, row)
-    expected = [len(call.rows), side.length if gate.whole else len(own)]
+    expected = [len(call.rows), side.length if gate.whole else len(queries)]
     if list(values.shape[:2]) != expected or values.shape[-1] % layer.num_heads:
         raise CaptureError(
             f"the gate of {layer.path} ({gate.part}) has values {list(values.shape)}, expected "
@@ -96,7 +96,7 @@ def own_values(values: Tensor, call: Call, row: int, layer: Layer, gate: Gate) -
         )
     if not gate.whole:
         return values[row]
-    return values[row, as_index(tuple(columns(own, side)), values.device)]
+    return values[row, as_index(tuple(columns(queries, side)), values.device)]
 
 
 def summarise(values: GateValues, heads: int, activation: str = "none") -> GateStatistics:
@@ -114,9 +114,24 @@ def summarise(values: GateValues, heads: int, activation: str = "none") -> GateS
 
 
 def _statistics(by_head: Tensor, activation: str) -> GateStatistics:
-    """Return the statistics of some heads, of (query, head, channel)."""
-    by_head = by_head.sigmoid() if activation == "sigmoid" else by_head
-    variance, mean = torch.var_mean(by_head.float(), dim=(0, 2), correction=0)
-    size = by_head.shape[0] * by_head.shape[2]
-    low = [torch.count_nonzero(by_head < bound, dim=(0, 2)) / size for bound in LOW]
-    return torch.stack([mean, variance.sqrt(), *low], dim=1)
+    """Return the statistics of some heads, of (query, head, channel).
+
+    They are taken of every channel first, over its queries, which is several times as fast, and
+    with deviations from a mean that is corrected, so that a gate that is constant has none.
+    """
+    heads = by_head.shape[1]
+    gates = by_head.sigmoid() if activation == "sigmoid" else by_head
+    values = gates.to(torch.float32, copy=True).flatten(1)
+    is_low = torch.empty_like(values)
+    low = [torch.lt(values, bound, out=is_low).mean(0) for bound in LOW]
+    rough = values.mean(0)
+    rest = values.sub_(rough).mean(0).double()
+    variance = values.square_().mean(0).double() - rest.square()
+    mean = rough.double() + rest
+    mean, variance, *low = (
+        each.unflatten(0, (heads, -1)).double() for each in (mean, variance, *low)
+    )
+    whole = mean.mean(1)
+    spread = variance.mean(1) + (mean - whole[:, None]).square().mean(1)
+    shares = [each.mean(1) for each in low]
+    return torch.stack([whole, spread.clamp_(min=0).sqrt(), *shares], 1).float()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from attn.engine.attention import LEAST, Attention, Index
-from attn.engine.heads import own_keys
+from attn.engine.heads import without_copies
 from attn.engine.layer_plans import BlockPlan, LayerPlan, Pass, TotalPlan
 from attn.engine.shapes import ColumnMembers, Logits, PerHead, PerQuery, Probs
 
@@ -76,7 +76,7 @@ def measure(plan: LayerPlan, attention: Attention, row: int, scratch: Scratch) -
     index = plan.layer.index
     kept = {name: value[0] for name, value in reduce(plan, attention, row, scratch)}
     if plan.factors:
-        kept |= dict(_factors(own_keys(attention, plan.layer), row))
+        kept |= dict(_factors(without_copies(attention, plan.layer), row))
     return {f"{index}/{name}": value for name, value in kept.items()}
 
 

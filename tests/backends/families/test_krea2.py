@@ -243,8 +243,8 @@ def test_gates(branch):
     values = expected_gates(model, request, BLOCK, branch)
     length = {"cond": 3, "uncond": 1}[branch]
     parts = {"image": values[29:], "text": np.concatenate([values[:length], values[24:29]])}
-    for name, own in parts.items():
-        wanted = statistics(own, HEADS)
+    for name, part in parts.items():
+        wanted = statistics(part, HEADS)
         np.testing.assert_allclose(kept[f"2/gate.{name}"], wanted, rtol=0, atol=1e-6)
     refiner = expected_gates(model, request, "text_fusion.refiner_blocks.0.attn", branch)
     wanted = statistics(np.concatenate([refiner[:length], refiner[24:]]), 5)

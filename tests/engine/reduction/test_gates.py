@@ -146,9 +146,9 @@ def test_gates_of_all_queries():
     logits = values(seed=3) * 7 - 3
     _, written = run(Model(Gated(logits)), [layer])
     exact = 1 / (1 + np.exp(-logits[1].double().numpy()))
-    for name, own in (("text", exact[:4]), ("image", exact[7:])):
+    for name, part in (("text", exact[:4]), ("image", exact[7:])):
         kept = written[f"0/gate.{name}"][0, 0]
-        np.testing.assert_allclose(kept, plainly(own, HEADS), rtol=0, atol=1e-6)
+        np.testing.assert_allclose(kept, plainly(part, HEADS), rtol=0, atol=1e-6)
 
 
 class Halved(nn.Module):

@@ -132,12 +132,12 @@ def read_templated(
     last = inside[-1] + 1 if inside else first
     behind = len(ids) - last if template.fills_inside else 0
     read = min(len(ids), template.longest - behind)
-    kept = list(range(read))
+    order = list(range(read))
     if template.fills_inside:
-        kept = [*range(min(read, last)), *range(last, len(ids))]
-    ids = [ids[at] for at in kept]
+        order = [*range(min(read, last)), *range(last, len(ids))]
+    ids = [ids[at] for at in order]
     where = (begin, prompt, typed)
-    tokens = _tokens(tokenizer, ids, [offsets[at] for at in kept], text, where)
+    tokens = _tokens(tokenizer, ids, [offsets[at] for at in order], text, where)
     cut = None
     if read < last:
         at = max(offsets[read][0] - begin, 0)

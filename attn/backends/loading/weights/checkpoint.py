@@ -268,6 +268,7 @@ def _read(path: Path, names: Mapping[str, str]) -> Iterator[tuple[str, Tensor]]:
 
 def _cast(state: dict[str, Tensor], model: Any, dtype: torch.dtype) -> None:
     """Convert in place, one by one: whole models do not fit into memory twice."""
+    # transformers keeps such modules from float16 alone, diffusers from bfloat16, too
     is_kept = dtype == torch.float16 or isinstance(model, diffusers.ModelMixin)
     exempt = getattr(model, "_keep_in_fp32_modules", None) if is_kept else None
     shared, twin = convert.TIED
