@@ -1,1 +1,1 @@
-"""The demo models: how they are trained, and what they score."""
+"""The demo models: how they are trained, what they score, and what work with them takes."""
