@@ -1,1 +1,1 @@
-"""The demo models: how they are trained, what they score, and the figures of the docs of them."""
+"""The demo models: how they are trained, what they score and take, and the figures of the docs."""

@@ -93,9 +93,13 @@ class RegroupedView(MeasureView):
         scales = self.scales.reader(cell)
 
         def read_step(lead: tuple[int, ...]) -> np.ndarray:
-            read = (of(lead).astype(np.float32) for of in (queries, keys, scales))
-            samples = zip(*read, strict=True)
-            maps = np.stack([point(*sample, self.groups) for sample in samples])
+            read = [of(lead).astype(np.float32) for of in (queries, keys, scales)]
+            maps = np.stack(
+                [
+                    point(query, key, scale, self.groups)
+                    for query, key, scale in zip(*read, strict=True)
+                ]
+            )
             return maps.reshape(len(maps), *(self.grid or ()), len(self.groups))
 
         return read_step
@@ -141,7 +145,7 @@ def point(
         (query, group), sum 1 over the groups; NaN where the layer did not run.
     """
     used = key[:, [place for group in groups for place in group]]
-    is_token = ~np.isnan(used).any(-1)[:, np.newaxis]
+    is_token = np.expand_dims(~np.isnan(used).any(-1), 1)
     logits = (query * scale) @ used.reshape(len(used), -1, used.shape[-1]).swapaxes(1, 2)
     logits = logits.reshape(*query.shape[:2], *used.shape[1:3])
     with np.errstate(invalid="ignore"):  # of a layer that did not run

@@ -113,7 +113,7 @@ def test_plan_tells_of_them(keep, kept):
     )
     assert (plain.exit_code, told.exit_code) == (0, 0)
     (line,) = [line for line in told.stdout.splitlines() if "concepts" in line]
-    assert line.startswith(f"{kept} of 3 concepts in 4 layers: ")
+    assert line.startswith(f"{kept} of 3 concepts in 11 layers: ")
     plans = [
         attn.capture("sd15", "a cat", steps=2, keep=keep, dry_run=True, **more)
         for more in ({}, {"concepts": "sky,tall grass,animal"})

@@ -1,6 +1,6 @@
 """Time of `attn ablate --scan` against as many plain generations.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.scan_cost [--backend sdxl] [--scan blocks heads]
+    OMP_NUM_THREADS=1 python -m benchmarks.demo.scan_cost [--backend sdxl] [--scan blocks heads]
         [--layers GLOB] [--steps 10] [--seeds 2] [--rounds 3]
 
 Scans a demo model with one caption, one variant for each unit beside the baseline, and draws the
