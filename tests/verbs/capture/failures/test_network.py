@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 
 import pytest
+import torch
 
 from attn.errors import TraceError
 from attn.files import locks
@@ -51,7 +52,8 @@ def after(shards, action, patch):
         put(self, step, tensors)
         self._settle()
         if next(count) == shards:
-            action()
+            with torch.inference_mode(False):  # as in another process: a model that is opened in
+                action()  # this mode may have other last bits
 
     patch.setattr(TraceWriter, "put", put_and_wait)
 
