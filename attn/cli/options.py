@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args, get_origin
 
 import typer
 
+from attn.files.names import path_or_url
 from attn.verbs.checks import folder
 from attn.verbs.options import About, Declared, declared
 
@@ -74,6 +75,8 @@ def _typed(context: typer.Context, made: Sequence[Declared], values: Mapping[str
         source = context.get_parameter_source(option.name)
         if source is not None and source.name == "COMMANDLINE":
             value, read = values[option.name], option.about.read
+            if option.about.check is folder:
+                read = path_or_url
             typed[option.name] = value if read is None else read(value)
     return typed
 

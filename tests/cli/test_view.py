@@ -192,7 +192,7 @@ def test_view_when_done(folder, opened):
 def test_comparison_when_done(tmp_path, opened, monkeypatch):
     """`compare --view` begins with the comparison, and has the pairs that it was made of."""
     shown = []
-    monkeypatch.setattr(view, "find_traces", lambda paths: shown.append(find(paths)) or shown[-1])
+    monkeypatch.setattr(view, "find_traces", lambda *of: shown.append(find(*of)) or shown[-1])
     runs = [tmp_path / "a", tmp_path / "b"]
     for run_folder in runs:
         write_collection(run_folder, [7, 3])

@@ -42,4 +42,4 @@ def compare(
         report.close()
     say(spell_json("compare", done) if as_json else "\n".join(as_text(done)))
     if view and not done.plans:
-        look([done.path, *(runs or [done.path.parent])], at_first=True)
+        look([str(done.path), *(runs or [str(done.path.parent)])], at_first=True)

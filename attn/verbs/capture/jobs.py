@@ -212,7 +212,7 @@ def _refuse_concepts(backend: str, session: Session, wishes: Sequence[Request]) 
 def _common(warnings: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
     """Return the warnings that are in all lists, in the order of the first."""
     different = tuple(dict.fromkeys(warnings))
-    shared = set(*different[:1]).intersection(*different[1:])
+    shared: set[str] = set(*different[:1]).intersection(*different[1:])
     return tuple(dict.fromkeys(text for text in next(iter(different), ()) if text in shared))
 
 

@@ -181,6 +181,16 @@ class GenerationOptions:
 
     def __post_init__(self) -> None:
         validate(self)
+        if self.gpus_per_worker is not None and self.engine != "ray":
+            raise UsageError(
+                "gpus_per_worker: this is of --engine ray; local workers share the devices that "
+                "are named, such as --device cuda:0,cuda:1"
+            )
+        if len(self.devices) > 1 and self.engine == "ray":
+            raise UsageError(
+                f"device: expected one for --engine ray, whose workers have the GPUs that Ray "
+                f"gives them (--gpus-per-worker); got '{self.device}'"
+            )
 
     @property
     def devices(self) -> tuple[str, ...]:

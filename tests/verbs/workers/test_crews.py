@@ -4,8 +4,9 @@ import subprocess
 
 import pytest
 
-from attn.errors import RequestError
+from attn.errors import RequestError, UsageError
 from attn.studio import child
+from attn.verbs.capture.options import CaptureOptions
 from attn.verbs.workers import local
 from attn.verbs.workers.work import BatchAnswer, BatchMember, BatchMembers, decode, encode
 from tests.helpers.toy_runs import capture_fake, use_fake
@@ -44,3 +45,16 @@ def test_no_code_of_the_working_folder_runs(command, tmp_path):
     (tmp_path / "msgspec.py").write_text("open('ran', 'w')\n")
     subprocess.run(command, cwd=tmp_path, stdin=subprocess.DEVNULL, check=True)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gpus_per_worker": 0.5}, "gpus_per_worker: this is of --engine ray; local workers share"),
+        ({"engine": "ray", "device": "cuda:0,cuda:1"}, "device: expected one for --engine ray, wh"),
+    ],
+)
+def test_options_of_the_other_engine(options, message):
+    """An option that the engine would not read is refused, and not left aside."""
+    with pytest.raises(UsageError, match=message):
+        CaptureOptions("sd15", **options)
