@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attn.errors import TraceError
-from attn.files.images import UndecodableImageError, decode_image
-from attn.files.videos import read_animation
+from attn.files.images import UndecodableImageError, decode_image, read_animation
 from attn.schema import FORMING_ROW, forming_names, image_names, video_names
 from attn.trace.measures.axes import index_of
 

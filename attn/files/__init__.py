@@ -1,8 +1,7 @@
 """Files: what others wrote is read with care, what we write is there whole or not at all.
 
     outside     read what comes from outside: regular files only, bounded, JSON that is checked
-    images      decode images of others, by format and size
-    videos      videos as animated PNGs
+    images      decode images and videos of others, by format and size
     disk        write atomically, append to journals, say why a disk refused
     digests     whether a file is as it was written
     stamps      whether a file was written again, without reading it

@@ -141,18 +141,11 @@ class Trace:
         Raises:
             DamagedError: the file is another than the one that was written.
         """
-        names = video_names(self.manifest.outputs)
-        if self.folder is None or sample >= len(names):
-            return None
-        self.output(names[sample])
-        return self.folder / names[sample]
+        return self._file(video_names(self.manifest.outputs), sample)
 
     def sketch(self) -> Path | None:
         """Return the drawing's file, white on black, as large as the picture; None without one."""
-        if self.folder is None or SKETCH not in self.manifest.outputs:
-            return None
-        self.output(SKETCH)
-        return self.folder / SKETCH
+        return self._file([name for name in self.manifest.outputs if name == SKETCH], 0)
 
     def forming(self, sample: int = 0) -> Path | None:
         """Return the file that shows how a picture formed, or None where that is not known.
@@ -162,7 +155,10 @@ class Trace:
         Raises:
             DamagedError: the file is another than the one that was written.
         """
-        names = forming_names(self.manifest.outputs)
+        return self._file(forming_names(self.manifest.outputs), sample)
+
+    def _file(self, names: Sequence[str], sample: int) -> Path | None:
+        """Return the file of a sample, held against its digest, if there is one."""
         if self.folder is None or sample >= len(names):
             return None
         self.output(names[sample])

@@ -5,8 +5,7 @@ import pytest
 from PIL import Image
 
 from attn.files import videos
-from attn.files.images import UndecodableImageError
-from attn.files.videos import read_animation, write_animation
+from attn.files.images import UndecodableImageError, read_animation, write_animation
 
 
 def frames(count, seed=0, size=(7, 5)):

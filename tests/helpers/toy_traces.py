@@ -12,7 +12,7 @@ from math import prod
 
 import numpy as np
 
-from attn.files.videos import write_animation
+from attn.files.images import write_animation
 from attn.schema import (
     SKETCH,
     Column,

@@ -10,7 +10,7 @@ from PIL.Image import Image
 
 from attn.backends.diffusers.session import DiffusersSession
 from attn.errors import RequestError
-from attn.files.videos import MOST_VIDEO_PIXELS
+from attn.files.images import MOST_VIDEO_PIXELS
 from attn.schema import Grid, Request
 
 

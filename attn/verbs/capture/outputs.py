@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Any
 from attn.errors import DamagedError, TraceError
 from attn.files.digests import output_digest, read_output
 from attn.files.disk import AGAIN, write_atomic
-from attn.files.images import MOST_BYTES, UndecodableImageError, decode_image
+from attn.files.images import MOST_BYTES, UndecodableImageError, decode_image, write_animation
 from attn.files.outside import read_bytes
-from attn.files.videos import write_animation
 from attn.schema import FORMING_ROW, SKETCH, SKETCH_GROUND, Manifest
 from attn.versions import find_version
 

@@ -1,4 +1,4 @@
-"""The pictures of `docs/studio.md`, taken anew: `python -m benchmarks.studio_pictures`.
+"""The pictures of `docs/studio.md`, taken anew: `python -m benchmarks.demo.studio_pictures`.
 
 Needs Chromium. Draws a square and a triangle on the pad of the first page, takes a picture of the
 page while it runs, and one of the comparison with the same run without the drawing.
@@ -17,7 +17,7 @@ from PIL import Image
 from attn.studio.app import StudioServer
 from attn.studio.options import StudioOptions
 
-PICTURES = Path(__file__).parents[1] / "docs" / "pictures" / "studio"
+PICTURES = Path(__file__).parents[2] / "docs" / "pictures" / "studio"
 PATIENCE = 120_000
 COLOURS = 128
 """Of a picture, which are enough, and a third of the bytes."""
