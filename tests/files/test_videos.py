@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attn.files import videos
+from attn.files import images
 from attn.files.images import UndecodableImageError, read_animation, write_animation
 
 
@@ -43,6 +43,6 @@ def test_damage(damage):
 
 def test_bounds(monkeypatch):
     """More pixels than are believed are not decoded."""
-    monkeypatch.setattr(videos, "MOST_VIDEO_PIXELS", 7 * 5 * 3 - 1)
+    monkeypatch.setattr(images, "MOST_VIDEO_PIXELS", 7 * 5 * 3 - 1)
     with pytest.raises(UndecodableImageError, match="3 frames of 35 pixels"):
         read_animation(write_animation(frames(3), 8))
