@@ -68,6 +68,7 @@ def measure(session: Session, prompt: str, scan: str, arguments: argparse.Namesp
             scan=scan,
             layers=arguments.layers,
             steps=arguments.steps,
+            guidance=request.guidance,
             seed=range(arguments.seeds),
             out=Path(folder) / "scan",
             pictures=False,
