@@ -47,7 +47,10 @@ function give(event, file) {
   dataTransfer.items.add(file);
   const { target, type } = event;
   if (type === "change") /** @type {HTMLInputElement} */ (target).files = dataTransfer.files;
-  const again = type === "change" ? new Event(type, { bubbles: true }) : new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer });
+  const again =
+    type === "change"
+      ? new Event(type, { bubbles: true })
+      : new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer });
   given.add(again);
   target?.dispatchEvent(again);
 }
