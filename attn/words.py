@@ -187,7 +187,7 @@ FUNCTION_WORDS = (
 """English articles, prepositions, conjunctions and pronouns, which name nothing to be seen."""
 DIRECTIONS = "bottom centre center front left lower middle right top upper"
 """English words that say where something is, beside the prepositions."""
-NAMING = "“a”, “of” and “left” are none"
+NAMING = "“a”, “of”, “left” … are none"
 """Which words are no content words, for readers of the page."""
 
 

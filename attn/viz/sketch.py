@@ -29,6 +29,7 @@ from attn.viz.strokes import Lines, say_strokes, show_strokes, trace_lines
 from attn.viz.style import FAINT, INK
 from attn.viz.words.evolution import CURVES, draw_curves, plot_curves
 from attn.viz.words.word_colours import word_looks
+from attn.wording import digits
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -199,7 +200,7 @@ def _show_table(axes: Axes, lifts: xr.DataArray, scale: Normalize) -> None:
     for (row, column), value in np.ndenumerate(values):
         is_dark = abs(np.log2(max(value, 1e-9))) > DARK
         colour = "white" if is_dark else INK
-        text = "–" if np.isnan(value) else f"{value:.2g}×"
+        text = "–" if np.isnan(value) else f"{digits(value)}×"
         is_shown = lifts["chance"].values[row, column] <= MOST_CHANCE
         weight = "bold" if is_shown else "normal"
         about = {"fontsize": 9, "color": colour, "fontweight": weight}

@@ -31,9 +31,9 @@ TABLES = """\
 WORDS = """\
 “cat” has 9 % of its attention in one sixteenth of the image, in the upper left corner (an even map
 has 6.25 %). “bobcat” has 7.12 % of its attention in one sixteenth of the image, in the lower right
-corner. At its peak “cat” gets 2.08 times its mean, the most of the content words (“a”, “of” and
-“left” are none); “bobcat” gets 1.46 times its mean, the least. “cat” leads in 21.7 % of the image,
-the most; no word leads in 70 %.\
+corner. At its peak “cat” gets 2.08 times its mean, the most of the content words (“a”, “of”, “left”
+… are none); “bobcat” gets 1.46 times its mean, the least. “cat” leads in 21.7 % of the image, the
+most; no word leads in 70 %.\
 """
 ANSWER = f"""\
 {WORDS} Padding gets 36.7 %; the words get 44.5 % of the image's attention.
@@ -158,6 +158,7 @@ def test_list():
     names = [line.split()[1] for line in stdout.splitlines() if line.startswith("analysis ")]
     pictures = [
         "words",
+        "frames",
         "text_to_image",
         "text_to_text",
         "curves",
@@ -258,9 +259,9 @@ analysis
             ["run", "--only", "word"],
             2,
             "unknown analysis 'word'. Did you mean 'words'? "
-            "There is: words, text_to_image, text_to_text, curves, sinks, gates, sketch, concepts, "
-            "concentration, evolution, stepavg, unmasking, flow, blocks, patterns, matrices, "
-            "influence, similarity, report.",
+            "There is: words, frames, text_to_image, text_to_text, curves, sinks, gates, sketch, "
+            "concepts, concentration, evolution, stepavg, unmasking, flow, blocks, patterns, "
+            "matrices, influence, similarity, report.",
         ),
         (
             ["run", "--set", "words.scale=both"],

@@ -29,6 +29,7 @@ from attn.analysis.compare.reading import regrid
 from attn.analysis.sketch.strokes import surrounded
 from attn.analysis.tables import Table, make_table
 from attn.shapes import ShapeLifts, ShapeNumbers, ShapeRegions, Strokes, WordMaps
+from attn.wording import digits, percent
 from attn.words import is_content
 
 if TYPE_CHECKING:
@@ -172,14 +173,14 @@ def describe_word(label: str, lifts: np.ndarray, chances: np.ndarray, names: Seq
         return f"{label} is not read by the model"
     most, least = int(lifts.argmax()), int(lifts.argmin())
     if lifts[most] < LEAST_LIFT:
-        return f"{label} reads no shape: at most {lifts[most]:.2g}× an even map"
-    told = f"shape {names[most]} {lifts[most]:.2g}×"
+        return f"{label} reads no shape: at most {digits(lifts[most], LEAST_LIFT)}× an even map"
+    told = f"shape {names[most]} {digits(lifts[most], LEAST_LIFT)}×"
     if chances[most] > MOST_CHANCE:
         return (
             f"{label} is not shown to read a shape: {told} is no more than in "
-            f"{100 * chances[most]:.2g} % of all places"
+            f"{percent(chances[most], MOST_CHANCE)} of all places"
         )
-    other = f", shape {names[least]} {lifts[least]:.2g}×" if len(names) > 1 else ""
+    other = f", shape {names[least]} {digits(lifts[least], LEAST_LIFT)}×" if len(names) > 1 else ""
     return f"{label} reads {told}{other}"
 
 

@@ -111,8 +111,10 @@ def _draw_masses(axes: Axes, changes: Sequence[TermChange], labels: Sequence[str
         draw_interval(axes, interval, level + 0.19, INK, width=1.1)
     _label(axes, labels)
     axes.xaxis.set_major_locator(MaxNLocator(5))
+    has_intervals = np.isfinite(intervals).any()
     axes.set_xlabel(
-        "mass: attention probability · line: 95 % interval of the change",
+        "mass: attention probability · "
+        + ("line: 95 % interval of the change" if has_intervals else "too few pairs for intervals"),
         fontsize=8.5,
         color=FAINT,
         fontfamily=FAMILY,

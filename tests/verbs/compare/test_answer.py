@@ -238,10 +238,10 @@ def test_chance():
          "part of what it had: it gets 50 % more attention, in too few images to tell from "
          "chance."),
         ([("a", 0.02, 0.02, 0.01, 0.03), LEAD, NOISE], "With style the word “square” gets 2.4× the "
-         "attention, more in 16 of 16 images, no other content word (“a”, “of” and “left” are "
+         "attention, more in 16 of 16 images, no other content word (“a”, “of”, “left” … are "
          "none) is shown to get more or less."),
-        ([NOISE, ("a", 0.02, 0.0002, 0.0001, 0.0003)], "With style no content word (“a”, “of” "
-         "and “left” are none) is shown to get more or less attention: the interval of each holds "
+        ([NOISE, ("a", 0.02, 0.0002, 0.0001, 0.0003)], "With style no content word (“a”, “of”, "
+         "“left” … are none) is shown to get more or less attention: the interval of each holds "
          "0."),
         ([("of", 0.02, 0.02, -0.01, 0.05), ("a", 0.02, 0.02, 0.01, 0.03)], "With style the word "
          "“a” gets 2× the attention, more in 16 of 16 images, no other word is shown to get more "

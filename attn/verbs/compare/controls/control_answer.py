@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from attn.analysis.compare.images import VISIBLE
 from attn.verbs.report_page import Sentence
 from attn.wording import digits, percent
 
@@ -208,7 +209,8 @@ def _held(row: Row) -> str:
     if row["low"] > 1:
         return ", which is more than with it"
     less = "less than all of it" if row["high"] >= 1 else ""
-    more = "more than nothing" if row["low"] <= 0 < row["ratio"] else ""
+    is_signed = row["measure"] not in UNSIGNED
+    more = "more than nothing" if is_signed and row["low"] <= 0 < row["ratio"] else ""
     both = " or ".join(filter(None, (less, more)))
     return f", which is not shown to be {both}" if both else ""
 
@@ -268,6 +270,8 @@ def _tell_leak(by_measure: Mapping[str, Row]) -> str:
     unknown = next(filter(None, map(_unknown, by_measure.values())), "")
     if unknown:
         return f"{start}, {unknown}."
+    if (level := by_measure.get("level")) and max(level["with"], level["without"]) < VISIBLE:
+        return f"{start}. Neither can be seen, so it is not shown what needs {them}."
     if all(row["high"] < LITTLE for row in by_measure.values()):
         return f"{start}: it hardly acts without."
     if all(row["low"] > MOST for row in by_measure.values()):

@@ -116,10 +116,13 @@ def block(part, kind, numbers, measure="word"):
          "shown to be less than all of it."),
         ([block("b", "without", ratio(0.3, -0.2, 0.4), "level")],
          "Without b 30 % of the effect of a on the image is left (95 % interval 0 to 40 %, cut at "
-         "0), which is not shown to be more than nothing."),
+         "0)."),
         ([block("b", "without", ratio(0.3, -0.2, 1.4), "level")],
          "Without b 30 % of the effect of a on the image is left (95 % interval 0 to 140 %, cut at "
-         "0), which is not shown to be less than all of it or more than nothing."),
+         "0), which is not shown to be less than all of it."),
+        ([block("b", "without", ratio(0.3, -0.2, 1.4))],
+         "Without b 30 % of the effect of a on “cat” is left (95 % interval -20 to 140 %), which "
+         "is not shown to be less than all of it or more than nothing."),
         ([block("b", "without", ratio(-0.008, -0.02, 0.01)),
           block("b", "without", ratio(0.9, 0.8, 1.2), "level")],
          "Without b nothing of the effect of a on “cat” is left (95 % interval -2 to 1 %), and "
@@ -144,7 +147,7 @@ def test_parts(rows, text):
     assert told("parts.csv", *rows) == text
 
 
-LEAK = {"variant_name": "a", "trigger": "cat, eyes"}
+LEAK = {"variant_name": "a", "trigger": "cat, eyes", "with": 7.0, "without": 5.0}
 
 
 @pytest.mark.parametrize(
@@ -171,12 +174,19 @@ def test_leak(level, moved, end):
     assert text.endswith(end)
 
 
+def test_leak_of_nothing():
+    """Where no image changes visibly, nothing is said of who needs the words."""
+    numbers = ratio(2.17, 1.5, 3) | {"with": 0.6, "without": 1.3}
+    text = told("leak.csv", LEAK | {"measure": "level"} | numbers)
+    assert text.endswith("Neither can be seen, so it is not shown what needs them.")
+
+
 @pytest.mark.parametrize(
     ("numbers", "end"),
     [
         (ratio(0.5, 0.3, 0.7), " (95 % interval 30 to 70 %)"),
         (ratio(0.5, -0.3, 1.7), " (95 % interval 0 to 170 %, cut at 0), which is not shown to be "
-         "less than all of it or more than nothing"),
+         "less than all of it"),
         (ratio(*(0.5, *FEW)), ", in too few images to tell from chance"),
     ],
 )  # fmt: skip
