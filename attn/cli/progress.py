@@ -26,9 +26,10 @@ class RunClock:
         self._before = 0
 
     def take(self, counts: ItemCounts, now: float) -> None:
-        """Take how far the run is."""
-        if self.counts is None or counts.done + counts.failed < self._before:
-            self._began, self._before = now, counts.done + counts.failed
+        """Take how far the run is; with fewer traces than before, another run begins."""
+        ended = counts.done + counts.failed
+        if self.counts is None or ended < self.counts.done + self.counts.failed:
+            self._began, self._before = now, ended
         self.counts = counts
 
     def rate(self, now: float) -> float:

@@ -55,6 +55,14 @@ def test_facts_before_the_plan():
     assert RunClock().facts(110.0)["left"] is None
 
 
+def test_runs_of_one_command(clock):
+    """The time left is at the rate of the run that goes on, not of the command's runs before."""
+    clock.take(ItemCounts(20, 0, 0), 200.0)
+    clock.take(ItemCounts(0, 0, 4), 201.0)
+    clock.take(ItemCounts(2, 0, 2), 203.0)
+    assert (clock.rate(203.0), clock.seconds_left(203.0)) == (1.0, 2.0)
+
+
 def test_plain_lines(clock, capsys, monkeypatch):
     """Without a terminal a run of many traces says how far it is, but not at each trace."""
     now = iter([100.0, 102.0, 106.0, 107.0])
