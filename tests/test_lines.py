@@ -248,8 +248,8 @@ def code_names(text: str) -> set[str]:
 
 def definitions(folder: str) -> set[str]:
     """Return the names on the page of the analysis that writes this folder, or on all pages."""
-    name = "words" if folder == "tables" else folder
-    named = re.findall(rf"^\| `{name}` \| .*\((\w+\.md)", ANALYZE, re.M)
+    name = "words|frames" if folder == "tables" else folder
+    named = re.findall(rf"^\| `(?:{name})` \| .*\((\w+\.md)", ANALYZE, re.M)
     pages = [ROOT / "docs" / page for page in named] or PAGES  # tables of a collection
     return set().union(*(code_names(page.read_text(encoding="utf-8")) for page in pages))
 

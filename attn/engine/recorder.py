@@ -279,10 +279,9 @@ class Recorder:
     def _keep_measure(self, trace: int, cell: int, name: str, value: Tensor) -> None:
         """Keep a measure; of a total the segments that there are yet."""
         if trace in self._spans and "/total." in name:
-            whole = self._cells.of(trace, name)[cell]
-            whole[:, : value.shape[1]] = value
-        else:
-            self._cells.add(trace, name, cell, value)
+            segments = self._shapes[trace][name][0][-1]
+            value = torch.nn.functional.pad(value, (0, segments - value.shape[1]))
+        self._cells.add(trace, name, cell, value)
 
     def _close_call(self) -> None:
         if self._call is None:

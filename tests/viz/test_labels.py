@@ -36,8 +36,9 @@ def test_room():
         ("", [""]),
     ],
 )  # fmt: skip
-def test_wrap(text, lines):
+def test_wrap(text, lines, monkeypatch):
     """Headings end their lines between their parts, and say where they were cut."""
+    monkeypatch.setattr("attn.viz.labels.boxed", str)  # whatever fonts there are
     assert wrap(text, 15, 3) == lines
 
 

@@ -347,7 +347,7 @@ def test_what_complete_left_out_is_said(offer_bad, tmp_path):
 def test_our_own_bugs_are_not_blamed_on_a_forward(offer_bad, tmp_path, monkeypatch):
     """What goes wrong while attention is recorded is not the package's forward()."""
     offer_bad("made = session.generate; session.generate = lambda *given: made(*given)")
-    monkeypatch.setattr("attn.engine.recorder.measure", lambda *_: 1 / 0)
+    monkeypatch.setattr("attn.engine.recorder.Batches.add", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError) as caught:
         attn.capture("bad", "a cat", steps=2, out=tmp_path / "run")
     assert caught.value.__notes__ == [
