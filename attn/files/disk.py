@@ -14,6 +14,7 @@ from hashlib import sha256
 from io import BufferedWriter, FileIO
 from operator import or_
 from pathlib import Path, PurePath
+from threading import get_native_id
 from typing import Any, BinaryIO, TypeVar
 
 import msgspec
@@ -106,7 +107,7 @@ def replaced_file(path: Path) -> Iterator[BinaryIO]:
         OSError: the disk is full, permission is missing, ….
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.{get_native_id()}.part")
     try:
         with os.fdopen(open_in_place(part, os.O_WRONLY | os.O_TRUNC), "wb") as stream:
             yield stream

@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -164,3 +165,17 @@ def test_journals_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "journal").write_bytes(b"{}\n{}\n\n\n")
     with pytest.raises(DamagedError, match="more than 7 bytes"):
         read_journal(tmp_path / "journal", Line)
+
+
+def test_threads_write_one_file(tmp_path):
+    """Threads of a process that write the same file at once do not take each other's part away."""
+    path = tmp_path / "drawing.png"
+    with disk.replaced_file(path) as first:
+        first.write(b"one")
+        thread = Thread(target=write_atomic, args=(path, b"one"))
+        thread.start()
+        thread.join()
+    assert ([file.name for file in tmp_path.iterdir()], path.read_bytes()) == (
+        ["drawing.png"],
+        b"one",
+    )
