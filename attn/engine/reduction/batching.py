@@ -16,10 +16,10 @@ from torch import Tensor
 from attn.engine.attention import Attention
 from attn.engine.kernels import exactly
 from attn.engine.layer_plans import LayerPlan
-from attn.engine.reduction.measures import Scratch, empty, reduce
+from attn.engine.reduction.measures import CHUNK, Scratch, empty, reduce
 
-LIMIT = 2**18
-"""Largest number of probabilities of a batch: 1 MB, which stays in the caches nearest to a core."""
+LIMIT = CHUNK
+"""Largest number of probabilities of a batch."""
 
 Row = TypeVar("Row", bound=Hashable)
 Take = Callable[[Row, Sequence[int], str, Tensor], None]
