@@ -12,6 +12,7 @@ from attn.schema import Request
 from tests.helpers.models import layouts, lora_spellings
 from tests.helpers.models.every_option import capture_everything
 from tests.helpers.models.opening import differing, lay_out, opening, refusal
+from tests.helpers.models.written import write_encoded_files
 from tests.helpers.toy_sessions import shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
@@ -115,16 +116,8 @@ def test_linear_attention(tmp_path):
 def files(folder, tmp_path_factory):
     """The tiny model in files: (model, settings) by what they are."""
     pipe, target = untrained.build(torch.float32), tmp_path_factory.mktemp("files")
-    config = {"config": str(folder), "vae": str(folder / "vae")}
-    authors = layouts.write(layouts.sana_dit(pipe.transformer), target / "sana.safetensors")
-    same = layouts.write(layouts.copied(pipe.transformer), target / "diffusers.safetensors")
-    encoder = layouts.write(layouts.copied(pipe.text_encoder), target / "gemma.safetensors")
-    return {
-        "folder": (folder, {}),
-        "authors": (None, config | {"dit": str(authors), "gemma2": str(encoder)}),
-        "diffusers": (None, config | {"dit": str(same), "gemma2": str(folder / "text_encoder")}),
-        "alone": (authors, {"config": str(folder)}),
-    }
+    authors = layouts.sana_dit(pipe.transformer)
+    return write_encoded_files(folder, target, pipe, authors, "gemma2")
 
 
 @pytest.mark.parametrize("layout", ["authors", "diffusers"])

@@ -16,6 +16,7 @@ from attn.schema import Lora, Request
 from tests.helpers.models import layouts, lora_spellings
 from tests.helpers.models.every_option import capture_everything
 from tests.helpers.models.opening import differing, lay_out, opening, refusal
+from tests.helpers.models.written import write_encoded_files
 from tests.helpers.toy_sessions import shared_session
 
 pytestmark = pytest.mark.usefixtures("demo_cache")
@@ -246,16 +247,8 @@ def test_many_videos(tmp_path):
 def files(folder, tmp_path_factory):
     """The tiny model in files: (model, settings) by what they are."""
     pipe, target = untrained.build(torch.float32), tmp_path_factory.mktemp("files")
-    config = {"config": str(folder), "vae": str(folder / "vae")}
-    authors = layouts.write(layouts.wan_dit(pipe.transformer), target / "wan.safetensors")
-    same = layouts.write(layouts.copied(pipe.transformer), target / "diffusers.safetensors")
-    encoder = layouts.write(layouts.copied(pipe.text_encoder), target / "umt5.safetensors")
-    return {
-        "folder": (folder, {}),
-        "authors": (None, config | {"dit": str(authors), "umt5xxl": str(encoder)}),
-        "diffusers": (None, config | {"dit": str(same), "umt5xxl": str(folder / "text_encoder")}),
-        "alone": (authors, {"config": str(folder)}),
-    }
+    authors = layouts.wan_dit(pipe.transformer)
+    return write_encoded_files(folder, target, pipe, authors, "umt5xxl")
 
 
 @pytest.mark.parametrize("layout", ["authors", "diffusers"])

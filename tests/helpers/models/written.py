@@ -63,3 +63,27 @@ def check_refused(
     )
     for layout in ("folder", "one file"):
         assert refusal("flux", files[layout][0]).endswith(f"use --backend {backend}")
+
+
+def write_encoded_files(
+    folder: Path, target: Path, pipe: Any, authors: State, encoder: str
+) -> dict[str, Source]:
+    """Write a pipeline with one text encoder as files: (model, settings) by what they are.
+
+    Args:
+        folder: of the same pipeline, as diffusers saves it.
+        target: where the files go.
+        pipe: the pipeline.
+        authors: its transformer in its authors' names.
+        encoder: the option that names its text encoder.
+    """
+    config = {"config": str(folder), "vae": str(folder / "vae")}
+    theirs = layouts.write(authors, target / "authors.safetensors")
+    same = layouts.write(layouts.copied(pipe.transformer), target / "diffusers.safetensors")
+    text = layouts.write(layouts.copied(pipe.text_encoder), target / "encoder.safetensors")
+    return {
+        "folder": (folder, {}),
+        "authors": (None, config | {"dit": str(theirs), encoder: str(text)}),
+        "diffusers": (None, config | {"dit": str(same), encoder: str(folder / "text_encoder")}),
+        "alone": (theirs, {"config": str(folder)}),
+    }
